@@ -1,0 +1,32 @@
+"""Registries: children of mmengine's root with the scope ``mkbackbones``.
+
+``type='mkbackbones.X'`` resolves from an mmdet, mmseg or mmpretrain config without a change of
+``default_scope``: mmengine imports ``mkbackbones.registry`` on meeting the scope, then the
+``locations`` listed here.
+"""
+
+try:
+    from mmengine.registry import MODELS as MMENGINE_MODELS
+    from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
+    from mmengine.registry import Registry
+except ModuleNotFoundError as error:
+    if error.name != 'mmengine':
+        raise
+    raise ModuleNotFoundError(
+        "mkbackbones needs mmengine: install an OpenMMLab line, e.g. pip install 'mkbackbones[onedl]'",
+        name='mmengine',
+    ) from error
+
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope='mkbackbones',
+    locations=['mkbackbones.backbones', 'mkbackbones.necks'],
+)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_CONSTRUCTORS,
+    scope='mkbackbones',
+    locations=['mkbackbones.engine'],
+)
+KEYS = Registry('key', scope='mkbackbones', locations=['mkbackbones.keys'])
