@@ -1,0 +1,18 @@
+"""Defect data sets: converters, the writer of mmdet's and mmseg's layout, a procedural set.
+
+Nothing here imports mmdet, mmseg or mmcv.
+"""
+
+from mkbackbones.datasets.records import SPLITS, Converter, DatasetError, Instance, Record
+from mkbackbones.datasets.synthetic import SyntheticDefects
+from mkbackbones.datasets.writer import write_dataset
+
+__all__ = [
+    'SPLITS',
+    'Converter',
+    'DatasetError',
+    'Instance',
+    'Record',
+    'SyntheticDefects',
+    'write_dataset',
+]
