@@ -1,0 +1,56 @@
+# `make help` lists the targets. Everything is installed into .venv; nothing else is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LINTED := mkbackbones _mkbackbones_mim tools tests configs setup.py
+# One thread a test process: the models are tiny, and threads of several processes get in each
+# other's way.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+JOBS ?= 2
+
+.PHONY: help setup demo test test-all lint format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv and install the package, OpenMMLab and the test tools into it
+
+$(STAMP): setup.cfg setup.py pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo 'error: Python 3.10 or later is needed; name one: make setup PYTHON=python3.11'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'error: Python lacks the venv module; on Debian or Ubuntu: apt install python3-venv'; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade pip 'setuptools>=80' wheel
+	$(BIN)/python -m pip install torch torchvision
+	$(BIN)/python -m pip install -e '.[onedl,dev]'
+	@# opencv-python, which OpenMMLab pulls in, needs libGL; the headless build into the same
+	@# folder does not. It comes last, so it wins.
+	$(BIN)/python -m pip install --force-reinstall --no-deps \
+		"opencv-python-headless==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))')"
+	$(BIN)/python -c 'import cv2'
+	touch $@
+
+demo: setup ## train and test a tiny model on synthetic defects
+	$(BIN)/python -m mkbackbones demo
+
+test: setup lint ## lint, then the fast tests
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+
+test-all: setup lint ## lint, then all tests
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: setup ## check style
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/ruff format --check $(LINTED)
+
+format: setup ## apply style
+	$(BIN)/ruff check --fix $(LINTED)
+	$(BIN)/ruff format $(LINTED)
+
+clean: ## remove what set-up, builds and tests leave behind (not work_dirs and data)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

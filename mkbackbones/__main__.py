@@ -1,0 +1,50 @@
+"""``python -m mkbackbones COMMAND``: run one of the package's commands."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+from mkbackbones.version import __version__
+
+# The module of each command offers main(argv) -> exit code; only the one asked for is imported.
+COMMANDS = {
+    'train': ('train', 'train a model from a config'),
+    'test': ('test', 'evaluate a checkpoint'),
+    'prepare-dataset': ('prepare_dataset', 'convert a data set and split it by group'),
+    'demo': ('demo', 'train and test a tiny model on synthetic defects, in minutes on a CPU'),
+}
+
+
+def usage() -> str:
+    """Return the help text."""
+    lines = ['usage: python -m mkbackbones COMMAND [--help] ...', '', 'commands:']
+    lines += [f'  {name:<16} {text}' for name, (_, text) in COMMANDS.items()]
+    return '\n'.join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Dispatch to a command and return its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    name = argv[0] if argv else None
+    if name in ('-h', '--help'):
+        print(usage())
+        return 0
+    if name == '--version':
+        print(__version__)
+        return 0
+    if name not in COMMANDS:
+        if name is None:
+            print(usage(), file=sys.stderr)
+        else:
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f'did you mean {close[0]}?' if close else f'commands: {", ".join(COMMANDS)}'
+            print(f'error: there is no command {name!r}; {hint}', file=sys.stderr)
+        return 2
+    module = importlib.import_module(f'mkbackbones.commands.{COMMANDS[name][0]}')
+    return module.main(argv[1:])
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""``python -m mkbackbones test``: evaluate a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .launch import (
+    CommandError,
+    add_launch_arguments,
+    build_runner,
+    check_checkpoint,
+    check_paths,
+    prepare_config,
+    run_command,
+)
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+EXAMPLES = """
+example:
+  python -m mkbackbones test my_config.py work_dirs/my_config/epoch_12.pth --show-dir painted
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser; mmdet's arguments, and ``--gpus``/``--device``."""
+    parser = argparse.ArgumentParser(
+        prog='python -m mkbackbones test',
+        description='Evaluate a checkpoint on the test set of a config.',
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='path of a config, or the name of a shipped one')
+    parser.add_argument('checkpoint', help='path or URL of the weights')
+    add_launch_arguments(parser)
+    parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions as a pickle')
+    parser.add_argument('--show-dir', metavar='DIR', help='write images with the predictions')
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(build_parser(), test, argv)
+
+
+def test(args: argparse.Namespace) -> None:
+    """Evaluate as the parsed arguments say and print the metrics.
+
+    Raises:
+        CommandError: if the input cannot work, before any long work starts.
+    """
+    check_checkpoint(args.checkpoint)
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        raise CommandError(f'--out {args.out} must end with .pkl or .pickle')
+    cfg = prepare_config(args)
+    if cfg.get('test_dataloader') is None or cfg.get('test_evaluator') is None:
+        raise CommandError(f'config {args.config} has no test_dataloader or no test_evaluator')
+    cfg.load_from = args.checkpoint
+    check_paths(cfg, ('test_dataloader',))
+    if args.show_dir is not None:
+        paint_into(cfg, args.show_dir)
+    runner = build_runner(cfg)
+    if args.out is not None:
+        dump_into(runner, args.out)
+    metrics = runner.test()
+    for name, value in (metrics or {}).items():
+        print(f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}')
+
+
+def paint_into(cfg: Config, folder: str) -> None:
+    """Make the visualisation hook of ``cfg`` write its images below ``folder``.
+
+    Raises:
+        CommandError: if the config has no such hook.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if hook is None:
+        raise CommandError('--show-dir needs default_hooks.visualization in the config')
+    hook.draw = True
+    folder = os.path.abspath(folder)
+    if hook.type.rpartition('.')[2] == 'DetVisualizationHook':
+        hook.test_out_dir = folder
+    else:
+        cfg.visualizer.save_dir = folder
+
+
+def dump_into(runner: Runner, file: str) -> None:
+    """Let the runner's test loop also write its predictions to ``file``."""
+    from mmengine.evaluator import DumpResults
+
+    class DumpPredictions(DumpResults):
+        """Dump without the segmentation logits, which are classes x height x width floats."""
+
+        def process(self, data_batch: dict, predictions: Sequence[dict]) -> None:
+            kept = [{k: v for k, v in p.items() if k != 'seg_logits'} for p in predictions]
+            super().process(data_batch, kept)
+
+    dumper = DumpPredictions
+    if runner.cfg.get('default_scope') == 'mmdet':
+        from mmdet.evaluation import DumpDetResults as dumper  # run-length encodes the masks
+    runner.test_evaluator.metrics.append(dumper(out_file_path=file))

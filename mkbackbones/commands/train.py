@@ -1,0 +1,101 @@
+"""``python -m mkbackbones train``: train a model of mmdet, mmseg, mmpretrain or mmengine."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from .launch import (
+    CommandError,
+    add_launch_arguments,
+    build_runner,
+    check_checkpoint,
+    check_paths,
+    prepare_config,
+    run_command,
+)
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+EXAMPLES = """
+examples:
+  python -m mkbackbones train mask-rcnn_mk-swin-t.py --amp
+  python -m mkbackbones train my_config.py --device cpu --cfg-options randomness.seed=1
+  torchrun --nproc_per_node=4 -m mkbackbones train my_config.py --launcher pytorch
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser; mmdet's arguments, and ``--gpus``/``--device`` for mim."""
+    parser = argparse.ArgumentParser(
+        prog='python -m mkbackbones train',
+        description='Train the model that a config of mmdet, mmseg, mmpretrain or mmengine names.',
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='path of a config, or the name of a shipped one')
+    add_launch_arguments(parser)
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision, bfloat16 unless the config sets optim_wrapper.dtype=float16',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from CHECKPOINT; without a value, from the latest one in the work dir',
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(build_parser(), train, argv)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train as the parsed arguments say.
+
+    Raises:
+        CommandError: if the input cannot work, before any long work starts.
+    """
+    if args.resume not in (None, 'auto'):
+        check_checkpoint(args.resume)
+    cfg = prepare_config(args)
+    if cfg.get('train_dataloader') is None or cfg.get('optim_wrapper') is None:
+        raise CommandError(f'config {args.config} has no train_dataloader or no optim_wrapper')
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    check_paths(cfg, ('train_dataloader', 'val_dataloader'))
+    set_up_amp(cfg, args.amp)
+    build_runner(cfg).train()
+
+
+def set_up_amp(cfg: Config, wanted: bool) -> None:
+    """Switch mixed precision on if ``wanted``, and make a config that has it run on a CPU.
+
+    bfloat16 is the default because Swin's activations overflow float16.
+
+    Raises:
+        CommandError: for an optimiser wrapper that has no mixed precision form.
+    """
+    from mmengine.device import get_device
+
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    if wanted and kind != 'AmpOptimWrapper':
+        if kind != 'OptimWrapper':
+            raise CommandError(f"--amp works with optim_wrapper.type='OptimWrapper', not {kind!r}")
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+        wrapper.setdefault('dtype', 'bfloat16')
+    if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+        from .cpu_amp import CPUAmpOptimWrapper
+
+        wrapper.type = CPUAmpOptimWrapper.__name__
+        wrapper.pop('loss_scale', None)  # bfloat16 has float32's range
+        wrapper.pop('dtype', None)
