@@ -13,7 +13,8 @@ except ModuleNotFoundError as error:
     if error.name != 'mmengine':
         raise
     raise ModuleNotFoundError(
-        "mkbackbones needs mmengine: install an OpenMMLab line, e.g. pip install 'mkbackbones[onedl]'",
+        'mkbackbones needs mmengine: install an OpenMMLab line, e.g. '
+        "pip install 'mkbackbones[onedl]'",
         name='mmengine',
     ) from error
 

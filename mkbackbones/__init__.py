@@ -1,0 +1,16 @@
+"""mkbackbones: manifold-key ViT and Swin backbones for OpenMMLab.
+
+Importing the package registers everything (``custom_imports = dict(imports=['mkbackbones'])``) and,
+where mmcv has no compiled operators, puts torchvision-backed ones in their place.
+"""
+
+from . import ops
+from .version import __version__
+
+# Before anything imports mmdet.models: its import fails without mmcv's operators.
+ops.install()
+
+from . import backbones, keys, necks  # noqa: E402
+from .inject import fold_manifold_keys  # noqa: E402
+
+__all__ = ['__version__', 'backbones', 'fold_manifold_keys', 'keys', 'necks', 'ops']

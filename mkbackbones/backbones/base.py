@@ -1,0 +1,153 @@
+"""What both backbones share: freezing, evaluation mode, checks of their arguments."""
+
+import math
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..hints import did_you_mean
+from ..keys.build import resolve_indices
+
+
+class Backbone(BaseModule):
+    """Base of the backbones.
+
+    Args:
+        frozen_stages (int): -1 freezes nothing, 0 the stem, n the stem and the first n stages
+            (Swin) or blocks (ViT). Frozen parts get no gradients and stay in evaluation mode.
+        norm_eval (bool): Keep normalisation layers in evaluation mode while training.
+        init_cfg (dict, optional): Initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
+    """
+
+    def __init__(
+        self, frozen_stages: int = -1, norm_eval: bool = False, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """The modules that ``frozen_stages`` freezes."""
+        raise NotImplementedError
+
+    def frozen_parameters(self) -> list[nn.Parameter]:
+        """Frozen parameters that lie in no module of their own."""
+        return []
+
+    def freeze(self) -> None:
+        """Freeze what ``frozen_stages`` asks for."""
+        for module in self.frozen_modules():
+            module.eval().requires_grad_(False)
+        for parameter in self.frozen_parameters():
+            parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'Backbone':
+        """Set the training mode; frozen parts, and norms with ``norm_eval``, stay in evaluation."""
+        super().train(mode)
+        if mode:
+            self.freeze()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, nn.LayerNorm | _BatchNorm):
+                        module.eval()
+        return self
+
+
+def resolve_arch(name: str, arch: str | dict, zoo: dict[str, dict], allowed: Sequence[str]) -> dict:
+    """Look up an architecture by name, or check an explicit one.
+
+    Raises:
+        ValueError: If the name or an entry is unknown, or an entry is missing.
+    """
+    if isinstance(arch, str):
+        if arch not in zoo:
+            raise ValueError(
+                f"arch '{arch}' is unknown for {name}; choose from {', '.join(zoo)} or give a "
+                f'dict with {", ".join(allowed)}{did_you_mean(arch, zoo)}'
+            )
+        return dict(zoo[arch])
+    if set(arch) != set(allowed):
+        raise ValueError(
+            f'arch of {name} has the entries {sorted(arch)}; it needs exactly {sorted(allowed)}'
+        )
+    return dict(arch)
+
+
+def require_heads(embed_dims: int, num_heads: int, where: str) -> None:
+    """Check that heads divide channels.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    if num_heads < 1 or embed_dims % num_heads:
+        raise ValueError(
+            f'num_heads={num_heads} does not divide the {embed_dims} channels of {where}; '
+            f'the nearest that does is {nearest_divisor(embed_dims, num_heads)}'
+        )
+
+
+def nearest_divisor(number: int, wanted: int) -> int:
+    """The divisor of ``number`` nearest to ``wanted``."""
+    divisors = [d for d in range(1, number + 1) if number % d == 0]
+    return min(divisors, key=lambda d: abs(d - wanted))
+
+
+def require_out_indices(out_indices: int | Sequence[int], length: int) -> tuple[int, ...]:
+    """Normalise ``out_indices``: sorted, unique, negative ones counted from the end.
+
+    Raises:
+        ValueError: If one does not exist, is given twice, or they are not in order.
+    """
+    resolved = resolve_indices('out_indices', out_indices, length)
+    if resolved != sorted(resolved):
+        raise ValueError(
+            f'out_indices={out_indices} is not in order; use {tuple(sorted(resolved))}'
+        )
+    return tuple(resolved)
+
+
+def require_frozen_stages(frozen_stages: int, length: int) -> int:
+    """Check ``frozen_stages``.
+
+    Raises:
+        ValueError: If it is not between -1 and the number of stages.
+    """
+    if not isinstance(frozen_stages, int) or not -1 <= frozen_stages <= length:
+        raise ValueError(
+            f'frozen_stages={frozen_stages!r} is out of range; choose from -1 (nothing) to {length}'
+        )
+    return frozen_stages
+
+
+def require_image(height: int, width: int, channels: int, name: str) -> None:
+    """Check that an input is an image of at least one pixel.
+
+    Raises:
+        ValueError: If a side is zero or the channels are not three.
+    """
+    if channels != 3 or not height or not width:
+        raise ValueError(
+            f'{name} takes images (B, 3, H, W) with H and W of at least 1; '
+            f'got {channels} channels of {height}x{width}'
+        )
+
+
+def drop_path_rates(rate: float, depth: int) -> list[float]:
+    """Stochastic depth rates that rise linearly over the blocks.
+
+    Raises:
+        ValueError: If ``rate`` is not in [0, 1).
+    """
+    if not (isinstance(rate, int | float) and 0 <= rate < 1 and math.isfinite(rate)):
+        raise ValueError(f'drop_path_rate={rate!r} is not allowed; it must be in [0, 1)')
+    return [rate * i / max(depth - 1, 1) for i in range(depth)]
+
+
+def init_linear(module: nn.Module) -> None:
+    """Initialise Linears as the Swin and ViT papers do: truncated normal 0.02, zero bias."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

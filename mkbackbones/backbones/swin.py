@@ -1,0 +1,207 @@
+"""ManifoldSwin: Swin Transformer with a manifold key, as an OpenMMLab backbone."""
+
+from collections.abc import Sequence
+
+import torch
+from timm.layers import PatchEmbed
+from timm.models.swin_transformer import PatchMerging
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..inject import set_block_keys
+from ..keys.base import require_positive
+from ..keys.build import KeyCfg, keys_per_block
+from ..registry import MODELS
+from .base import (
+    Backbone,
+    drop_path_rates,
+    init_linear,
+    require_frozen_stages,
+    require_heads,
+    require_image,
+    require_out_indices,
+    resolve_arch,
+)
+from .swin_block import SwinBlock
+from .windows import shifted_window_mask
+
+#: Architectures of the Swin paper (arXiv 2103.14030, section 3.3).
+SWIN_ARCHS = {
+    'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
+    'small': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
+    'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
+    'large': dict(embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
+}
+
+
+class SwinStage(nn.Module):
+    """One stage: its blocks, then the merging into the next stage, as in the official code.
+
+    Args:
+        embed_dims (int): Channels C.
+        depth (int): Blocks.
+        num_heads (int): Attention heads.
+        window_size (int): Window side, in tokens.
+        mlp_ratio (float): Hidden width of the MLP over C.
+        qkv_bias (bool): Whether query, key and value have a bias.
+        drop_path (Sequence[float]): Stochastic depth rate of each block.
+        downsample (bool): Whether a next stage follows.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        depth: int,
+        num_heads: int,
+        window_size: int,
+        mlp_ratio: float,
+        qkv_bias: bool,
+        drop_path: Sequence[float],
+        downsample: bool,
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.shift = window_size // 2
+        self.blocks = nn.ModuleList(
+            SwinBlock(
+                embed_dims,
+                num_heads,
+                window_size,
+                shift=self.shift if i % 2 else 0,
+                mlp_ratio=mlp_ratio,
+                qkv_bias=qkv_bias,
+                drop_path=drop_path[i],
+            )
+            for i in range(depth)
+        )
+        self.downsample = PatchMerging(embed_dims) if downsample else None
+
+    def forward(self, x: Tensor, with_cp: bool = False) -> Tensor:
+        """Run the blocks: (B, H, W, C) -> (B, H, W, C)."""
+        mask = None
+        if len(self.blocks) > 1 and self.shift:
+            size = tuple(side + -side % self.window_size for side in x.shape[1:3])
+            mask = shifted_window_mask(size, self.window_size, self.shift, x.device)
+        for block in self.blocks:
+            if with_cp and torch.is_grad_enabled():
+                x = checkpoint(block, x, mask, use_reentrant=False)
+            else:
+                x = block(x, mask)
+        return x
+
+
+@MODELS.register_module()
+class ManifoldSwin(Backbone):
+    """Swin Transformer whose attention keys may be manifold keys.
+
+    The official semantics hold at every size: pad, then roll; always partition. Outputs are
+    normalised by one LayerNorm per output stage, as in mmdet and mmseg.
+
+    Args:
+        arch (str | dict): ``tiny``, ``small``, ``base``, ``large``, or a dict with ``embed_dims``,
+            ``depths`` and ``num_heads``.
+        key_cfg (dict | list[dict] | None): The key of every block, or with ``stages=[...]`` or
+            ``blocks=[...]`` of some; None is the stock key. See :mod:`mkbackbones.keys`.
+        out_indices (Sequence[int]): Stages to return.
+        window_size (int): Window side, in tokens.
+        mlp_ratio (float): Hidden width of the MLP over the channels.
+        qkv_bias (bool): Whether query, key and value have a bias.
+        drop_path_rate (float): Stochastic depth rate of the last block.
+        frozen_stages (int): -1 freezes nothing, 0 the patch embedding, n also the first n stages.
+        with_cp (bool): Recompute each block in the backward pass to save memory.
+        norm_eval (bool): Keep normalisation layers in evaluation mode while training.
+        init_cfg (dict, optional): Initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        key_cfg: KeyCfg = None,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        window_size: int = 7,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        drop_path_rate: float = 0.1,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        norm_eval: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        cfg = resolve_arch('ManifoldSwin', arch, SWIN_ARCHS, ('embed_dims', 'depths', 'num_heads'))
+        depths, num_heads = cfg['depths'], cfg['num_heads']
+        if len(depths) != len(num_heads):
+            raise ValueError(f'arch has {len(depths)} depths but {len(num_heads)} num_heads')
+        dims = [cfg['embed_dims'] * 2**i for i in range(len(depths))]
+        for stage, (channels, heads) in enumerate(zip(dims, num_heads)):
+            require_heads(channels, heads, f'stage {stage}')
+        self.out_indices = require_out_indices(out_indices, len(depths))
+        key_cfgs = keys_per_block(key_cfg, depths)
+        super().__init__(require_frozen_stages(frozen_stages, len(depths)), norm_eval, init_cfg)
+
+        self.with_cp = with_cp
+        self.depths = tuple(depths)
+        self.window_size = require_positive('window_size', window_size)
+        self.patch_embed = PatchEmbed(
+            None,
+            patch_size=4,
+            embed_dim=dims[0],
+            norm_layer=nn.LayerNorm,
+            flatten=False,
+            output_fmt='NHWC',
+            dynamic_img_pad=True,
+        )
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        # Stages behind the last output would get no gradients, which DDP rejects: leave them out.
+        num_stages = self.out_indices[-1] + 1
+        self.layers = nn.ModuleList(
+            SwinStage(
+                dims[i],
+                depths[i],
+                num_heads[i],
+                window_size,
+                mlp_ratio,
+                qkv_bias,
+                drop_path=[next(rates) for _ in range(depths[i])],
+                downsample=i + 1 < num_stages,
+            )
+            for i in range(num_stages)
+        )
+        for i in self.out_indices:
+            self.add_module(f'norm{i}', nn.LayerNorm(dims[i]))
+        self.out_channels = [dims[i] for i in self.out_indices]
+        self.apply(init_linear)
+        attentions = [block.attn for layer in self.layers for block in layer.blocks]
+        set_block_keys(attentions, key_cfgs[: len(attentions)])
+        self.freeze()
+
+    def frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        frozen = [self.patch_embed, *self.layers[: self.frozen_stages]]
+        return frozen + [
+            getattr(self, f'norm{i}') for i in self.out_indices if i < self.frozen_stages
+        ]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Extract features.
+
+        Args:
+            x (Tensor): Images (B, 3, H, W), any size.
+
+        Returns:
+            tuple[Tensor, ...]: One map (B, C_i, ceil(H / s), ceil(W / s)) for each of
+            ``out_indices``, at the strides s = 4, 8, 16, 32 of the stages.
+        """
+        require_image(*x.shape[2:], x.shape[1], type(self).__name__)
+        x = self.patch_embed(x)  # B, H/4, W/4, C
+        outs = []
+        for i, layer in enumerate(self.layers):
+            x = layer(x, self.with_cp)
+            if i in self.out_indices:
+                outs.append(getattr(self, f'norm{i}')(x).permute(0, 3, 1, 2).contiguous())
+            if layer.downsample is not None:
+                x = layer.downsample(x)
+        return tuple(outs)

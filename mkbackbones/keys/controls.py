@@ -1,0 +1,121 @@
+"""Controls: keys without charts, to tell what the charts do from what comes with them."""
+
+from functools import cache
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ..registry import KEYS
+from .activation import build_activation
+from .base import BasedKey, Key, ManifoldKey
+from .build import build_key
+
+
+@KEYS.register_module()
+class LinearK(Key):
+    """The stock key, decoupled: ``k = W x + b`` in a layer of its own (our control).
+
+    Args:
+        embed_dims (int): Channels C of the tokens.
+        out_dims (int, optional): Channels of the key. Defaults to ``embed_dims``.
+        bias (bool): Whether the stock key projection has a bias.
+    """
+
+    def __init__(self, embed_dims: int, out_dims: int | None = None, bias: bool = True) -> None:
+        super().__init__(embed_dims, out_dims, bias)
+        self.proj = nn.Linear(self.embed_dims, self.out_dims, bias=bias)
+        nn.init.trunc_normal_(self.proj.weight, std=0.02)
+        if bias:
+            nn.init.zeros_(self.proj.bias)
+
+    def forward(
+        self, x: Tensor, grid: tuple[int, int] | None = None, num_prefix_tokens: int = 0
+    ) -> Tensor:
+        return self.proj(x)
+
+    def linear_map(self) -> tuple[Tensor, Tensor | None]:
+        return self.proj.weight, self.proj.bias
+
+    @torch.no_grad()
+    def load_stock(self, weight: Tensor, bias: Tensor | None) -> bool:
+        self.proj.weight.copy_(weight)
+        if self.proj.bias is not None:
+            self.proj.bias.zero_() if bias is None else self.proj.bias.copy_(bias)
+        return True
+
+
+@KEYS.register_module()
+class MLPK(BasedKey):
+    """An ordinary two-layer MLP key with the parameter count of a manifold key (our control).
+
+    ``k = [W_0 x + b_0] + s * (W_2 phi(W_1 x + b_1) + b_2)``; the hidden width is chosen so that the
+    parameter count comes within 1 % of the variant to match, and the difference is printed. The
+    base chart is there if the matched variant has one.
+
+    Args:
+        embed_dims (int): Channels C of the tokens.
+        match (dict): The ``key_cfg`` of the variant to match, e.g. ``dict(type='SpatialK')``.
+        act_cfg (dict, optional): Activation phi. Defaults to ``dict(type='GELU')``.
+        out_dims (int, optional): Channels of the key. Defaults to ``embed_dims``.
+        bias (bool): Whether the stock key projection has a bias.
+
+    Raises:
+        ValueError: If ``match`` is no manifold key.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        match: dict,
+        act_cfg: dict | None = dict(type='GELU'),  # noqa: B006 - read only
+        out_dims: int | None = None,
+        bias: bool = True,
+    ) -> None:
+        target = None
+        if isinstance(match, dict):
+            with torch.device('meta'):
+                target = build_key(match, embed_dims, out_dims, bias)
+        if not isinstance(target, ManifoldKey):
+            raise ValueError(
+                f'match={match!r} is not allowed; give the key_cfg of a variant with charts, '
+                "e.g. match=dict(type='SpatialK', num_charts=8)"
+            )
+        super().__init__(embed_dims, out_dims, bias, base=target.base is not None)
+        wanted = count_parameters(target)
+        fixed = count_parameters(self) + self.out_dims
+        per_unit = self.embed_dims + 1 + self.out_dims
+        self.hidden_channels = max(round((wanted - fixed) / per_unit), 1)
+        self.fc1 = nn.Linear(self.embed_dims, self.hidden_channels)
+        self.act = build_activation(act_cfg)
+        self.fc2 = nn.Linear(self.hidden_channels, self.out_dims)
+        for layer, fan_in in ((self.fc1, self.embed_dims), (self.fc2, self.hidden_channels)):
+            nn.init.trunc_normal_(layer.weight, std=fan_in**-0.5)
+            nn.init.zeros_(layer.bias)
+        report_match(match['type'], self.embed_dims, count_parameters(self), wanted)
+
+    def charts(self, x: Tensor, grid: tuple[int, int] | None, num_prefix_tokens: int) -> Tensor:
+        hidden = self.fc1(x)
+        return self.fc2(hidden if self.act is None else self.act(hidden))
+
+    def charts_map(self) -> tuple[Tensor, Tensor] | None:
+        if self.act is not None:
+            return None
+        weight = self.fc2.weight
+        return weight @ self.fc1.weight, weight @ self.fc1.bias + self.fc2.bias
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters of a module."""
+    return sum(p.numel() for p in module.parameters())
+
+
+@cache
+def report_match(variant: str, embed_dims: int, count: int, wanted: int) -> None:
+    """Print, once for each width, how close the parameter counts are."""
+    difference = (count - wanted) / wanted
+    print_log(
+        f'MLPK at {embed_dims} channels: {count} parameters against {wanted} of {variant} '
+        f'({difference:+.2%})',
+        logger='current',
+    )

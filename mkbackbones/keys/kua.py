@@ -1,0 +1,36 @@
+"""KUA: charts weighted by a soft chart membership, after the Unbalanced Atlas."""
+
+from torch import Tensor, nn
+
+from ..registry import KEYS
+from .base import ManifoldKey
+
+
+@KEYS.register_module()
+class KUA(ManifoldKey):
+    """``A = sum_h p_h(x) z_h`` with the chart membership ``p = softmax(Linear(C -> H)(x))``.
+
+    The name is the paper's; the formula is our definition, after the same authors' Unbalanced
+    Atlas. Arguments as in :class:`ManifoldKey`.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.gate = nn.Linear(self.embed_dims, self.num_charts)
+        nn.init.trunc_normal_(self.gate.weight, std=0.02)
+        nn.init.zeros_(self.gate.bias)
+
+    def membership(self, x: Tensor) -> Tensor:
+        """Soft chart membership of each token, for plots or a regulariser.
+
+        Args:
+            x (Tensor): Tokens (B, N, C).
+
+        Returns:
+            Tensor: Membership (B, N, H); sums to one over the charts.
+        """
+        return self.gate(x).softmax(-1)
+
+    def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
+        p = self.membership(x).to(z.dtype)
+        return (p.unsqueeze(-2) @ z).squeeze(-2)

@@ -1,0 +1,23 @@
+"""SimpleK: the mean of the charts."""
+
+from torch import Tensor
+
+from ..registry import KEYS
+from .base import ManifoldKey
+
+
+@KEYS.register_module()
+class SimpleK(ManifoldKey):
+    """``A`` = the mean over charts; needs ``chart_channels`` equal to the key's channels.
+
+    The name is the paper's, the formula our definition. Arguments as in :class:`ManifoldKey`.
+    """
+
+    def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
+        return z.mean(-2)
+
+    def charts_map(self) -> tuple[Tensor, Tensor] | None:
+        if not self.is_linear:
+            return None
+        weight = (self.weight * self.gamma[:, None]).mean(0)
+        return weight, self.bias.mean(0)

@@ -1,0 +1,43 @@
+"""VanillaK: the charts, concatenated, through one linear map."""
+
+import torch
+from torch import Tensor, nn
+
+from ..registry import KEYS
+from .base import ManifoldKey
+
+
+@KEYS.register_module()
+class VanillaK(ManifoldKey):
+    """``A = Linear(H d -> C)`` of the concatenated charts.
+
+    The name is the paper's, the formula our definition. Arguments as in :class:`ManifoldKey`.
+    """
+
+    adds_charts = False
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.proj = nn.Linear(self.num_charts * self.chart_channels, self.out_dims)
+        nn.init.trunc_normal_(self.proj.weight, std=0.02)
+        nn.init.zeros_(self.proj.bias)
+
+    def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
+        return self.proj(z.flatten(-2))
+
+    def charts_map(self) -> tuple[Tensor, Tensor] | None:
+        if not self.is_linear:
+            return None
+        weight, bias = self.chart_map()
+        return self.proj.weight @ weight, self.proj.weight @ bias + self.proj.bias
+
+    @torch.no_grad()
+    def load_stock_charts(self, weight: Tensor, bias: Tensor | None) -> bool:
+        rows = self.stock_rows()
+        if rows.numel() < self.out_dims or not super().load_stock_charts(weight, bias):
+            return False
+        # Each key channel is the mean of the chart channels that start as its copies.
+        select = nn.functional.one_hot(rows.flatten(), self.out_dims).T.to(self.proj.weight)
+        self.proj.weight.copy_(select / select.sum(1, keepdim=True))
+        self.proj.bias.zero_()
+        return True

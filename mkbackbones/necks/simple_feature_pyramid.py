@@ -1,0 +1,79 @@
+"""SimpleFeaturePyramid: several scales from one map of a plain ViT."""
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+
+from ..keys.base import require_positive
+from ..registry import MODELS
+
+
+@MODELS.register_module()
+class SimpleFeaturePyramid(BaseModule):
+    """The simple feature pyramid of ViTDet (arXiv 2203.16527, figure 2c).
+
+    From the last map of a plain ViT at stride s come maps at strides s/4, s/2, s and 2s, each
+    through a 1x1 and a 3x3 convolution, and coarser ones by max pooling.
+
+    Args:
+        in_channels (int | list[int]): Channels of the map; of a list (the interface of other
+            necks) the last entry counts.
+        out_channels (int): Channels of each output.
+        num_outs (int): Outputs, at least 4.
+        init_cfg (dict, optional): Initialisation.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int | list[int],
+        out_channels: int = 256,
+        num_outs: int = 5,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        dim = in_channels if isinstance(in_channels, int) else in_channels[-1]
+        require_positive('out_channels', out_channels)
+        if dim < 4 or dim % 4:
+            raise ValueError(f'in_channels={dim} is not allowed; it must be a multiple of 4')
+        if num_outs < 4:
+            raise ValueError(f'num_outs={num_outs} is not allowed; the pyramid has at least 4')
+        self.num_extra = num_outs - 4
+        resample = [
+            nn.Sequential(
+                nn.ConvTranspose2d(dim, dim // 2, 2, stride=2),
+                LayerNorm2d(dim // 2),
+                nn.GELU(),
+                nn.ConvTranspose2d(dim // 2, dim // 4, 2, stride=2),
+            ),
+            nn.ConvTranspose2d(dim, dim // 2, 2, stride=2),
+            nn.Identity(),
+            nn.MaxPool2d(2, stride=2, ceil_mode=True),
+        ]
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                scale,
+                nn.Conv2d(channels, out_channels, 1, bias=False),
+                LayerNorm2d(out_channels),
+                nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+                LayerNorm2d(out_channels),
+            )
+            for scale, channels in zip(resample, (dim // 4, dim // 2, dim, dim))
+        )
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Build the pyramid.
+
+        Args:
+            inputs (tuple[Tensor, ...]): Maps of the backbone; the last, (B, C, h, w), is used.
+
+        Returns:
+            tuple[Tensor, ...]: ``num_outs`` maps (B, out_channels, ., .), fine to coarse.
+        """
+        outs = [stage(inputs[-1]) for stage in self.stages]
+        for _ in range(self.num_extra):
+            outs.append(F.max_pool2d(outs[-1], 1, stride=2))
+        return tuple(outs)

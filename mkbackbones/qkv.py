@@ -1,0 +1,166 @@
+"""ManifoldQKV: a drop-in for the fused ``qkv`` Linear of an attention layer."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .keys import build_key
+from .keys.base import BasedKey
+
+
+class ManifoldQKV(nn.Module):
+    """Query, key and value in the stock layout, the key from a layer of its own.
+
+    ``[q, v] = x W_qv + b_qv`` and ``k = key(x)``, returned as [q, k, v] along the channels, so any
+    attention that calls ``self.qkv(x)`` becomes a manifold-key attention by swapping this one
+    module. Loading a state dict with a stock ``qkv.weight`` splits it into query-value and key.
+
+    Args:
+        embed_dims (int): Channels C of the tokens.
+        key_cfg (dict): The key, see :func:`mkbackbones.keys.build_key`.
+        out_dims (int, optional): Channels of each of q, k and v. Defaults to ``embed_dims``.
+        bias (bool): Whether the projections have a bias.
+
+    Attributes:
+        grid (tuple[int, int] | None): Rows and columns of the token grid, for keys that look at
+            neighbours; whoever knows the grid sets it before the forward pass. None: a square.
+        num_prefix_tokens (int): Class and register tokens before the grid.
+    """
+
+    def __init__(
+        self, embed_dims: int, key_cfg: dict, out_dims: int | None = None, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.in_features = embed_dims
+        self.out_dims = out_dims or embed_dims
+        self.grid: tuple[int, int] | None = None
+        self.num_prefix_tokens = 0
+        self.qv = nn.Linear(embed_dims, 2 * self.out_dims, bias=bias)
+        nn.init.trunc_normal_(self.qv.weight, std=0.02)
+        if bias:
+            nn.init.zeros_(self.qv.bias)
+        self.key = build_key(key_cfg, embed_dims, self.out_dims, bias)
+        self.register_load_state_dict_pre_hook(split_stock_weights)
+
+    @classmethod
+    def from_linear(cls, linear: nn.Linear, key_cfg: dict) -> 'ManifoldQKV':
+        """Build from a stock fused Linear and start from its weights.
+
+        Args:
+            linear (nn.Linear): Fused projection (3 C_out, C).
+            key_cfg (dict): The key.
+
+        Raises:
+            ValueError: If the output is not three projections of one size.
+        """
+        if linear.out_features % 3:
+            raise ValueError(
+                f'a qkv Linear with {linear.out_features} outputs is not supported; '
+                'it must hold query, key and value of one size (3 x C)'
+            )
+        has_bias = linear.bias is not None
+        qkv = cls(linear.in_features, key_cfg, linear.out_features // 3, has_bias)
+        qkv.to(linear.weight)
+        qkv.load_stock(linear.weight.detach(), linear.bias.detach() if has_bias else None)
+        return qkv.train(linear.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project tokens.
+
+        Args:
+            x (Tensor): Tokens (B, N, C).
+
+        Returns:
+            Tensor: [q, k, v], (B, N, 3 C_out).
+        """
+        key = self.key
+        linear = key.linear_map()
+        if linear is not None:
+            return F.linear(x, *self.fuse(*linear))
+        if isinstance(key, BasedKey) and key.base is not None:
+            # Query, base chart and value are one GEMM, as in the stock layer.
+            qkv = F.linear(x, *self.fuse(key.base.weight, key.base.bias))
+            q, k, v = qkv.split(self.out_dims, dim=-1)
+            k = k + key.scaled_charts(x, self.grid, self.num_prefix_tokens)
+        else:
+            q, v = self.qv(x).split(self.out_dims, dim=-1)
+            k = key(x, self.grid, self.num_prefix_tokens)
+        return torch.cat([q, k.to(q.dtype), v], dim=-1)
+
+    def fuse(self, key_weight: Tensor, key_bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Stock weight (3 C_out, C) and bias with the given key projection in the middle."""
+        q, v = self.qv.weight.split(self.out_dims)
+        weight = torch.cat([q, key_weight, v])
+        if self.qv.bias is None and key_bias is None:
+            return weight, None
+        if key_bias is None:
+            key_bias = weight.new_zeros(self.out_dims)
+        qv_bias = weight.new_zeros(2 * self.out_dims) if self.qv.bias is None else self.qv.bias
+        q, v = qv_bias.split(self.out_dims)
+        return weight, torch.cat([q, key_bias, v])
+
+    @torch.no_grad()
+    def load_stock(self, weight: Tensor, bias: Tensor | None) -> bool:
+        """Start from a stock fused projection.
+
+        Args:
+            weight (Tensor): Stock weight (3 C_out, C).
+            bias (Tensor, optional): Stock bias (3 C_out,).
+
+        Returns:
+            bool: True if the layer now computes exactly what the stock layer computes; False if
+                the key keeps its own initial values (nonlinear charts without a base chart).
+        """
+        q, k, v = weight.split(self.out_dims)
+        self.qv.weight.copy_(torch.cat([q, v]))
+        if bias is None:
+            if self.qv.bias is not None:
+                self.qv.bias.zero_()
+            return self.key.load_stock(k, None)
+        q_bias, k_bias, v_bias = bias.split(self.out_dims)
+        self.qv.bias.copy_(torch.cat([q_bias, v_bias]))
+        return self.key.load_stock(k, k_bias)
+
+    @torch.no_grad()
+    def to_linear(self) -> nn.Linear | None:
+        """The layer as a stock fused Linear, or None where the key is not linear."""
+        linear = self.key.linear_map()
+        if linear is None:
+            return None
+        weight, bias = self.fuse(*linear)
+        folded = nn.Linear(self.in_features, 3 * self.out_dims, bias=bias is not None)
+        folded.to(weight)
+        folded.weight.copy_(weight)
+        if bias is not None:
+            folded.bias.copy_(bias)
+        return folded.train(self.training)
+
+    def extra_repr(self) -> str:
+        return f'in_features={self.in_features}, out_features=3x{self.out_dims}'
+
+
+def split_stock_weights(
+    module: ManifoldQKV, state_dict: dict[str, Any], prefix: str, *unused: object
+) -> None:
+    """Translate a stock ``qkv.weight`` and ``qkv.bias`` into the layer's own entries.
+
+    A pre-hook of ``load_state_dict``, so every way of loading benefits: ``init_cfg``,
+    ``load_from``, test and resume. A weight of another shape is left for the loader to report.
+    """
+    weight = state_dict.get(prefix + 'weight')
+    bias = state_dict.get(prefix + 'bias')
+    shape = (3 * module.out_dims, module.in_features)
+    if weight is None or tuple(weight.shape) != shape:
+        return
+    if bias is not None and (module.qv.bias is None or tuple(bias.shape) != shape[:1]):
+        return
+    module.load_stock(weight, bias)
+    state_dict.pop(prefix + 'weight')
+    state_dict.pop(prefix + 'bias', None)
+    # What was just set is what the loader now finds; the charts keep their initial values.
+    for name, value in module.state_dict().items():
+        state_dict.setdefault(prefix + name, value)
+    if bias is None and module.qv.bias is not None:
+        del state_dict[prefix + 'qv.bias']  # for the loader to report as missing

@@ -1,0 +1,23 @@
+"""Small backbones that the tests share."""
+
+from mkbackbones.backbones import ManifoldSwin, ManifoldViT
+
+SWIN = dict(embed_dims=16, depths=(2, 2), num_heads=(2, 4))
+VIT = dict(embed_dims=32, depth=4, num_heads=2)
+VARIANTS = ('VanillaK', 'SimpleK', 'KUA', 'SpatialK')
+KEY_CFGS = [None, dict(type='LinearK'), dict(type='MLPK', match=dict(type='KUA', num_charts=2))]
+KEY_CFGS += [dict(type=v, num_charts=2) for v in VARIANTS]
+
+
+def tiny_swin(**args):
+    defaults = dict(arch=SWIN, out_indices=(0, 1), window_size=4, drop_path_rate=0.0)
+    return ManifoldSwin(**{**defaults, **args})
+
+
+def tiny_vit(**args):
+    defaults = dict(arch=VIT, pretrain_img_size=64, out_indices=(1, 3), drop_path_rate=0.0)
+    return ManifoldViT(**{**defaults, **args})
+
+
+def key_name(cfg):
+    return 'stock' if cfg is None else cfg['type']
