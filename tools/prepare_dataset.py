@@ -1,6 +1,8 @@
-"""Write a defect data set in the layout that mmdet and mmseg read; see ``--help``."""
+"""Prepare a data set; see `python -m mkbackbones prepare-dataset --help`."""
+
+import sys
 
 from mkbackbones.commands.prepare_dataset import main
 
 if __name__ == '__main__':
-    raise SystemExit(main())
+    sys.exit(main())

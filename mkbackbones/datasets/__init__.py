@@ -3,6 +3,8 @@
 Nothing here imports mmdet, mmseg or mmcv.
 """
 
+from mkbackbones.datasets.neu_det import NeuDet
+from mkbackbones.datasets.neu_seg import NeuSeg
 from mkbackbones.datasets.records import SPLITS, Converter, DatasetError, Instance, Record
 from mkbackbones.datasets.synthetic import SyntheticDefects
 from mkbackbones.datasets.writer import write_dataset
@@ -12,6 +14,8 @@ __all__ = [
     'Converter',
     'DatasetError',
     'Instance',
+    'NeuDet',
+    'NeuSeg',
     'Record',
     'SyntheticDefects',
     'write_dataset',

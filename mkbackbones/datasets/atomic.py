@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,39 +14,52 @@ __all__ = ['atomic_output']
 
 
 @contextmanager
-def atomic_output(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_output(
+    out: Path, *, overwrite: bool = False, expected: Collection[str] = ()
+) -> Iterator[Path]:
     """Give a temporary folder beside ``out`` that takes its place when the block succeeds.
 
     Args:
         out (Path): The folder to create.
         overwrite (bool): Replace a non-empty ``out``, at the end.
+        expected (Collection[str]): What a folder to be replaced may hold: a mistyped path must
+            not cost somebody's home folder.
 
     Yields:
         Path: The folder to write into. It is removed if the block raises, and a former ``out``
         then stays as it was.
 
     Raises:
-        DatasetError: ``out`` is a file, or not empty and ``overwrite`` is not set.
+        DatasetError: ``out`` cannot be created, or may not be replaced.
     """
-    out = out.absolute()
-    if out.exists() and not out.is_dir():
-        raise DatasetError(f'output {out} is a file: name a folder')
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise DatasetError(
-            f'output folder {out} is not empty: name another one, or add --overwrite to replace it'
-        )
+    out = out.resolve()
+    _check_replaceable(out, overwrite, expected)
+    work = out.parent / f'.{out.name}.{uuid.uuid4().hex[:8]}.partial'
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f'.{out.name}.', suffix='.partial', dir=out.parent))
+        work.mkdir(parents=True)
     except OSError as error:
-        raise DatasetError(f'cannot write beside {out}: {error.strerror}') from error
+        raise DatasetError(f'cannot create {out}: {error.strerror}') from error
     try:
-        # mkdtemp is private to its owner; the data set should be as readable as its parent.
-        work.chmod(out.parent.stat().st_mode & 0o777)
         yield work
         _swap(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_replaceable(out: Path, overwrite: bool, expected: Collection[str]) -> None:
+    if out.exists() and not out.is_dir():
+        raise DatasetError(f'output {out} is a file: name a folder')
+    content = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+    if content and not overwrite:
+        raise DatasetError(
+            f'output folder {out} is not empty: name another one, or add --overwrite to replace it'
+        )
+    foreign = [name for name in content if name not in expected]
+    if foreign:
+        raise DatasetError(
+            f'output folder {out} holds more than a data set ({foreign[0]}), so it is not '
+            'replaced: name another one'
+        )
 
 
 def _swap(work: Path, out: Path) -> None:

@@ -15,6 +15,8 @@ from mkbackbones.datasets.summary import Summary
 
 __all__ = ['write_dataset']
 
+_LAYOUT = ('annotations', 'images', 'masks')
+
 
 def write_dataset(
     converter: Converter,
@@ -40,7 +42,7 @@ def write_dataset(
     Raises:
         DatasetError: The output exists, or the source has a fault.
     """
-    with atomic_output(Path(out), overwrite=overwrite) as root:
+    with atomic_output(Path(out), overwrite=overwrite, expected=_LAYOUT) as root:
         summary = Summary(converter.classes, notes=converter.notes)
         files = {split: _CocoFile(converter.classes) for split in SPLITS}
         for record in converter:

@@ -1,0 +1,127 @@
+"""NEU-DET: hot-rolled steel strip, 1800 images, six classes, boxes in VOC files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mkbackbones.datasets.metainfo import NEU_DET
+from mkbackbones.datasets.records import DatasetError, Record
+from mkbackbones.datasets.sources import Source, decode_image
+from mkbackbones.datasets.splits import neu_det_split
+from mkbackbones.datasets.voc import parse_voc
+
+__all__ = ['NeuDet', 'find_images', 'natural_order']
+
+_LAYOUTS = (
+    # As published.
+    (r'(?:.*/)?IMAGES/([^/]+)\.jpg', r'(?:.*/)?ANNOTATIONS/([^/]+)\.xml'),
+    # As most copies have it. The folder of an image and of its annotation need not agree.
+    (
+        r'(?:.*/)?(?:train|validation)/images/[^/]+/([^/]+)\.jpg',
+        r'(?:.*/)?(?:train|validation)/annotations/([^/]+)\.xml',
+    ),
+)
+_LAYOUT_HINT = (
+    'expected IMAGES/*.jpg with ANNOTATIONS/*.xml, or '
+    '{train,validation}/images/<class>/*.jpg with {train,validation}/annotations/*.xml'
+)
+
+
+class NeuDet:
+    """Records of NEU-DET on its leak-free split.
+
+    The class of a box is the one in the XML, which for 188 boxes differs from the file's name.
+
+    Args:
+        src (str | Path): The folder or the zip, in either layout.
+
+    Raises:
+        DatasetError: No such source, an unknown layout, or an incomplete set. While iterating: a
+            file with a fault.
+    """
+
+    classes: tuple[str, ...] = NEU_DET['classes']
+    image_dir = 'images'
+
+    def __init__(self, src: str | Path) -> None:
+        self.notes: list[str] = []
+        self._source = Source(src, 'NEU-DET')
+        self._split, _ = neu_det_split()
+        layout = _layout(self._source)
+        self._images, self._annotations = (_by_stem(self._source, pattern) for pattern in layout)
+        self._require_all(self._images, 'image', '.jpg')
+        self._require_all(self._annotations, 'annotation', '.xml')
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __iter__(self) -> Iterator[Record]:
+        for stem in natural_order(self._split):
+            name = self._annotations[stem]
+            where = self._source.where(name)
+            annotation = parse_voc(self._source.read(name), self.classes, where)
+            image = self._source.read(self._images[stem])
+            pixels = decode_image(image, self._source.where(self._images[stem]))
+            height, width = pixels.shape[:2]
+            if (width, height) != (annotation.width, annotation.height):
+                raise DatasetError(
+                    f'{where}: says {annotation.width}x{annotation.height} pixels, but '
+                    f'{self._images[stem]} has {width}x{height}'
+                )
+            yield Record(
+                self._split[stem], f'{stem}.jpg', image, width, height, annotation.instances
+            )
+
+    def _require_all(self, found: dict[str, str], what: str, suffix: str) -> None:
+        missing = natural_order(self._split.keys() - found.keys())
+        if missing:
+            raise DatasetError(
+                f'{self._source.path} is incomplete: {len(missing)} of {len(self._split)} {what} '
+                f'files are missing, the first is {missing[0]}{suffix}'
+            )
+        unknown = natural_order(found.keys() - self._split.keys())
+        if unknown:
+            raise DatasetError(
+                f'{self._source.where(found[unknown[0]])} is not part of NEU-DET '
+                f'({len(unknown)} such {what} files): remove what was added to the original'
+            )
+
+
+def find_images(source: Source) -> dict[str, str]:
+    """Image stem to file name, in either layout of NEU-DET.
+
+    Raises:
+        DatasetError: An unknown layout, or two files for one image.
+    """
+    return _by_stem(source, _layout(source)[0])
+
+
+def natural_order(stems: Iterable[str]) -> list[str]:
+    """Sort so that ``patches_9`` comes before ``patches_10``."""
+    return sorted(stems, key=lambda stem: [_number(part) for part in re.split(r'(\d+)', stem)])
+
+
+def _number(part: str) -> tuple[int, str]:
+    return (int(part), '') if part.isdigit() else (-1, part)
+
+
+def _layout(source: Source) -> tuple[str, str]:
+    for layout in _LAYOUTS:
+        if any(re.fullmatch(layout[0], name) for name in source.names):
+            return layout
+    raise DatasetError(f'{source.path} does not look like NEU-DET: {_LAYOUT_HINT}')
+
+
+def _by_stem(source: Source, pattern: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in source.names:
+        match = re.fullmatch(pattern, name)
+        if match is None:
+            continue
+        stem = match.group(1)
+        if stem in found:
+            raise DatasetError(f'{source.path} has {stem} twice: {found[stem]} and {name}')
+        found[stem] = name
+    return found
