@@ -32,10 +32,10 @@ class BuildWithMim(build_py):
     def run(self) -> None:
         super().run()
         if self.editable_mode:
-            # Tools only: the configs are found in the checkout, and a second copy would be
+            # No configs: a copy would not follow edits in the checkout, and would make names
             # ambiguous where the environment lies inside the checkout.
             wheel_root = Path(self.get_finalized_command('install').install_lib)
-            copy_resources(wheel_root / '_mkbackbones_mim' / '.mim', ('tools',))
+            copy_resources(wheel_root / '_mkbackbones_mim' / '.mim', ('tools', 'model-index.yml'))
         else:
             for package in ('mkbackbones', '_mkbackbones_mim'):
                 copy_resources(Path(self.build_lib) / package / '.mim', RESOURCES)

@@ -52,6 +52,7 @@ def run_command(
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``train`` and ``test`` have in common, under the names mmdet's tools use."""
+    parser.set_defaults(program=parser.prog.removeprefix('python '))
     parser.add_argument('--work-dir', help='logs and weights; default ./work_dirs/<config name>')
     parser.add_argument(
         '--cfg-options',
@@ -117,8 +118,7 @@ def select_device(args: argparse.Namespace) -> None:
     if args.launcher == 'none' and not cpu and (args.gpus or 0) > 1:
         raise CommandError(
             f'--gpus {args.gpus} needs one process a GPU: '
-            f'torchrun --nproc_per_node={args.gpus} -m mkbackbones COMMAND CONFIG '
-            '--launcher pytorch'
+            f'torchrun --nproc_per_node={args.gpus} {args.program} {args.config} --launcher pytorch'
         )
     if args.launcher != 'none' and cpu:
         raise CommandError(
@@ -127,7 +127,7 @@ def select_device(args: argparse.Namespace) -> None:
     if args.launcher == 'pytorch' and 'RANK' not in os.environ:
         raise CommandError(
             '--launcher pytorch is for a process that torchrun started: '
-            'torchrun --nproc_per_node=GPUS -m mkbackbones COMMAND CONFIG --launcher pytorch'
+            f'torchrun --nproc_per_node=GPUS {args.program} {args.config} --launcher pytorch'
         )
     if cpu:
         force_cpu()
