@@ -52,7 +52,7 @@ class Source:
         """The content of one of :attr:`names`.
 
         Raises:
-            DatasetError: The file cannot be read, e.g. for a wrong check sum or encryption in the zip.
+            DatasetError: The file cannot be read, e.g. for a wrong check sum in the zip.
         """
         try:
             if self._zip is None:

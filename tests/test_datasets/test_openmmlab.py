@@ -1,0 +1,103 @@
+"""mmdet and mmseg read what is written."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import mkbackbones
+from mkbackbones.datasets.metainfo import SYNTHETIC_INSTANCES, SYNTHETIC_SEMANTIC
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+
+
+def test_import_needs_no_openmmlab_package():
+    code = (
+        'import sys, types; package = types.ModuleType("mkbackbones");'
+        f'package.__path__ = {list(mkbackbones.__path__)!r};'
+        'sys.modules["mkbackbones"] = package; import mkbackbones.datasets;'
+        'assert not {"mmdet", "mmseg", "mmcv", "torch"} & set(sys.modules)'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.fixture
+def coco_dataset(synthetic):
+    from mmdet.datasets import CocoDataset
+
+    pipeline = [
+        dict(type='mmdet.LoadImageFromFile'),
+        dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
+        dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'ori_shape', 'img_path')),
+    ]
+    return CocoDataset(
+        data_root=str(synthetic),
+        ann_file='annotations/train.json',
+        data_prefix=dict(img='images/train/'),
+        metainfo=SYNTHETIC_INSTANCES,
+        pipeline=pipeline,
+        filter_cfg=dict(filter_empty_gt=False),
+    )
+
+
+def test_mmdet_loads_boxes_and_masks(coco_dataset):
+    assert len(coco_dataset) == 24
+    for item in coco_dataset:
+        instances = item['data_samples'].gt_instances
+        assert tuple(item['inputs'].shape) == (3, 96, 96)
+        assert len(instances) == len(instances.masks)
+        # The tight boxes of the masks that mmdet draws are the boxes it loads.
+        boxes = instances.masks.get_bboxes(type(instances.bboxes)).tensor.numpy()
+        assert np.array_equal(boxes, instances.bboxes.tensor.numpy())
+
+
+def test_ground_truth_scores_one_in_coco_metric(coco_dataset, synthetic):
+    from mmdet.evaluation import CocoMetric
+    from pycocotools import mask as coco_mask
+
+    metric = CocoMetric(ann_file=str(synthetic / 'annotations/train.json'), metric=['bbox', 'segm'])
+    metric.dataset_meta = coco_dataset.metainfo
+    for item in coco_dataset:
+        sample = item['data_samples']
+        found = sample.gt_instances
+        masks = [coco_mask.encode(np.asfortranarray(mask)) for mask in found.masks.masks]
+        metric.results.append(
+            (
+                dict(img_id=sample.img_id, width=96, height=96),
+                dict(
+                    img_id=sample.img_id,
+                    bboxes=found.bboxes.tensor.numpy(),
+                    labels=found.labels.numpy(),
+                    scores=np.ones(len(found)),
+                    masks=masks,
+                ),
+            )
+        )
+    scores = metric.compute_metrics(metric.results)
+    assert scores['bbox_mAP'] == scores['segm_mAP'] == 1
+
+
+def test_mmseg_loads_class_maps(synthetic):
+    from mmseg.datasets import BaseSegDataset
+
+    dataset = BaseSegDataset(
+        data_root=str(synthetic),
+        data_prefix=dict(img_path='images/train', seg_map_path='masks/train'),
+        img_suffix='.png',
+        seg_map_suffix='.png',
+        metainfo=SYNTHETIC_SEMANTIC,
+        pipeline=[
+            dict(type='mmseg.LoadImageFromFile'),
+            dict(type='mmseg.LoadAnnotations'),
+            dict(type='mmseg.PackSegInputs', meta_keys=('img_path',)),
+        ],
+    )
+    assert len(dataset) == 24
+    labels = set()
+    for item in dataset:
+        seg_map = item['data_samples'].gt_sem_seg.data
+        assert tuple(seg_map.shape) == (1, 96, 96)
+        labels |= set(seg_map.unique().tolist())
+    assert labels == set(range(6))
