@@ -10,7 +10,7 @@ from .version import __version__
 # Before anything imports mmdet.models: its import fails without mmcv's operators.
 ops.install()
 
-from . import backbones, keys, necks  # noqa: E402
+from . import backbones, engine, keys, necks  # noqa: E402
 from .inject import fold_manifold_keys  # noqa: E402
 
-__all__ = ['__version__', 'backbones', 'fold_manifold_keys', 'keys', 'necks', 'ops']
+__all__ = ['__version__', 'backbones', 'engine', 'fold_manifold_keys', 'keys', 'necks', 'ops']

@@ -7,7 +7,7 @@
 
 try:
     from mmengine.registry import MODELS as MMENGINE_MODELS
-    from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
+    from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
     from mmengine.registry import Registry
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
@@ -24,9 +24,9 @@ MODELS = Registry(
     scope='mkbackbones',
     locations=['mkbackbones.backbones', 'mkbackbones.necks'],
 )
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optimizer wrapper constructor',
-    parent=MMENGINE_CONSTRUCTORS,
+OPTIM_WRAPPERS = Registry(
+    'optimizer wrapper',
+    parent=MMENGINE_OPTIM_WRAPPERS,
     scope='mkbackbones',
     locations=['mkbackbones.engine'],
 )

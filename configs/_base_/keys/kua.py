@@ -1,0 +1,1 @@
+key_cfg = dict(type='KUA', num_charts=8)

@@ -1,0 +1,1 @@
+key_cfg = dict(type='SimpleK', num_charts=8)

@@ -1,0 +1,3 @@
+# Mask R-CNN on ManifoldViT-S with VanillaK, synthetic defects.
+_base_ = ['./mask-rcnn_vit-s-stock_synthetic.py', '../_base_/keys/vanilla.py']
+model = dict(backbone=dict(key_cfg={{_base_.key_cfg}}))

@@ -1,0 +1,8 @@
+# UPerNet on ManifoldViT-S with the stock key, NEU-Seg.
+_base_ = [
+    '../_base_/models/upernet_vit-s.py',
+    '../_base_/datasets/neu-seg.py',
+    '../_base_/schedules/adamw_12k.py',
+    '../_base_/runtime_segmentation.py',
+]
+model = dict(decode_head=dict(num_classes=4), auxiliary_head=dict(num_classes=4))

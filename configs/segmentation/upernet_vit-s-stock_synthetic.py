@@ -1,0 +1,8 @@
+# UPerNet on ManifoldViT-S with the stock key, synthetic defects.
+_base_ = [
+    '../_base_/models/upernet_vit-s.py',
+    '../_base_/datasets/synthetic.py',
+    '../_base_/schedules/adamw_12k.py',
+    '../_base_/runtime_segmentation.py',
+]
+model = dict(decode_head=dict(num_classes=6), auxiliary_head=dict(num_classes=6))

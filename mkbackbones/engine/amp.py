@@ -1,0 +1,27 @@
+"""Mixed precision in bfloat16 on whatever device the model is on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from ..registry import OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """An optimiser wrapper that runs the forward pass under autocast in bfloat16.
+
+    Unlike mmengine's ``AmpOptimWrapper`` it works on a CPU too, so one config serves a GPU host
+    and a smoke test. There is no loss scaling: bfloat16 has the range of float32. For GPUs without
+    bfloat16 take ``AmpOptimWrapper`` with ``dtype='float16'``. Arguments as in ``OptimWrapper``.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Enter autocast on the model's device, in addition to the wrapper's own context."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+            yield
