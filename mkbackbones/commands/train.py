@@ -18,9 +18,10 @@ from .launch import (
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+BFLOAT16 = 'mkbackbones.BFloat16OptimWrapper'
 EXAMPLES = """
 examples:
-  python -m mkbackbones train mask-rcnn_mk-swin-t.py --amp
+  python -m mkbackbones train faster-rcnn_swin-t-spatial_neu-det.py --amp
   python -m mkbackbones train my_config.py --device cpu --cfg-options randomness.seed=1
   torchrun --nproc_per_node=4 -m mkbackbones train my_config.py --launcher pytorch
 """
@@ -87,15 +88,13 @@ def set_up_amp(cfg: Config, wanted: bool) -> None:
 
     wrapper = cfg.optim_wrapper
     kind = wrapper.get('type', 'OptimWrapper')
-    if wanted and kind != 'AmpOptimWrapper':
-        if kind != 'OptimWrapper':
-            raise CommandError(f"--amp works with optim_wrapper.type='OptimWrapper', not {kind!r}")
-        wrapper.type = 'AmpOptimWrapper'
-        wrapper.setdefault('loss_scale', 'dynamic')
-        wrapper.setdefault('dtype', 'bfloat16')
-    if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
-        from .cpu_amp import CPUAmpOptimWrapper
-
-        wrapper.type = CPUAmpOptimWrapper.__name__
-        wrapper.pop('loss_scale', None)  # bfloat16 has float32's range
+    if wanted and kind == 'OptimWrapper':
+        kind = 'AmpOptimWrapper' if wrapper.get('dtype') == 'float16' else BFLOAT16
+    elif wanted and kind not in ('AmpOptimWrapper', BFLOAT16):
+        raise CommandError(f"--amp works with optim_wrapper.type='OptimWrapper', not {kind!r}")
+    if kind == 'AmpOptimWrapper' and get_device() == 'cpu':
+        kind = BFLOAT16  # mmengine's own refuses CPUs, which have no float16 autocast anyway
+    if kind == BFLOAT16:
         wrapper.pop('dtype', None)
+        wrapper.pop('loss_scale', None)
+    wrapper.type = kind
