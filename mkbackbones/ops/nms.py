@@ -77,8 +77,9 @@ def softnms(
         width = np.maximum(np.minimum(table[2, i], x2) - np.maximum(table[0, i], x1) + offset, 0)
         height = np.maximum(np.minimum(table[3, i], y2) - np.maximum(table[1, i], y1) + offset, 0)
         intersection = width * height
-        with np.errstate(divide='ignore', invalid='ignore'):  # boxes without area
-            iou = intersection / (table[5, i] + area - intersection)
+        union = table[5, i] + area - intersection
+        # Boxes without an area overlap nothing; mmcv's gaussian method makes their scores NaN.
+        iou = np.divide(intersection, union, out=np.zeros_like(union), where=union != 0)
         if method == _GAUSSIAN:
             score *= np.exp(-(iou * iou) / sigma)
         else:
