@@ -1,0 +1,78 @@
+"""``mim train mkbackbones CONFIG``, with both installers and both kinds of installation."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from .conftest import Environment
+
+CONFIG = 'mk_toy_config.py'
+slow = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def installed(environment, wheel, source):
+    """A function that returns an environment with mkbackbones and one of the two mims."""
+    made: dict[tuple[str, str], Environment] = {}
+
+    def get(installer, kind):
+        if (installer, kind) not in made:
+            if installer == 'onedl-mim':
+                require_onedl_mim()
+            env = environment(*([wheel] if kind == 'wheel' else ['-e', source]))
+            if installer == 'openmim':
+                install_openmim(env)
+            made[installer, kind] = env
+        return made[installer, kind]
+
+    return get
+
+
+def require_onedl_mim():
+    try:
+        version('onedl-mim')
+    except PackageNotFoundError:
+        pytest.skip("onedl-mim is not installed; pip install 'mkbackbones[onedl]'")
+
+
+def install_openmim(env):
+    try:
+        # It imports pkg_resources, which setuptools dropped in version 82.
+        env.install('openmim==0.3.9', 'setuptools<82')
+    except AssertionError as error:
+        pytest.skip(f'openmim cannot be installed here, e.g. without a package index: {error}')
+
+
+@pytest.mark.parametrize(
+    'installer, kind, config',
+    [
+        ('onedl-mim', 'wheel', 'name'),
+        pytest.param('onedl-mim', 'wheel', 'path', marks=slow),
+        pytest.param('onedl-mim', 'editable', 'name', marks=slow),
+        pytest.param('onedl-mim', 'editable', 'path', marks=slow),
+        pytest.param('openmim', 'wheel', 'name', marks=slow),
+        pytest.param('openmim', 'wheel', 'path', marks=slow),
+        # An editable installation keeps its configs in the checkout, where openmim does not look.
+        pytest.param('openmim', 'editable', 'path', marks=slow),
+    ],
+)
+def test_mim_trains_from_an_empty_folder(installed, tmp_path, toy, installer, kind, config):
+    env = installed(installer, kind)
+    given = CONFIG if config == 'name' else toy / CONFIG
+    env.mim('train', 'mkbackbones', given, '--gpus', 0, cwd=tmp_path)
+    assert (tmp_path / 'work_dirs' / 'mk_toy_config' / 'epoch_1.pth').is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('installer', ['onedl-mim', 'openmim'])
+@pytest.mark.parametrize('kind', ['wheel', 'editable'])
+def test_mim_tests_and_runs_tools(installed, tmp_path, toy, installer, kind):
+    env = installed(installer, kind)
+    env.mim('train', 'mkbackbones', toy / CONFIG, '--gpus', 0, cwd=tmp_path)
+    checkpoint = 'work_dirs/mk_toy_config/epoch_1.pth'
+    printed = env.mim(
+        'test', 'mkbackbones', toy / CONFIG, '-C', checkpoint, '--device', 'cpu', cwd=tmp_path
+    )
+    assert 'count: 4' in printed
+    arguments = [toy / CONFIG, checkpoint, '--device', 'cpu']
+    assert 'count: 4' in env.mim('run', 'mkbackbones', 'test', *arguments, cwd=tmp_path)
