@@ -1,4 +1,4 @@
-"""What the commands share: arguments, errors, and the way from a config's name to a runner.
+"""What ``train`` and ``test`` share: arguments, the device, and the way to a runner.
 
 Nothing heavy is imported at module level: ``--help`` has to be quick, and CUDA has to be hidden
 before torch looks for it.
@@ -7,47 +7,25 @@ before torch looks for it.
 from __future__ import annotations
 
 import argparse
-import difflib
-import importlib.metadata
-import importlib.util
 import os
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .config_files import find_config, read_config
+from .errors import CommandError, run_command
+from .preflight import check_cv2, check_scope
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-PACKAGE = Path(__file__).resolve().parent.parent
-SCOPE_DISTRIBUTIONS = {
-    'mmdet': 'onedl-mmdetection',
-    'mmseg': 'onedl-mmsegmentation',
-    'mmpretrain': 'onedl-mmpretrain',
-}
-
-
-class CommandError(Exception):
-    """Bad input, told in one sentence; the command ends with exit code 2 and no traceback."""
-
-
-def run_command(
-    parser: argparse.ArgumentParser,
-    command: Callable[[argparse.Namespace], None],
-    argv: list[str] | None = None,
-) -> int:
-    """Parse ``argv`` (default: the command line), run ``command`` and return an exit code."""
-    args = parser.parse_args(argv)
-    try:
-        command(args)
-    except CommandError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
-    return 0
+__all__ = [
+    'CommandError',
+    'add_launch_arguments',
+    'build_runner',
+    'prepare_config',
+    'run_command',
+    'select_device',
+]
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -145,152 +123,3 @@ def force_cpu() -> None:
 
     # mmengine fixes its device on import, and knows accelerators that CUDA's variable doesn't hide.
     mmengine.device.utils.DEVICE = 'cpu'
-
-
-def check_cv2() -> None:
-    """Raise CommandError, with the command that mends it, if OpenCV cannot load libGL.
-
-    opencv-python and opencv-python-headless unpack into the same folder and the one installed last
-    wins; the former needs libGL, which servers seldom have.
-    """
-    try:
-        import cv2  # noqa: F401
-    except ImportError as error:
-        if 'lib' not in str(error) or '.so' not in str(error):
-            return  # cv2 is missing or broken otherwise: whoever needs it says so
-        try:
-            version = importlib.metadata.version('opencv-python-headless')
-        except importlib.metadata.PackageNotFoundError:
-            version = '4.12.0.88'
-        raise CommandError(
-            f'OpenCV cannot be imported ({error}); install its build without a display: python -m '
-            f'pip install --force-reinstall --no-deps opencv-python-headless=={version}'
-        ) from error
-
-
-def config_root() -> Path:
-    """The folder of the shipped configs: the checkout's, or the installed copy."""
-    installed = PACKAGE / '.mim' / 'configs'
-    return installed if installed.is_dir() else PACKAGE.parent / 'configs'
-
-
-def find_config(name: str) -> Path:
-    """Find a config by path or, among the shipped ones, by name.
-
-    Args:
-        name (str): a path, or the name (or the end of the path) of a shipped config.
-
-    Raises:
-        CommandError: if there is none, or more than one, with the closest names.
-    """
-    if os.path.isfile(name):
-        return Path(name)
-    root = config_root()
-    shipped = {
-        'configs/' + path.relative_to(root).as_posix(): path for path in sorted(root.rglob('*.py'))
-    }
-    wanted = Path(name).as_posix()
-    wanted = wanted if wanted.endswith('.py') else f'{wanted}.py'
-    found = [key for key in shipped if f'/{key}'.endswith(f'/{wanted}')]
-    if len(found) == 1:
-        print(f'config {name}: using the shipped {shipped[found[0]]}')
-        return shipped[found[0]]
-    if found:
-        raise CommandError(f'config {name} is ambiguous; give one of {", ".join(found)}')
-    stems = sorted({path.name for key, path in shipped.items() if '/_base_/' not in key})
-    close = difflib.get_close_matches(Path(wanted).name, stems, n=3, cutoff=0.5)
-    hint = f'did you mean {" or ".join(close)}?' if close else f'shipped: {", ".join(stems)}'
-    raise CommandError(f'config {name} is neither a file nor a shipped config; {hint}')
-
-
-def read_config(path: Path, options: list[str]) -> Config:
-    """Read a config and apply ``KEY=VALUE`` overrides.
-
-    Raises:
-        CommandError: if the file or an override cannot be read.
-    """
-    from mmengine.config import Config, DictAction
-
-    for option in options:
-        if '=' not in option:
-            raise CommandError(f'--cfg-options {option} is not of the form KEY=VALUE')
-    try:
-        cfg = Config.fromfile(path)
-    except Exception as error:  # a config is a program: it may raise anything
-        raise CommandError(f'config {path}: {one_line(error)}') from error
-    if options:
-        parser = argparse.ArgumentParser()
-        parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-        try:
-            overrides = parser.parse_args(['--cfg-options', *options]).cfg_options
-            cfg.merge_from_dict(overrides)
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
-            raise CommandError(f'--cfg-options {" ".join(options)}: {one_line(error)}') from error
-    return cfg
-
-
-def check_scope(cfg: Config, path: Path) -> None:
-    """Raise CommandError if the library that the config belongs to is not installed."""
-    scope = cfg.get('default_scope')
-    if scope and importlib.util.find_spec(scope) is None:
-        package = SCOPE_DISTRIBUTIONS.get(scope, scope)
-        raise CommandError(
-            f'config {path} belongs to {scope} (its default_scope), which is not installed: '
-            f'pip install {package}'
-        )
-
-
-def check_paths(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Raise CommandError if local data or weights that ``cfg`` names do not exist.
-
-    Args:
-        cfg (Config): config of mmdet, mmseg, mmpretrain or mmengine.
-        loaders (tuple[str, ...]): keys of the data loaders that the command will use.
-    """
-    for loader in loaders:
-        for dataset in iter_datasets((cfg.get(loader) or {}).get('dataset')):
-            if dataset.get('backend_args'):
-                continue  # not on this file system
-            for file in dataset_paths(dataset):
-                if not os.path.exists(file):
-                    raise CommandError(
-                        f'{loader}: {file} does not exist; `python -m mkbackbones prepare-dataset '
-                        f'--help` tells how to prepare data, --cfg-options {loader}.dataset.'
-                        'data_root=PATH where it lies elsewhere'
-                    )
-    check_checkpoint(cfg.get('load_from'))
-
-
-def check_checkpoint(checkpoint: str | None) -> None:
-    """Raise CommandError if ``checkpoint`` is a local path without a file."""
-    if checkpoint and '://' not in checkpoint and not os.path.isfile(checkpoint):
-        raise CommandError(f'checkpoint {checkpoint} does not exist')
-
-
-def iter_datasets(dataset: Any) -> Iterator[dict]:
-    """Yield the innermost data set configs below wrappers (``dataset=``, ``datasets=``)."""
-    if isinstance(dataset, (list, tuple)):
-        for item in dataset:
-            yield from iter_datasets(item)
-    elif isinstance(dataset, dict):
-        inner = dataset.get('dataset') or dataset.get('datasets')
-        if inner:
-            yield from iter_datasets(inner)
-        else:
-            yield dataset
-
-
-def dataset_paths(dataset: dict) -> Iterator[str]:
-    """Yield the paths of one data set config, joined the way mmengine's BaseDataset does."""
-    root = dataset.get('data_root') or ''
-    prefix = dataset.get('data_prefix') or {}
-    prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
-    for path in (dataset.get('ann_file'), *prefixes):
-        if isinstance(path, str) and path and '://' not in path:
-            yield os.path.join(root, path)
-
-
-def one_line(error: Exception) -> str:
-    """Tell an exception in one line."""
-    text = ' '.join(str(error).split())
-    return f'{type(error).__name__}: {text}' if text else type(error).__name__

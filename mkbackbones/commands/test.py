@@ -7,15 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .launch import (
-    CommandError,
-    add_launch_arguments,
-    build_runner,
-    check_checkpoint,
-    check_paths,
-    prepare_config,
-    run_command,
-)
+from .errors import CommandError, run_command
+from .launch import add_launch_arguments, build_runner, prepare_config
+from .preflight import check_checkpoint, check_paths
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -61,7 +55,7 @@ def test(args: argparse.Namespace) -> None:
     if cfg.get('test_dataloader') is None or cfg.get('test_evaluator') is None:
         raise CommandError(f'config {args.config} has no test_dataloader or no test_evaluator')
     cfg.load_from = args.checkpoint
-    check_paths(cfg, ('test_dataloader',))
+    check_paths(cfg, ('test',))
     if args.show_dir is not None:
         paint_into(cfg, args.show_dir)
     runner = build_runner(cfg)

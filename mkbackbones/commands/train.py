@@ -5,15 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .launch import (
-    CommandError,
-    add_launch_arguments,
-    build_runner,
-    check_checkpoint,
-    check_paths,
-    prepare_config,
-    run_command,
-)
+from .errors import CommandError, run_command
+from .launch import add_launch_arguments, build_runner, prepare_config
+from .preflight import check_checkpoint, check_paths
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -71,7 +65,7 @@ def train(args: argparse.Namespace) -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    check_paths(cfg, ('train_dataloader', 'val_dataloader'))
+    check_paths(cfg, ('train', 'val'))
     set_up_amp(cfg, args.amp)
     build_runner(cfg).train()
 

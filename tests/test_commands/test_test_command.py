@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mkbackbones.commands.launch import CommandError
+from mkbackbones.commands.errors import CommandError
 from mkbackbones.commands.test import main, paint_into
 from mkbackbones.commands.train import main as train
 

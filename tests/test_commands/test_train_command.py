@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mkbackbones.commands.launch import CommandError
+from mkbackbones.commands.errors import CommandError
 from mkbackbones.commands.train import main, set_up_amp
 
 

@@ -1,0 +1,83 @@
+"""Find a config by path or name, and read it with overrides."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import CommandError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def config_root() -> Path:
+    """The folder of the shipped configs: the checkout's, or the installed copy."""
+    installed = PACKAGE / '.mim' / 'configs'
+    return installed if installed.is_dir() else PACKAGE.parent / 'configs'
+
+
+def find_config(name: str) -> Path:
+    """Find a config by path or, among the shipped ones, by name.
+
+    Args:
+        name (str): a path, or the name (or the end of the path) of a shipped config.
+
+    Raises:
+        CommandError: if there is none, or more than one, with the closest names.
+    """
+    if os.path.isfile(name):
+        return Path(name)
+    root = config_root()
+    shipped = {
+        'configs/' + path.relative_to(root).as_posix(): path for path in sorted(root.rglob('*.py'))
+    }
+    wanted = Path(name).as_posix()
+    wanted = wanted if wanted.endswith('.py') else f'{wanted}.py'
+    found = [key for key in shipped if f'/{key}'.endswith(f'/{wanted}')]
+    if len(found) == 1:
+        print(f'config {name}: using the shipped {shipped[found[0]]}')
+        return shipped[found[0]]
+    if found:
+        raise CommandError(f'config {name} is ambiguous; give one of {", ".join(found)}')
+    stems = sorted({path.name for key, path in shipped.items() if '/_base_/' not in key})
+    close = difflib.get_close_matches(Path(wanted).name, stems, n=3, cutoff=0.5)
+    hint = f'did you mean {" or ".join(close)}?' if close else f'shipped: {", ".join(stems)}'
+    raise CommandError(f'config {name} is neither a file nor a shipped config; {hint}')
+
+
+def read_config(path: Path, options: list[str]) -> Config:
+    """Read a config and apply ``KEY=VALUE`` overrides.
+
+    Raises:
+        CommandError: if the file or an override cannot be read.
+    """
+    from mmengine.config import Config, DictAction
+
+    for option in options:
+        if '=' not in option:
+            raise CommandError(f'--cfg-options {option} is not of the form KEY=VALUE')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program: it may raise anything
+        raise CommandError(f'config {path}: {one_line(error)}') from error
+    if options:
+        parser = argparse.ArgumentParser()
+        parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+        try:
+            overrides = parser.parse_args(['--cfg-options', *options]).cfg_options
+            cfg.merge_from_dict(overrides)
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            raise CommandError(f'--cfg-options {" ".join(options)}: {one_line(error)}') from error
+    return cfg
+
+
+def one_line(error: Exception) -> str:
+    """Tell an exception in one line."""
+    text = ' '.join(str(error).split())
+    return f'{type(error).__name__}: {text}' if text else type(error).__name__

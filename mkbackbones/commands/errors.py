@@ -1,0 +1,29 @@
+"""How a command ends: an exit code, and one sentence where the input cannot work."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+
+class CommandError(Exception):
+    """Bad input, told in one sentence; the command ends with exit code 2 and no traceback."""
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    command: Callable[[argparse.Namespace], None],
+    argv: list[str] | None = None,
+) -> int:
+    """Parse ``argv`` (default: the command line), run ``command`` and return an exit code."""
+    args = parser.parse_args(argv)
+    try:
+        command(args)
+    except CommandError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,113 @@
+"""Checks that turn a failure minutes into a run into one sentence before it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import CommandError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+SCOPE_DISTRIBUTIONS = {
+    'mmdet': 'onedl-mmdetection',
+    'mmseg': 'onedl-mmsegmentation',
+    'mmpretrain': 'onedl-mmpretrain',
+}
+
+
+def check_cv2() -> None:
+    """Raise CommandError, with the command that mends it, if OpenCV cannot load libGL.
+
+    opencv-python and opencv-python-headless unpack into the same folder and the one installed last
+    wins; the former needs libGL, which servers seldom have.
+    """
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        if 'lib' not in str(error) or '.so' not in str(error):
+            return  # cv2 is missing or broken otherwise: whoever needs it says so
+        try:
+            version = importlib.metadata.version('opencv-python-headless')
+        except importlib.metadata.PackageNotFoundError:
+            version = '4.12.0.88'
+        raise CommandError(
+            f'OpenCV cannot be imported ({error}); install its build without a display: python -m '
+            f'pip install --force-reinstall --no-deps opencv-python-headless=={version}'
+        ) from error
+
+
+def check_scope(cfg: Config, path: Path) -> None:
+    """Raise CommandError if the library that the config belongs to is not installed."""
+    scope = cfg.get('default_scope')
+    if scope and importlib.util.find_spec(scope) is None:
+        package = SCOPE_DISTRIBUTIONS.get(scope, scope)
+        raise CommandError(
+            f'config {path} belongs to {scope} (its default_scope), which is not installed: '
+            f'pip install {package}'
+        )
+
+
+def check_paths(cfg: Config, stages: tuple[str, ...]) -> None:
+    """Raise CommandError if local data or weights that ``cfg`` names do not exist.
+
+    Args:
+        cfg (Config): config of mmdet, mmseg, mmpretrain or mmengine.
+        stages (tuple[str, ...]): which of 'train', 'val' and 'test' the command will run.
+    """
+    for stage in stages:
+        for key, file in stage_paths(cfg, stage):
+            if not os.path.exists(file):
+                raise CommandError(
+                    f'{key}: {file} does not exist; `python -m mkbackbones prepare-dataset --help` '
+                    'tells how to prepare data, and where it lies elsewhere, set MKBACKBONES_DATA '
+                    '(shipped configs) or the data_root of the config'
+                )
+    check_checkpoint(cfg.get('load_from'))
+
+
+def stage_paths(cfg: Config, stage: str) -> Iterator[tuple[str, str]]:
+    """Yield the config key and the path of each local file that a stage reads."""
+    loader, evaluator = f'{stage}_dataloader', f'{stage}_evaluator'
+    for dataset in iter_datasets((cfg.get(loader) or {}).get('dataset')):
+        if not dataset.get('backend_args'):  # with them, it is not on this file system
+            yield from ((loader, path) for path in dataset_paths(dataset))
+    metrics = cfg.get(evaluator) or []
+    for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+        path = metric.get('ann_file')
+        if path and '://' not in path and not metric.get('backend_args'):
+            yield evaluator, path
+
+
+def check_checkpoint(checkpoint: str | None) -> None:
+    """Raise CommandError if ``checkpoint`` is a local path without a file."""
+    if checkpoint and '://' not in checkpoint and not os.path.isfile(checkpoint):
+        raise CommandError(f'checkpoint {checkpoint} does not exist')
+
+
+def iter_datasets(dataset: Any) -> Iterator[dict]:
+    """Yield the innermost data set configs below wrappers (``dataset=``, ``datasets=``)."""
+    if isinstance(dataset, (list, tuple)):
+        for item in dataset:
+            yield from iter_datasets(item)
+    elif isinstance(dataset, dict):
+        inner = dataset.get('dataset') or dataset.get('datasets')
+        if inner:
+            yield from iter_datasets(inner)
+        else:
+            yield dataset
+
+
+def dataset_paths(dataset: dict) -> Iterator[str]:
+    """Yield the paths of one data set config, joined the way mmengine's BaseDataset does."""
+    root = dataset.get('data_root') or ''
+    prefix = dataset.get('data_prefix') or {}
+    prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
+    for path in (dataset.get('ann_file'), *prefixes):
+        if isinstance(path, str) and path and '://' not in path:
+            yield os.path.join(root, path)

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mkbackbones.commands import config_files
+from mkbackbones.commands.errors import CommandError
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    root = tmp_path / 'shipped'
+    for name in (
+        'detection/swin_coco.py',
+        'detection/vit.py',
+        'segmentation/vit.py',
+        '_base_/b.py',
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    monkeypatch.setattr(config_files, 'config_root', lambda: root)
+    return root
+
+
+class TestFindConfig:
+    def test_an_existing_path_wins_over_a_shipped_config(self, shipped):
+        Path('swin_coco.py').touch()
+        assert config_files.find_config('swin_coco.py') == Path('swin_coco.py')
+
+    @pytest.mark.parametrize(
+        'name',
+        ['swin_coco.py', 'swin_coco', 'detection/swin_coco.py', 'configs/detection/swin_coco.py'],
+    )
+    def test_finds_a_shipped_config_by_the_end_of_its_path(self, shipped, name):
+        assert config_files.find_config(name) == shipped / 'detection/swin_coco.py'
+
+    def test_an_ambiguous_name_lists_what_to_write(self, shipped):
+        with pytest.raises(CommandError, match=r'configs/detection/vit.py, configs/segm.*/vit.py'):
+            config_files.find_config('vit.py')
+        assert config_files.find_config('segmentation/vit.py') == shipped / 'segmentation/vit.py'
+
+    def test_a_typo_gets_the_closest_name(self, shipped):
+        with pytest.raises(CommandError, match=r'did you mean swin_coco\.py\?'):
+            config_files.find_config('swim_coco.py')
+
+    def test_a_wrong_folder_is_not_ignored(self, shipped):
+        with pytest.raises(CommandError, match=r'did you mean swin_coco\.py\?'):
+            config_files.find_config('my/experiments/swin_coco.py')
+
+    @given(
+        names=st.sets(st.from_regex(r'[a-c]{1,2}(/[a-c]{1,2}){0,2}', fullmatch=True), min_size=1)
+    )
+    @settings(
+        max_examples=30,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    def test_the_full_path_always_names_the_file_itself(self, tmp_path_factory, monkeypatch, names):
+        root = tmp_path_factory.mktemp('configs')
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).with_suffix('.py').touch()
+        monkeypatch.setattr(config_files, 'config_root', lambda: root)
+        for name in names:
+            assert config_files.find_config(f'configs/{name}') == (root / name).with_suffix('.py')
+
+    def test_the_checkout_or_the_installation_ships_configs(self):
+        assert config_files.config_root().is_dir()
+
+
+class TestReadConfig:
+    def test_overrides_have_the_types_their_text_suggests(self):
+        Path('cfg.py').write_text('a = dict(b=1, c=[1, 2])\nd = "x"')
+        options = ['a.b=2.5', 'a.c=[3,4]', 'd=y', 'e=True']
+        cfg = config_files.read_config(Path('cfg.py'), options)
+        assert cfg.to_dict() == {'a': {'b': 2.5, 'c': [3, 4]}, 'd': 'y', 'e': True}
+
+    @pytest.mark.parametrize('option', ['a', 'a.b', 'a.b.c=1', 'a.c=[1,(2]'])
+    def test_a_bad_override_is_named(self, option):
+        Path('cfg.py').write_text('a = dict(b=1)')
+        with pytest.raises(CommandError, match='--cfg-options ' + option.split('=')[0]):
+            config_files.read_config(Path('cfg.py'), [option])
+
+    @pytest.mark.parametrize(
+        'text, reason',
+        [
+            ('a = (', 'SyntaxError'),
+            ('a = b', 'NameError'),
+            ("_base_ = 'none.py'", 'none.py'),
+            ("custom_imports = dict(imports=['no_such_module'])", 'no_such_module'),
+        ],
+    )
+    def test_a_broken_config_is_named_with_the_reason(self, text, reason):
+        Path('cfg.py').write_text(text)
+        with pytest.raises(CommandError, match=rf'config cfg\.py: .*{reason}') as caught:
+            config_files.read_config(Path('cfg.py'), [])
+        assert '\n' not in str(caught.value)

@@ -1,0 +1,69 @@
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mkbackbones.commands import preflight
+from mkbackbones.commands.errors import CommandError
+
+
+def test_a_cv2_without_libgl_gets_the_command_that_mends_it(tmp_path, monkeypatch):
+    error = 'libGL.so.1: cannot open shared object file: No such file or directory'
+    (tmp_path / 'cv2.py').write_text(f'raise ImportError({error!r})')
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, 'cv2', raising=False)
+    with pytest.raises(CommandError, match=r'libGL.*pip install .* opencv-python-headless'):
+        preflight.check_cv2()
+
+
+def test_a_scope_that_is_not_installed_gets_the_command_that_installs_it():
+    preflight.check_scope(Config({'default_scope': 'mmengine'}), Path('cfg.py'))
+    preflight.check_scope(Config({}), Path('cfg.py'))
+    with pytest.raises(CommandError, match=r'cfg\.py belongs to mmfoo .* pip install mmfoo'):
+        preflight.check_scope(Config({'default_scope': 'mmfoo'}), Path('cfg.py'))
+
+
+class TestCheckPaths:
+    def loader(self, **dataset):
+        return Config({'train_dataloader': {'dataset': dataset}})
+
+    def check(self, cfg):
+        preflight.check_paths(cfg, ('train', 'val'))
+
+    def test_what_exists_passes(self, tmp_path):
+        (tmp_path / 'data' / 'train').mkdir(parents=True)
+        (tmp_path / 'data' / 'train.json').touch()
+        self.check(
+            self.loader(data_root='data', ann_file='train.json', data_prefix={'img': 'train/'})
+        )
+        self.check(self.loader(ann_file=str(tmp_path / 'data' / 'train.json'), data_root='data'))
+        self.check(self.loader(type='ToyData'))
+        self.check(Config({}))
+
+    @pytest.mark.parametrize(
+        'dataset, missing',
+        [
+            (dict(data_root='data', ann_file='train.json'), 'data/train.json'),
+            (dict(data_root='data', data_prefix=dict(img_path='img', seg='')), 'data/img'),
+            (dict(type='RepeatDataset', dataset=dict(ann_file='a.json')), 'a.json'),
+            (dict(type='ConcatDataset', datasets=[dict(), dict(ann_file='b.json')]), 'b.json'),
+        ],
+    )
+    def test_what_is_missing_is_named(self, dataset, missing):
+        with pytest.raises(CommandError, match=f'train_dataloader: {missing} does not exist'):
+            self.check(self.loader(**dataset))
+
+    def test_what_the_metric_reads_is_checked_too(self):
+        for metric in (dict(ann_file='val.json'), [dict(type='IoU'), dict(ann_file='val.json')]):
+            with pytest.raises(CommandError, match=r'val_evaluator: val\.json does not exist'):
+                self.check(Config({'val_evaluator': metric}))
+
+    def test_remote_data_is_left_to_the_file_client(self):
+        self.check(self.loader(ann_file='s3://bucket/a.json'))
+        self.check(self.loader(ann_file='a.json', backend_args=dict(backend='petrel')))
+
+    def test_weights_to_start_from(self):
+        self.check(Config({'load_from': 'https://host/weights.pth'}))
+        with pytest.raises(CommandError, match=r'checkpoint weights\.pth does not exist'):
+            self.check(Config({'load_from': 'weights.pth'}))
