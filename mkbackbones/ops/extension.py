@@ -1,4 +1,7 @@
-"""The stand-in for mmcv's compiled module: loaded by Python under the name ``mmcv._ext``."""
+"""The stand-in for mmcv's compiled module: loaded by Python under the name ``mmcv._ext``.
+
+The imports are absolute because its parent package is then mmcv.
+"""
 
 from collections.abc import Callable
 from typing import Any, NoReturn

@@ -17,6 +17,12 @@ from mkbackbones.ops import extension
 from . import compiled_cases
 
 INTERPRETER = 'MKBACKBONES_COMPILED_PYTHON'
+TOLERANCES = {
+    # mmcv takes the logarithm of the rounded probability, and its exponential in float32 always.
+    'sigmoid_focal_loss': dict(rtol=1e-4, atol=1e-5),
+    # Locations become coordinates in another order of operations; times the width of the map.
+    'ms_deform_attn': dict(rtol=1e-4, atol=1e-4),
+}
 
 
 @pytest.fixture(scope='module')
@@ -66,7 +72,9 @@ def test_against_compiled(key, reference, table):
         assert outputs[name].dtype == tensor.dtype, name
         kind = 'gradients' if name.startswith('grad') else 'values'
         # equal_nan: an overlap of boxes without area is 0 / 0 in both
-        torch.testing.assert_close(outputs[name], tensor, equal_nan=True)
+        torch.testing.assert_close(
+            outputs[name], tensor, equal_nan=True, **TOLERANCES.get(key[0], {})
+        )
         difference = (outputs[name].double() - tensor.double()).abs().nan_to_num()
         errors[kind] = max(errors.get(kind, 0.0), difference.max().item() if len(tensor) else 0.0)
     table.append(
