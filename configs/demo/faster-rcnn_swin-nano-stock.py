@@ -9,7 +9,9 @@ model = dict(
     neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),
     rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=2)),
+        bbox_roi_extractor=dict(
+            roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=2))
+        ),
         bbox_head=dict(in_channels=64, fc_out_channels=256),
     ),
     train_cfg=dict(

@@ -5,10 +5,13 @@ model = dict(
     data_preprocessor=dict(pad_mask=True),
     roi_head=dict(
         mask_roi_extractor=dict(
-            type='SingleRoIExtractor',
-            roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
-            out_channels=256,
-            featmap_strides=[4, 8, 16, 32],
+            type='mkbackbones.FP32RoIExtractor',
+            roi_extractor=dict(
+                type='SingleRoIExtractor',
+                roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
+                out_channels=256,
+                featmap_strides=[4, 8, 16, 32],
+            ),
         ),
         mask_head=dict(
             type='FCNMaskHead',
