@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from .conftest import Environment
+from .conftest import ROOT, Environment, run
 
 CONFIG = 'mk_toy_config.py'
 slow = pytest.mark.slow
@@ -76,3 +76,39 @@ def test_mim_tests_and_runs_tools(installed, tmp_path, toy, installer, kind):
     assert 'count: 4' in printed
     arguments = [toy / CONFIG, checkpoint, '--device', 'cpu']
     assert 'count: 4' in env.mim('run', 'mkbackbones', 'test', *arguments, cwd=tmp_path)
+
+
+DETECTOR = 'faster-rcnn_swin-nano-stock.py'
+SEGMENTOR = 'upernet_swin-nano-stock.py'
+
+
+@pytest.fixture(scope='module')
+def project(tmp_path_factory, installed):
+    """A project folder: a dozen synthetic images where the configs look for them."""
+    folder = tmp_path_factory.mktemp('project')
+    counts = ['--num-train', '8', '--num-val', '2', '--num-test', '2', '--size', '64']
+    command = ['prepare-dataset', 'synthetic', '--out', 'data/synthetic', *counts]
+    python = installed('onedl-mim', 'wheel').python
+    run(python, '-m', 'mkbackbones', *command, cwd=folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'package, config',
+    [
+        ('mkbackbones', DETECTOR),
+        ('onedl-mmdetection', ROOT / 'configs' / 'demo' / DETECTOR),
+        ('mkbackbones', SEGMENTOR),
+        ('onedl-mmsegmentation', ROOT / 'configs' / 'demo' / SEGMENTOR),
+    ],
+)
+def test_mim_trains_our_backbones_with_our_tool_and_with_the_library_s(
+    installed, project, tmp_path, package, config
+):
+    options = ['train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'train_dataloader.batch_size=2']
+    for loader in ('train_dataloader', 'val_dataloader'):
+        options += [f'{loader}.num_workers=0', f'{loader}.persistent_workers=False']
+    arguments = ['--gpus', 0, '--work-dir', tmp_path, '--cfg-options', *options]
+    installed('onedl-mim', 'wheel').mim('train', package, config, *arguments, cwd=project)
+    assert (tmp_path / 'iter_2.pth').is_file()
