@@ -3,14 +3,14 @@
 import pytest
 import torch
 
+from mkbackbones.registry import MODELS
+
 pytest.importorskip('mmdet')
 
 
 def test_regions_keep_their_precision_under_bfloat16():
     """A region that bfloat16 cannot hold reads the same place as in float32."""
     import mmdet.models  # noqa: F401
-
-    from mkbackbones.registry import MODELS
 
     inner = dict(
         type='mmdet.SingleRoIExtractor',
