@@ -33,12 +33,12 @@ def check_cv2() -> None:
         if 'lib' not in str(error) or '.so' not in str(error):
             return  # cv2 is missing or broken otherwise: whoever needs it says so
         try:
-            version = importlib.metadata.version('opencv-python-headless')
+            pin = '==' + importlib.metadata.version('opencv-python')
         except importlib.metadata.PackageNotFoundError:
-            version = '4.12.0.88'
+            pin = ''
         raise CommandError(
             f'OpenCV cannot be imported ({error}); install its build without a display: python -m '
-            f'pip install --force-reinstall --no-deps opencv-python-headless=={version}'
+            f'pip install --force-reinstall --no-deps opencv-python-headless{pin}'
         ) from error
 
 
