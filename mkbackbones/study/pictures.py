@@ -63,7 +63,9 @@ def draw_map(axis: Axes, sample: BaseDataElement, is_truth: bool, metainfo: dict
     axis.imshow(overlay, interpolation='nearest')
 
 
-def draw_boxes(axis, sample, is_truth: bool, metainfo: dict, score_threshold: float) -> None:
+def draw_boxes(
+    axis: Axes, sample: BaseDataElement, is_truth: bool, metainfo: dict, score_threshold: float
+) -> None:
     """Draw boxes with their class, and predicted ones with their score."""
     instances = sample.gt_instances if is_truth else sample.pred_instances
     boxes = np.asarray(getattr(instances.bboxes, 'tensor', instances.bboxes))
