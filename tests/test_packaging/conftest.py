@@ -48,7 +48,10 @@ class Environment:
         run(sys.executable, '-m', 'venv', '--without-pip', folder, cwd=folder.parent)
         packages = self.eval("__import__('sysconfig').get_paths()['purelib']", folder)
         self.packages = Path(packages.strip())
-        (self.packages / '_shared.pth').write_text(sysconfig.get_paths()['purelib'])
+        shared = Path(sysconfig.get_paths()['purelib'])
+        (self.packages / '_shared.pth').write_text(str(shared))
+        # mmengine imports distutils, which since Python 3.12 this file of setuptools provides.
+        shutil.copy2(shared / 'distutils-precedence.pth', self.packages)
 
     def eval(self, expression: str, cwd: Path) -> str:
         return run(self.python, '-c', f'print({expression})', cwd=cwd)
