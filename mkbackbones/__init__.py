@@ -11,6 +11,15 @@ from .version import __version__
 ops.install()
 
 from . import backbones, engine, keys, necks  # noqa: E402
-from .inject import fold_manifold_keys  # noqa: E402
+from .inject import apply_manifold_key, fold_manifold_keys  # noqa: E402
 
-__all__ = ['__version__', 'backbones', 'engine', 'fold_manifold_keys', 'keys', 'necks', 'ops']
+__all__ = [
+    '__version__',
+    'apply_manifold_key',
+    'backbones',
+    'engine',
+    'fold_manifold_keys',
+    'keys',
+    'necks',
+    'ops',
+]

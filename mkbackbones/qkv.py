@@ -64,6 +64,7 @@ class ManifoldQKV(nn.Module):
         qkv = cls(linear.in_features, key_cfg, linear.out_features // 3, has_bias)
         qkv.to(linear.weight)
         qkv.load_stock(linear.weight.detach(), linear.bias.detach() if has_bias else None)
+        qkv.requires_grad_(linear.weight.requires_grad)  # a frozen layer stays frozen
         return qkv.train(linear.training)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,16 +130,35 @@ class ManifoldQKV(nn.Module):
         linear = self.key.linear_map()
         if linear is None:
             return None
-        weight, bias = self.fuse(*linear)
-        folded = nn.Linear(self.in_features, 3 * self.out_dims, bias=bias is not None)
-        folded.to(weight)
-        folded.weight.copy_(weight)
-        if bias is not None:
-            folded.bias.copy_(bias)
-        return folded.train(self.training)
+        return linear_of(*self.fuse(*linear)).train(self.training)
+
+    @torch.no_grad()
+    def stock_part(self) -> nn.Linear:
+        """The stock Linear that this layer started from, charts aside.
+
+        Its key is the base chart, or the whole key where that is linear; where it is neither, zero:
+        such a key takes nothing from a stock projection.
+        """
+        key = self.key
+        base = getattr(key, 'base', None)
+        projection = key.linear_map() if base is None else (base.weight, base.bias)
+        if projection is None:
+            weight = self.qv.weight.new_zeros(self.out_dims, self.in_features)
+            projection = weight, None if self.qv.bias is None else weight.new_zeros(self.out_dims)
+        weight, bias = self.fuse(*projection)
+        return linear_of(weight, None if self.qv.bias is None else bias)
 
     def extra_repr(self) -> str:
         return f'in_features={self.in_features}, out_features=3x{self.out_dims}'
+
+
+def linear_of(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A Linear with the given weight (out, in) and bias (out,); draws no random numbers."""
+    with torch.device('meta'):
+        linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    linear.weight = nn.Parameter(weight.detach())
+    linear.bias = None if bias is None else nn.Parameter(bias.detach())
+    return linear
 
 
 def split_stock_weights(

@@ -2,5 +2,6 @@
 
 from .swin import ManifoldSwin
 from .vit import ManifoldViT
+from .wrapper import manifold_key_backbone
 
-__all__ = ['ManifoldSwin', 'ManifoldViT']
+__all__ = ['ManifoldSwin', 'ManifoldViT', 'manifold_key_backbone']

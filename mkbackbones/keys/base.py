@@ -39,6 +39,9 @@ class Key(nn.Module):
         ValueError: If ``embed_dims`` or ``out_dims`` is not a positive integer.
     """
 
+    #: Whether the key looks at neighbouring tokens, which asks for the token grid.
+    uses_grid = False
+
     def __init__(self, embed_dims: int, out_dims: int | None = None, bias: bool = True) -> None:
         super().__init__()
         self.embed_dims = require_positive('embed_dims', embed_dims)

@@ -24,6 +24,8 @@ class SpatialK(ManifoldKey):
             channels.
     """
 
+    uses_grid = True
+
     def __init__(self, *args, kernel_size: int = 3, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
