@@ -1,6 +1,7 @@
 """ManifoldSwin: Swin Transformer with a manifold key, as an OpenMMLab backbone."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from timm.layers import PatchEmbed
@@ -184,6 +185,31 @@ class ManifoldSwin(Backbone):
         return frozen + [
             getattr(self, f'norm{i}') for i in self.out_indices if i < self.frozen_stages
         ]
+
+    def get_layer_depth(self, param_name: str, prefix: str = 'backbone.') -> tuple[int, int]:
+        """Where a parameter lies, for layer-wise learning rates.
+
+        Args:
+            param_name (str): Name of the parameter, in the model.
+            prefix (str): What the names of the backbone's parameters start with.
+
+        Returns:
+            tuple[int, int]: Layer and number of layers: 0 for the patch embedding, 1 to L for the
+            blocks, with their stage's norm and merging at its last block, L + 1 outside.
+        """
+        ends = list(accumulate(len(layer.blocks) for layer in self.layers))
+        num_layers = ends[-1] + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        parts = param_name[len(prefix) :].split('.')
+        if parts[0].startswith('norm'):
+            return ends[int(parts[0].removeprefix('norm'))], num_layers
+        if parts[0] != 'layers':
+            return 0, num_layers
+        stage = int(parts[1])
+        if parts[2] != 'blocks':
+            return ends[stage], num_layers
+        return ends[stage] - len(self.layers[stage].blocks) + int(parts[3]) + 1, num_layers
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Extract features.

@@ -169,6 +169,25 @@ class ManifoldViT(Backbone):
         prefix = [token.expand(x.shape[0], -1, -1).to(x.dtype) for token in prefix]
         return torch.cat([*prefix, x], dim=1), grid
 
+    def get_layer_depth(self, param_name: str, prefix: str = 'backbone.') -> tuple[int, int]:
+        """Where a parameter lies, for layer-wise learning rates.
+
+        Args:
+            param_name (str): Name of the parameter, in the model.
+            prefix (str): What the names of the backbone's parameters start with.
+
+        Returns:
+            tuple[int, int]: Layer and number of layers: 0 for embeddings and tokens, 1 to L for the
+            blocks, with the final norm at the last one, L + 1 outside.
+        """
+        num_layers = len(self.blocks) + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        parts = param_name[len(prefix) :].split('.')
+        if parts[0] == 'blocks':
+            return int(parts[1]) + 1, num_layers
+        return (len(self.blocks) if parts[0] == 'norm' else 0), num_layers
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Extract features.
 
