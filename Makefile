@@ -34,7 +34,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml Makefile
 	$(BIN)/python -c 'import cv2'
 	touch $@
 
-demo: setup ## train and test a tiny model on synthetic defects
+demo: setup ## train and compare tiny models on synthetic defects
 	$(BIN)/python -m mkbackbones demo
 
 test: setup lint ## lint, then the fast tests

@@ -13,14 +13,16 @@ COMMANDS = {
     'train': ('train', 'train a model from a config'),
     'test': ('test', 'evaluate a checkpoint'),
     'prepare-dataset': ('prepare_dataset', 'convert a data set and split it by group'),
-    'demo': ('demo', 'train and test a tiny model on synthetic defects, in minutes on a CPU'),
+    'convert-checkpoint': ('convert_checkpoint', "write weights in another library's naming"),
+    'fold': ('fold', 'turn a trained model with linear keys into a stock one'),
+    'demo': ('demo', 'train and compare tiny models on synthetic defects, on a CPU if need be'),
 }
 
 
 def usage() -> str:
     """Return the help text."""
     lines = ['usage: python -m mkbackbones COMMAND [--help] ...', '', 'commands:']
-    lines += [f'  {name:<16} {text}' for name, (_, text) in COMMANDS.items()]
+    lines += [f'  {name:<18} {text}' for name, (_, text) in COMMANDS.items()]
     return '\n'.join(lines)
 
 
