@@ -1,18 +1,21 @@
-"""What both backbones share: freezing, evaluation mode, checks of their arguments."""
+"""What both backbones share: freezing, evaluation mode, loading, checks of their arguments."""
 
 import math
 from collections.abc import Sequence
 
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..checkpoints.load import load_pretrained, translate_state_dict
 from ..hints import did_you_mean
 from ..keys.build import resolve_indices
 
 
 class Backbone(BaseModule):
     """Base of the backbones.
+
+    State dicts of other libraries load as they are, see :mod:`mkbackbones.checkpoints`.
 
     Args:
         frozen_stages (int): -1 freezes nothing, 0 the stem, n the stem and the first n stages
@@ -21,12 +24,30 @@ class Backbone(BaseModule):
         init_cfg (dict, optional): Initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
     """
 
+    #: Whose weights the backbone takes: ``swin`` or ``vit``.
+    layout: str
+
     def __init__(
         self, frozen_stages: int = -1, norm_eval: bool = False, init_cfg: dict | None = None
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.register_load_state_dict_pre_hook(translate_state_dict)
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` says; ``Pretrained`` reports what it loads and what not."""
+        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or [])
+        pretrained = [c for c in cfgs if c.get('type') in ('Pretrained', PretrainedInit)]
+        if self.is_init or not pretrained:
+            super().init_weights()
+            return
+        init_cfg = self.init_cfg
+        self.init_cfg = [cfg for cfg in cfgs if cfg not in pretrained]
+        super().init_weights()
+        self.init_cfg = init_cfg
+        for cfg in pretrained:
+            load_pretrained(self, cfg)
 
     def frozen_modules(self) -> list[nn.Module]:
         """The modules that ``frozen_stages`` freezes."""

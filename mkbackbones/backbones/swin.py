@@ -117,6 +117,8 @@ class ManifoldSwin(Backbone):
         ValueError: If an argument is out of range.
     """
 
+    layout = 'swin'
+
     def __init__(
         self,
         arch: str | dict = 'tiny',

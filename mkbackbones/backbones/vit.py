@@ -65,6 +65,8 @@ class ManifoldViT(Backbone):
         ValueError: If an argument is out of range.
     """
 
+    layout = 'vit'
+
     def __init__(
         self,
         arch: str | dict = 'base',
@@ -99,6 +101,7 @@ class ManifoldViT(Backbone):
         super().__init__(require_frozen_stages(frozen_stages, depth), norm_eval, init_cfg)
 
         self.with_cp = with_cp
+        self.depth = depth
         self.patch_size = patch_size
         self.patch_embed = PatchEmbed(
             None, patch_size, embed_dim=dims, flatten=False, output_fmt='NHWC', dynamic_img_pad=True

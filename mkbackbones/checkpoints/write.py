@@ -1,0 +1,169 @@
+"""Write weights in the naming of another library."""
+
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..hints import did_you_mean
+from .namings import NAMINGS, Naming
+from .read import Weights, read_weights
+from .report import CheckpointError, Entry
+from .tensors import merging_to_unfold, window_index
+
+#: The key under which a library's own loader looks for the weights; None for the weights alone.
+CONTAINERS = {'official': 'model', 'mmdet': 'state_dict', 'mmseg': 'state_dict'}
+CONTAINERS |= {'mmpretrain': 'state_dict', 'timm': None}
+SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
+
+
+def to_naming(state_dict: dict[str, Tensor], naming: str) -> dict[str, Tensor]:
+    """Translate weights in our layout, or in any naming that is read, into a library's naming.
+
+    Args:
+        state_dict (dict[str, Tensor]): Weights of a backbone.
+        naming (str): ``timm``, ``official``, ``mmdet``, ``mmseg`` or ``mmpretrain``.
+
+    Returns:
+        dict[str, Tensor]: Weights that the library's own backbone loads strictly.
+
+    Raises:
+        CheckpointError: If the weights cannot be read, or the naming cannot hold them: manifold
+            keys (fold them first), or an architecture or parts that the library does not have.
+    """
+    return write_weights(read_weights(state_dict), naming)
+
+
+def write_weights(weights: Weights, naming: str) -> dict[str, Tensor]:
+    """Translate weights in our layout into a library's naming.
+
+    What is left out is added to ``weights.entries``. Arguments and errors as in :func:`to_naming`.
+    """
+    names = find_naming(weights.layout, naming)
+    manifold = sorted({n.split('.qkv.')[0] for n in weights.state if is_manifold(n)})
+    if manifold:
+        raise CheckpointError(
+            f'{naming} naming cannot hold the manifold keys of {manifold[0]}'
+            f'{f" and {len(manifold) - 1} more layers" if manifold[1:] else ""}; fold them first '
+            '(python -m mkbackbones fold)'
+        )
+    state = dict(weights.state)
+    if weights.layout == 'swin':
+        place_final_norm(state, naming, weights.entries)
+    written, refused = {}, []
+    for name, value in state.items():
+        theirs = name if name.startswith('norm.') else names.to_theirs(name)
+        if theirs is None:
+            refused.append(name)
+        elif names.unfolded and '.downsample.' in name:
+            written[theirs] = merging_to_unfold(value)
+        else:
+            written[theirs] = value
+        if names.stores_index and name.endswith('.relative_position_bias_table'):
+            written[theirs.replace('_bias_table', '_index')] = window_index(value)
+    if refused:
+        raise CheckpointError(f'{naming} has no place for {", ".join(refused[:6])}')
+    weights.entries += [Entry('unexpected', name) for name in weights.unknown]
+    return written
+
+
+def find_naming(layout: str, naming: str) -> Naming:
+    """Look up a naming for an architecture.
+
+    Raises:
+        CheckpointError: If the library is unknown, or has no such backbone.
+    """
+    known = sorted({name for namings in NAMINGS.values() for name in namings})
+    if naming not in known:
+        raise CheckpointError(
+            f"naming '{naming}' is unknown; choose from {', '.join(known)}"
+            f'{did_you_mean(naming, known)}'
+        )
+    if naming not in NAMINGS[layout]:
+        raise CheckpointError(
+            f'{naming} has no ViT; choose from {", ".join(sorted(NAMINGS[layout]))}'
+        )
+    return NAMINGS[layout][naming]
+
+
+def is_manifold(name: str) -> bool:
+    """Whether an entry belongs to a manifold key."""
+    return re.search(r'\.qkv\.(qv|key)\.', name) is not None
+
+
+def place_final_norm(state: dict[str, Tensor], naming: str, entries: list[Entry]) -> None:
+    """Name Swin's output norms as the library does.
+
+    The mm libraries have one for each output. timm and the official classifier have one, of the
+    last stage; the official detector has them all.
+    """
+    if naming not in ('timm', 'official'):
+        return
+    norms = [name for name in state if re.match(r'norm\d+\.', name)]
+    last = max(int(name.split('.')[1]) for name in state if name.startswith('layers.'))
+    others = [name for name in norms if not name.startswith(f'norm{last}.')]
+    if naming == 'official' and others:
+        return
+    for name in norms:
+        value = state.pop(name)
+        if name in others:
+            entries.append(Entry('dropped', name, f'{naming} normalises the last stage alone'))
+        else:
+            state[name.replace(f'norm{last}', 'norm')] = value
+
+
+def pack(state: dict[str, Tensor], naming: str) -> dict[str, Any]:
+    """Put weights where the library's own loader looks for them."""
+    container = CONTAINERS[naming]
+    return state if container is None else {container: state}
+
+
+def save_checkpoint(
+    checkpoint: dict[str, Any], path: str | os.PathLike, force: bool = False
+) -> None:
+    """Write a checkpoint file in one step: afterwards it is complete, or as it was before.
+
+    Args:
+        checkpoint (dict): What to store; the weights alone for ``.safetensors``.
+        path (str | PathLike): Where to.
+        force (bool): Replace an existing file.
+
+    Raises:
+        CheckpointError: If the file exists or cannot be written, or its suffix is not known.
+    """
+    path = check_target(path, force)
+    work = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.partial')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == '.safetensors':
+            from safetensors.torch import save_file
+
+            tensors = {name: value.contiguous().clone() for name, value in checkpoint.items()}
+            save_file(tensors, work, metadata={'format': 'pt'})
+        else:
+            torch.save(checkpoint, work)
+        os.replace(work, path)
+    except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
+        raise CheckpointError(f'{path} cannot be written: {error}') from error
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def check_target(path: str | os.PathLike, force: bool = False) -> Path:
+    """Check, before long work, that a checkpoint may be written to ``path``.
+
+    Raises:
+        CheckpointError: If the file exists and ``force`` is not set, or the suffix is not known.
+    """
+    path = Path(path).expanduser()
+    if path.suffix not in SUFFIXES:
+        raise CheckpointError(f'{path} has to end with one of {", ".join(SUFFIXES)}')
+    if path.is_dir():
+        raise CheckpointError(f'{path} is a folder; give a file')
+    if path.exists() and not force:
+        raise CheckpointError(f'{path} exists; --force replaces it')
+    return path

@@ -1,0 +1,135 @@
+"""Backbones of other libraries with random weights, small or at full size: the tests' sources."""
+
+import pytest
+import timm
+import torch
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from mkbackbones.backbones import ManifoldSwin, ManifoldViT
+
+SWIN = dict(embed_dims=16, depths=(2, 2, 2), num_heads=(2, 4, 4))
+SWIN_T = dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24))
+VIT = dict(embed_dims=32, depth=3, num_heads=2)
+VIT_S = dict(embed_dims=384, depth=12, num_heads=6)
+
+
+def randomise(model):
+    """Give every parameter a random value at which the network stays well conditioned."""
+    generator = torch.Generator().manual_seed(1)
+    for name, p in model.named_parameters():
+        noise = torch.empty_like(p).normal_(generator=generator)
+        is_scale = p.dim() == 1 and name.endswith(('weight', 'gamma'))
+        fan_in = p[0].numel() if p.dim() > 1 and name.endswith('weight') else 1
+        std = fan_in**-0.5 if fan_in > 1 else 0.2
+        with torch.no_grad():
+            p.copy_(noise * std + (1 if is_scale else 0))
+    model.train(False)  # mm libraries return None
+    return model
+
+
+def swin_outputs(arch):
+    return tuple(range(len(arch['depths'])))
+
+
+def manifold_swin(arch=SWIN, **args):
+    defaults = dict(out_indices=swin_outputs(arch), window_size=4, drop_path_rate=0.0)
+    return ManifoldSwin(arch, **{**defaults, **args}).eval()
+
+
+def manifold_vit(arch=VIT, **args):
+    outputs = (arch['depth'] // 2, arch['depth'] - 1)
+    defaults = dict(pretrain_img_size=64, out_indices=outputs, drop_path_rate=0.0)
+    return ManifoldViT(arch, **{**defaults, **args}).eval()
+
+
+def mm_swin(library, arch=SWIN, **args):
+    backbones = pytest.importorskip(f'{library}.models.backbones')
+    defaults = dict(out_indices=swin_outputs(arch), window_size=4, drop_path_rate=0.0)
+    if library == 'mmpretrain':
+        args = dict(arch=dict(arch), pad_small_map=True, **args)
+    else:
+        args = {**arch, 'strides': (4, *[2] * (len(arch['depths']) - 1)), **args}
+    with DefaultScope.overwrite_default_scope(library):
+        return randomise(backbones.SwinTransformer(**{**defaults, **args}))
+
+
+def mmseg_vit(arch=VIT, **args):
+    backbones = pytest.importorskip('mmseg.models.backbones')
+    defaults = dict(
+        img_size=64,
+        embed_dims=arch['embed_dims'],
+        num_layers=arch['depth'],
+        num_heads=arch['num_heads'],
+        out_indices=(arch['depth'] // 2, arch['depth'] - 1),
+        norm_cfg=dict(type='LN', eps=1e-6),
+        final_norm=True,
+        patch_bias=True,
+    )
+    return randomise(backbones.VisionTransformer(**{**defaults, **args}))
+
+
+def mmpretrain_vit(arch=VIT, **args):
+    backbones = pytest.importorskip('mmpretrain.models.backbones')
+    sizes = dict(
+        embed_dims=arch['embed_dims'],
+        num_layers=arch['depth'],
+        num_heads=arch['num_heads'],
+        feedforward_channels=4 * arch['embed_dims'],
+    )
+    outputs = [arch['depth'] // 2, arch['depth'] - 1]
+    defaults = dict(arch=sizes, img_size=64, out_indices=outputs, out_type='featmap')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return randomise(backbones.VisionTransformer(**{**defaults, **args}))
+
+
+def timm_swin(size, arch=SWIN, **args):
+    defaults = dict(window_size=4, always_partition=True, num_classes=5)
+    model = timm.models.swin_transformer.SwinTransformer(
+        img_size=size,
+        embed_dim=arch['embed_dims'],
+        depths=arch['depths'],
+        num_heads=arch['num_heads'],
+        **{**defaults, **args},
+    )
+    return randomise(model)
+
+
+def timm_vit(arch=VIT, **args):
+    defaults = dict(img_size=64, num_classes=5, dynamic_img_size=True)
+    model = timm.models.vision_transformer.VisionTransformer(
+        embed_dim=arch['embed_dims'],
+        depth=arch['depth'],
+        num_heads=arch['num_heads'],
+        **{**defaults, **args},
+    )
+    return randomise(model)
+
+
+def timm_vit_features(peer, x, arch=VIT):
+    """Middle block and normalised last block, as ManifoldViT returns them."""
+    last = arch['depth'] - 1
+    with torch.no_grad():
+        middle = peer.forward_intermediates(
+            x, indices=[arch['depth'] // 2], intermediates_only=True
+        )
+        end = peer.forward_intermediates(x, indices=[last], intermediates_only=True, norm=True)
+    return [*middle, *end]
+
+
+def official_names(state):
+    """Weights of a timm Swin as the official repository writes them."""
+    official = {}
+    for name, value in state.items():
+        if '.downsample.' in name:
+            stage = int(name.split('.')[1])
+            name = name.replace(f'layers.{stage}.', f'layers.{stage - 1}.')
+        official[name.replace('head.fc.', 'head.')] = value
+    return official
+
+
+def difference(ours, theirs, x):
+    """Largest absolute difference of the outputs."""
+    with torch.no_grad():
+        pairs = zip(ours(x), theirs(x) if isinstance(theirs, nn.Module) else theirs, strict=True)
+        return max((a - b).abs().max().item() for a, b in pairs)
