@@ -6,7 +6,9 @@
 """
 
 try:
+    from mmengine.registry import HOOKS as MMENGINE_HOOKS
     from mmengine.registry import MODELS as MMENGINE_MODELS
+    from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
     from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
     from mmengine.registry import Registry
 except ModuleNotFoundError as error:
@@ -27,6 +29,18 @@ MODELS = Registry(
 OPTIM_WRAPPERS = Registry(
     'optimizer wrapper',
     parent=MMENGINE_OPTIM_WRAPPERS,
+    scope='mkbackbones',
+    locations=['mkbackbones.engine'],
+)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_CONSTRUCTORS,
+    scope='mkbackbones',
+    locations=['mkbackbones.engine'],
+)
+HOOKS = Registry(
+    'hook',
+    parent=MMENGINE_HOOKS,
     scope='mkbackbones',
     locations=['mkbackbones.engine'],
 )

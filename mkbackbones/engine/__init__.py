@@ -1,5 +1,7 @@
-"""Training parts that configs name: optimiser wrappers."""
+"""Training parts that configs name: optimiser wrappers, learning rates, hooks."""
 
 from .amp import BFloat16OptimWrapper
+from .exact_resume import ExactResumeHook
+from .layer_decay import LayerDecayConstructor
 
-__all__ = ['BFloat16OptimWrapper']
+__all__ = ['BFloat16OptimWrapper', 'ExactResumeHook', 'LayerDecayConstructor']
