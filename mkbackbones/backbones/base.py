@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import BaseModule
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..checkpoints.load import load_pretrained, translate_state_dict
+from ..checkpoints.load import ReportedPretrained, is_pretrained, translate_state_dict
 from ..hints import did_you_mean
 from ..keys.build import resolve_indices
 
@@ -36,18 +36,13 @@ class Backbone(BaseModule):
         self.register_load_state_dict_pre_hook(translate_state_dict)
 
     def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says; ``Pretrained`` reports what it loads and what not."""
-        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or [])
-        pretrained = [c for c in cfgs if c.get('type') in ('Pretrained', PretrainedInit)]
-        if self.is_init or not pretrained:
-            super().init_weights()
-            return
+        """Initialise as ``init_cfg`` says; ``Pretrained`` comes last and reports what it loads."""
         init_cfg = self.init_cfg
-        self.init_cfg = [cfg for cfg in cfgs if cfg not in pretrained]
+        cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
+        reported = [{**c, 'type': ReportedPretrained} for c in cfgs if is_pretrained(c)]
+        self.init_cfg = [cfg for cfg in cfgs if not is_pretrained(cfg)] + reported
         super().init_weights()
         self.init_cfg = init_cfg
-        for cfg in pretrained:
-            load_pretrained(self, cfg)
 
     def frozen_modules(self) -> list[nn.Module]:
         """The modules that ``frozen_stages`` freezes."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.logging import print_log
+from mmengine.model import PretrainedInit, update_init_info
 from torch import Tensor, nn
 
 from .fit import fit_weights, stock_layers
@@ -110,22 +111,37 @@ def translate_state_dict(
     log(report)
 
 
-def load_pretrained(model: nn.Module, init_cfg: dict) -> Report:
-    """Load what an ``init_cfg`` of type ``Pretrained`` names.
+class ReportedPretrained(PretrainedInit):
+    """mmengine's ``Pretrained``, loading through :func:`load_checkpoint`, with its report.
+
+    mmengine's own loads with ``strict=False``: what does not fit is then easily overlooked.
 
     Args:
-        model (nn.Module): A ManifoldSwin or ManifoldViT.
-        init_cfg (dict): ``checkpoint``, and optionally ``prefix``, ``strict`` and ``trusted`` as in
-            :func:`load_checkpoint`; ``map_location`` is taken and makes no difference.
-
-    Raises:
-        ValueError: If it lacks ``checkpoint`` or holds anything else.
+        checkpoint (str): As ``source`` of :func:`load_checkpoint`.
+        prefix (str, optional): As there.
+        map_location (str): As in mmengine; makes no difference.
+        strict (bool): As there.
+        trusted (bool): As there.
     """
-    args = {k: v for k, v in init_cfg.items() if k not in ('type', 'map_location')}
-    allowed = {'checkpoint', 'prefix', 'strict', 'trusted'}
-    if 'checkpoint' not in args or set(args) - allowed:
-        raise ValueError(
-            f"init_cfg={init_cfg} is not understood; use dict(type='Pretrained', checkpoint=...) "
-            'and, if needed, prefix, strict or trusted'
-        )
-    return load_checkpoint(model, args.pop('checkpoint'), **args)
+
+    def __init__(
+        self,
+        checkpoint: str,
+        prefix: str | None = None,
+        map_location: str = 'cpu',
+        strict: bool = False,
+        trusted: bool = False,
+    ) -> None:
+        super().__init__(checkpoint, prefix, map_location)
+        self.strict = strict
+        self.trusted = trusted
+
+    def __call__(self, module: nn.Module) -> None:
+        load_checkpoint(module, self.checkpoint, self.strict, self.prefix, self.trusted)
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=self._get_init_info())
+
+
+def is_pretrained(init_cfg: dict) -> bool:
+    """Whether an ``init_cfg`` loads a checkpoint."""
+    return init_cfg.get('type') in ('Pretrained', PretrainedInit)

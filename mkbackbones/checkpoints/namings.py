@@ -17,6 +17,7 @@ OFFICIAL_SWIN: Pairs = (
     ('layers.{}.blocks.{}.mlp', 'layers.{}.blocks.{}.mlp'),
     ('layers.{}.downsample', 'layers.{}.downsample'),
     ('norm{}', 'norm{}'),
+    ('norm', 'norm'),  # the classifier's
 )
 # timm merges patches at the start of a stage, the official code at the end of the one before.
 TIMM_SWIN: Pairs = tuple(
@@ -33,6 +34,7 @@ MM_SWIN: Pairs = (
     ('stages.{}.blocks.{}.ffn.layers.1', 'layers.{}.blocks.{}.mlp.fc2'),
     ('stages.{}.downsample', 'layers.{}.downsample'),
     ('norm{}', 'norm{}'),
+    ('norm', 'norm'),  # the classifier's
 )
 OFFICIAL_VIT: Pairs = (
     ('cls_token', 'cls_token'),

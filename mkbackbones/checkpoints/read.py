@@ -130,11 +130,13 @@ def read_swin(inside: dict[str, Tensor], naming: Naming, weights: Weights) -> No
         for name in [n for n in state if '.downsample.' in n]:
             state[name] = merging_from_unfold(state[name])
     last = max(int(n.split('.')[1]) for n in state if n.startswith('layers.'))
-    if 'norm.weight' in unknown and f'norm{last}.weight' not in state:
-        for name in ('norm.weight', 'norm.bias'):
-            if name in unknown:
-                state[name.replace('norm', f'norm{last}')] = unknown.pop(name)
-        weights.entries.append(Entry('moved', f'norm{last}', "the classifier's final norm"))
+    for name in [n for n in state if n.startswith('norm.')]:
+        ours = name.replace('norm', f'norm{last}')
+        if ours in state:
+            unknown[name] = state.pop(name)
+        else:
+            state[ours] = state.pop(name)
+            weights.entries.append(Entry('moved', ours, "the classifier's final norm"))
 
 
 def read_vit(weights: Weights) -> None:

@@ -56,7 +56,7 @@ def write_weights(weights: Weights, naming: str) -> dict[str, Tensor]:
         place_final_norm(state, naming, weights.entries)
     written, refused = {}, []
     for name, value in state.items():
-        theirs = name if name.startswith('norm.') else names.to_theirs(name)
+        theirs = names.to_theirs(name)
         if theirs is None:
             refused.append(name)
         elif names.unfolded and '.downsample.' in name:
