@@ -1,25 +1,35 @@
 """mkbackbones: manifold-key ViT and Swin backbones for OpenMMLab.
 
-Importing the package registers everything (``custom_imports = dict(imports=['mkbackbones'])``) and,
-where mmcv has no compiled operators, puts torchvision-backed ones in their place.
+Importing the package (``custom_imports = dict(imports=['mkbackbones'])``) makes its types known to
+every OpenMMLab registry and, where mmcv has no compiled operators, puts torchvision-backed ones in
+their place. Both are lazy: ``--help`` does not wait for torch.
 """
+
+import importlib
+from typing import Any
 
 from . import ops
 from .version import __version__
 
+_MODULES = ('backbones', 'checkpoints', 'datasets', 'engine', 'keys', 'necks', 'study')
+_FUNCTIONS = {
+    'apply_manifold_key': 'inject',
+    'fold_manifold_keys': 'inject',
+    'load_checkpoint': 'checkpoints',
+}
+__all__ = ['__version__', 'ops', *_MODULES, *_FUNCTIONS]
+
 # Before anything imports mmdet.models: its import fails without mmcv's operators.
 ops.install()
 
-from . import backbones, engine, keys, necks  # noqa: E402
-from .inject import apply_manifold_key, fold_manifold_keys  # noqa: E402
 
-__all__ = [
-    '__version__',
-    'apply_manifold_key',
-    'backbones',
-    'engine',
-    'fold_manifold_keys',
-    'keys',
-    'necks',
-    'ops',
-]
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f'{__name__}.{name}')
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f'{__name__}.{_FUNCTIONS[name]}'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

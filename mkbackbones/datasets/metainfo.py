@@ -17,13 +17,13 @@ __all__ = [
 def _with_background(metainfo: dict) -> dict:
     return dict(
         classes=('background', *metainfo['classes']),
-        palette=[[0, 0, 0], *metainfo['palette']],
+        palette=[(0, 0, 0), *metainfo['palette']],
     )
 
 
 SYNTHETIC_INSTANCES = dict(
     classes=('scratch', 'pit', 'inclusion', 'stain', 'patch'),
-    palette=[[230, 60, 50], [250, 200, 40], [200, 70, 220], [60, 190, 90], [50, 120, 230]],
+    palette=[(230, 60, 50), (250, 200, 40), (200, 70, 220), (60, 190, 90), (50, 120, 230)],
 )
 SYNTHETIC_SEMANTIC = _with_background(SYNTHETIC_INSTANCES)
 
@@ -37,17 +37,17 @@ NEU_DET = dict(
         'scratches',
     ),
     palette=[
-        [240, 140, 30],
-        [200, 70, 220],
-        [50, 120, 230],
-        [250, 200, 40],
-        [60, 190, 90],
-        [230, 60, 50],
+        (240, 140, 30),
+        (200, 70, 220),
+        (50, 120, 230),
+        (250, 200, 40),
+        (60, 190, 90),
+        (230, 60, 50),
     ],
 )
 
 NEU_SEG_INSTANCES = dict(
     classes=('inclusion', 'patches', 'scratches'),
-    palette=[[200, 70, 220], [50, 120, 230], [230, 60, 50]],
+    palette=[(200, 70, 220), (50, 120, 230), (230, 60, 50)],
 )
 NEU_SEG_SEMANTIC = _with_background(NEU_SEG_INSTANCES)

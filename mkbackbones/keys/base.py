@@ -150,7 +150,7 @@ class BasedKey(Key):
         self.base.weight.copy_(weight)
         if self.base.bias is not None:
             self.base.bias.zero_() if bias is None else self.base.bias.copy_(bias)
-        return bool((self.out_scale == 0).all())
+        return self.out_scale.is_meta or bool((self.out_scale == 0).all())
 
     def load_stock_charts(self, weight: Tensor, bias: Tensor | None) -> bool:
         """Start the charts themselves (``base=False``) from a stock projection, if they can."""

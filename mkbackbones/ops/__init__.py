@@ -26,15 +26,17 @@ class _ExtensionFinder(importlib.abc.MetaPathFinder):
     mmcv's own folder, so a compiled one always wins.
     """
 
-    @staticmethod
     def find_spec(
-        fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname != _EXTENSION:
             return None
         return importlib.util.spec_from_file_location(
             fullname, Path(__file__).with_name('extension.py')
         )
+
+
+_FINDER = _ExtensionFinder()
 
 
 def backend() -> str:
@@ -62,9 +64,9 @@ def install() -> None:
     Call it as often as you like. Best before mmdet and mmseg are imported; if they came first, the
     placeholders they put in place of the missing operators are replaced.
     """
-    if backend() != 'torchvision' or _ExtensionFinder in sys.meta_path:
+    if backend() != 'torchvision' or _FINDER in sys.meta_path:
         return
-    sys.meta_path.append(_ExtensionFinder)
+    sys.meta_path.append(_FINDER)
     from .placeholders import replace_placeholders
 
     replace_placeholders()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
@@ -49,6 +49,12 @@ def comparison(
                 draw_map(axis, item, is_truth, metainfo)
             else:
                 draw_boxes(axis, item, is_truth, metainfo, score_threshold)
+    if 'gt_sem_seg' in rows[0]:
+        handles = [
+            Patch(color=np.array(colour) / 255, label=name)
+            for name, colour in list(zip(metainfo['classes'], metainfo['palette']))[1:]
+        ]
+        figure.legend(handles=handles, loc='outside lower center', ncols=len(handles), fontsize=8)
     return figure
 
 

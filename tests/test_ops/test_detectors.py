@@ -183,7 +183,9 @@ def test_losses_gradients_and_predictions(mmcv_ops, config, dtype, device):
 
     with DefaultScope.overwrite_default_scope('mmdet'):
         torch.manual_seed(0)
-        model = MODELS.build(ConfigDict(config())).to(device).train()
+        model = MODELS.build(ConfigDict(config()))
+        model.init_weights()  # some of mmdet's parameters are uninitialised memory until then
+        model = model.to(device).train()
         with torch.autocast(device, dtype=dtype, enabled=dtype is not None):
             data = model.data_preprocessor(batch(device), training=True)
             losses, log = model.parse_losses(model(**data, mode='loss'))

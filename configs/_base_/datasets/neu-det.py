@@ -3,12 +3,12 @@ data_root = '{{$MKBACKBONES_DATA:data}}/neu-det/'
 metainfo = dict(
     classes=('crazing', 'inclusion', 'patches', 'pitted_surface', 'rolled-in_scale', 'scratches'),
     palette=[
-        [240, 140, 30],
-        [200, 70, 220],
-        [50, 120, 230],
-        [250, 200, 40],
-        [60, 190, 90],
-        [230, 60, 50],
+        (240, 140, 30),
+        (200, 70, 220),
+        (50, 120, 230),
+        (250, 200, 40),
+        (60, 190, 90),
+        (230, 60, 50),
     ],
 )
 image_scale = (448, 448)

@@ -2,7 +2,7 @@
 data_root = '{{$MKBACKBONES_DATA:data}}/neu-seg/'
 metainfo = dict(
     classes=('background', 'inclusion', 'patches', 'scratches'),
-    palette=[[0, 0, 0], [200, 70, 220], [50, 120, 230], [230, 60, 50]],
+    palette=[(0, 0, 0), (200, 70, 220), (50, 120, 230), (230, 60, 50)],
 )
 image_scale = (448, 448)
 train_pipeline = [

@@ -2,7 +2,7 @@
 data_root = '{{$MKBACKBONES_DATA:data}}/synthetic/'
 metainfo = dict(
     classes=('scratch', 'pit', 'inclusion', 'stain', 'patch'),
-    palette=[[230, 60, 50], [250, 200, 40], [200, 70, 220], [60, 190, 90], [50, 120, 230]],
+    palette=[(230, 60, 50), (250, 200, 40), (200, 70, 220), (60, 190, 90), (50, 120, 230)],
 )
 image_scale = (256, 256)
 train_pipeline = [

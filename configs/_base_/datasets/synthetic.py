@@ -3,12 +3,12 @@ data_root = '{{$MKBACKBONES_DATA:data}}/synthetic/'
 metainfo = dict(
     classes=('background', 'scratch', 'pit', 'inclusion', 'stain', 'patch'),
     palette=[
-        [0, 0, 0],
-        [230, 60, 50],
-        [250, 200, 40],
-        [200, 70, 220],
-        [60, 190, 90],
-        [50, 120, 230],
+        (0, 0, 0),
+        (230, 60, 50),
+        (250, 200, 40),
+        (200, 70, 220),
+        (60, 190, 90),
+        (50, 120, 230),
     ],
 )
 image_scale = (256, 256)
