@@ -26,6 +26,8 @@ visualizer = dict(
     type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'
 )
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
+# Resuming computes what training without a stop computes, bit by bit, in one process.
+custom_hooks = [dict(type='mkbackbones.ExactResumeHook')]
 log_level = 'INFO'
 load_from = None
 resume = False
