@@ -9,6 +9,7 @@ import torch
 from mkbackbones.engine.exact_resume import (
     ENTRY,
     ExactResumeHook,
+    ResumedBatches,
     random_states,
     restore_random_states,
 )
@@ -124,6 +125,14 @@ def test_a_checkpoint_written_during_validation_is_of_the_training_before_it():
     wanted = torch.rand(3)
     restore_random_states(checkpoint[ENTRY])
     assert torch.equal(torch.rand(3), wanted)
+
+
+def test_a_loop_that_skips_one_by_one():
+    """As older mmengine does."""
+    restored = []
+    batches = ResumedBatches(iter(range(5)), 2, 0, lambda: restored.append(True))
+    assert [next(batches), next(batches)] == [0, 1] and not restored
+    assert [next(batches), next(batches)] == [2, 3] and restored == [True]
 
 
 def test_states_survive_a_file_and_weights_only(tmp_path):

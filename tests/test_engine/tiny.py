@@ -188,6 +188,7 @@ def train(config) -> Runner:
 
     runner.model.train_step = train_step
     runner.train()
+    runner.train_loop.dataloader_iterator = None  # ends its workers now, not some time later
     return runner
 
 
