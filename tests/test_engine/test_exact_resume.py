@@ -143,20 +143,20 @@ def test_states_survive_a_file_and_weights_only(tmp_path):
     assert torch.equal(torch.rand(3), wanted)
 
 
-@pytest.mark.parametrize(
-    ('changes', 'words'),
-    [
-        ({'randomness.seed': 4}, 'set randomness=dict(seed=3)'),
-        ({'hooks': []}, 'saved without ExactResumeHook'),
-    ],
-)
-def test_what_stands_in_the_way_is_said(changes, words, images, tmp_path):
-    hooks = changes.pop('hooks', [HOOK])
-    train(detection_config(images, tmp_path / 'a', BACKBONE, max_iters=3, custom_hooks=hooks))
-    config = detection_config(
-        images, tmp_path / 'b', BACKBONE, max_iters=4, custom_hooks=[HOOK], resume=True,
-        load_from=str(tmp_path / 'a/iter_3.pth'), log_level='WARNING', **changes,
-    )  # fmt: skip
-    train(config)
-    logs = ''.join(log.read_text() for log in Path(config.work_dir).rglob('*.log'))
-    assert 'Resuming is not exact: ' in logs and words in logs
+def test_what_stands_in_the_way_is_said(images, tmp_path):
+    train(detection_config(images, tmp_path, BACKBONE, max_iters=K, custom_hooks=[HOOK]))
+    path = tmp_path / f'iter_{K}.pth'
+    unsaved = torch.load(path, weights_only=False)
+    del unsaved[ENTRY]
+    torch.save(unsaved, tmp_path / 'unsaved.pth')
+    for file, seed, words in (
+        (path, 4, 'set randomness=dict(seed=3)'),
+        (tmp_path / 'unsaved.pth', 3, 'saved without ExactResumeHook'),
+    ):
+        config = detection_config(
+            images, tmp_path / f'seed-{seed}', BACKBONE, max_iters=K + 1, custom_hooks=[HOOK],
+            resume=True, load_from=str(file), log_level='WARNING', randomness=dict(seed=seed),
+        )  # fmt: skip
+        train(config)
+        logs = ''.join(log.read_text() for log in Path(config.work_dir).rglob('*.log'))
+        assert 'Resuming is not exact: ' in logs and words in logs

@@ -245,12 +245,11 @@ def test_wrapped_models():
     assert fold_manifold_keys(model)[0] == 'module.blocks.0.attn.qkv'
 
 
-@pytest.mark.parametrize('key_cfg', [KEY_CFGS[-1], KEY_CFGS[4]], ids=key_id)
-def test_compiled_after_injection(key_cfg):
-    model = apply_manifold_key(build('timm-vit'), key_cfg)
+def test_compiled_after_injection():
+    model = apply_manifold_key(build('timm-vit'), dict(type='SpatialK', num_charts=2))
     disturb_keys(model)
     compiled = torch.compile(model, backend='eager')
     with torch.no_grad():
-        for size in ((64, 64), (32, 96), (48, 32)):
+        for size in ((64, 64), (32, 96)):
             x = torch.randn(1, 3, *size)
             assert max_error([compiled(x)], [model(x)]) < 1e-5
