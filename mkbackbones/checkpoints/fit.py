@@ -19,6 +19,8 @@ HINTS = (
     (r'.*\.(logit_scale|cpb_mlp|q_bias|v_bias)', 'Swin V2 and BEiT are not supported'),
     (r'.*\.mlp\.(w12|w3|fc1_[gx])', 'gated MLPs are not supported'),
     (r'.*\.(q_norm|k_norm)\.', 'normalised queries and keys are not supported'),
+    (r'norm\.(weight|bias)$', 'no norm before pooling in the checkpoint; set final_norm=False'),
+    (r'cls_token', 'ManifoldViT always has a class token'),
     (r'(pre_norm|norm_pre)\.', 'a norm before the blocks is not supported'),
 )
 
@@ -37,7 +39,8 @@ def fit_weights(
         tuple[dict[str, Tensor], Report]: What to load, shapes checked, and the report.
 
     Raises:
-        CheckpointError: If the checkpoint is of the other architecture, or nothing in it fits.
+        CheckpointError: If the checkpoint is of another architecture or width, or nothing in it
+            fits.
     """
     name = type(model).__name__
     report = Report(source, weights.naming, name, entries=list(weights.entries))
@@ -45,6 +48,12 @@ def fit_weights(
         kinds = {'swin': 'Swin', 'vit': 'ViT'}
         raise CheckpointError(f'{source} is a {kinds[weights.layout]}; it does not fit {name}')
     state = {**weights.unknown, **weights.state}
+    widths = [len(v['patch_embed.proj.weight']) for v in (state, model.state_dict())]
+    if widths[0] != widths[1]:
+        raise CheckpointError(
+            f'{source} has {widths[0]} channels, {name} {widths[1]}; choose the arch of the '
+            'checkpoint'
+        )
     (fit_swin if model.layout == 'swin' else fit_vit)(state, model, report)
     fill_biases(state, model, report)
     expected = expected_shapes(model, state)

@@ -56,7 +56,8 @@ def load_checkpoint(
     if strict and report.problems:
         raise CheckpointError(f'the checkpoint does not fit (strict=True)\n{report}')
     start_keys(model, state, report)
-    model.load_state_dict(state, strict=False)
+    own = model.state_dict()
+    model.load_state_dict({name: state.get(name, value) for name, value in own.items()})
     log(report)
     return report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from .config_files import find_config, read_config
 from .errors import CommandError, run_command
@@ -78,3 +79,6 @@ def fold(args: argparse.Namespace) -> None:
     print(f'{out}: {len(folded.layers)} manifold keys folded, {args.to} naming')
     if folded.backbone_cfg:
         print(f'stock backbone: {folded.backbone_cfg}')
+    left = sorted(set(re.findall(r'mkbackbones\.\w+', folded.meta.get('cfg', ''))))
+    if left:
+        print(f'the config in {out} still names other parts of mkbackbones: {", ".join(left)}')

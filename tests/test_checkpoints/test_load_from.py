@@ -10,6 +10,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
 from mkbackbones.checkpoints import CheckpointError
+from mkbackbones.checkpoints import load_checkpoint as mkbackbones_load
 from mkbackbones.registry import MODELS
 
 from .peers import (
@@ -210,6 +211,14 @@ def test_initial_weights_by_config(tmp_path, lines):
         model = detector({**SWAPPED, 'init_cfg': cfg})
         model.init_weights()
         assert difference(model.backbone, peer, x) < 1e-4
+
+
+def test_one_report_for_one_loading(tmp_path, lines):
+    torch.save(mm_swin('mmdet').state_dict(), tmp_path / 'swin.pth')
+    for key_cfg in KEYS:
+        lines.clear()
+        mkbackbones_load(manifold_swin(key_cfg=key_cfg), tmp_path / 'swin.pth')
+        assert len([text for _, text in lines if 'of ManifoldSwin' in text]) == 1
 
 
 def test_wrong_initial_weights_are_an_error(tmp_path):

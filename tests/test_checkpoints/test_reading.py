@@ -16,7 +16,6 @@ from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed, resample_patch_embed, resize_rel_pos_bias_table
 
-from mkbackbones.backbones import ManifoldSwin
 from mkbackbones.checkpoints import CheckpointError, load_checkpoint, read_source, read_weights
 from mkbackbones.checkpoints.tensors import merging_from_unfold, merging_to_unfold, standard_table
 
@@ -324,9 +323,14 @@ def test_every_loss_is_in_the_report_and_strict_raises(swin_state):
     assert report.loaded == report.total - 2
 
 
+def test_another_width_is_always_an_error(swin_state):
+    wider = manifold_swin(dict(embed_dims=32, depths=(2, 2, 2), num_heads=(2, 4, 4)))
+    with pytest.raises(CheckpointError, match='has 16 channels, ManifoldSwin 32; choose the arch'):
+        load_checkpoint(wider, swin_state)
+
+
 def test_nothing_fits_is_always_an_error():
-    wider = ManifoldSwin(dict(embed_dims=32, depths=(1,), num_heads=(8,)), out_indices=0)
-    state = {n: torch.zeros(1, 2, 3) for n in wider.state_dict()}
+    state = {n: torch.zeros(16, 1) for n in manifold_swin().state_dict()}
     with pytest.raises(CheckpointError, match='nothing in'):
         load_checkpoint(manifold_swin(), state)
 
