@@ -54,6 +54,21 @@ def test_gradients_reach_the_charts(tree, key_cfg):
             ), f'{name}.{key_name}'
 
 
+@every_tree
+def test_amp(tree):
+    model = apply_manifold_key(build(tree), dict(type='SpatialK', num_charts=2))
+    disturb_keys(model)
+    x = torch.randn(1, 3, *TREES[tree][1][0])
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        outs = outputs(model, x)
+        loss = sum(out.float().square().mean() for out in outs)
+    loss.backward()
+    with torch.no_grad():
+        for a, b in zip(outs, outputs(model, x), strict=True):
+            torch.testing.assert_close(a.float(), b, rtol=0.05, atol=0.02 * float(b.abs().max()))
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
 @every_key
 @pytest.mark.parametrize('size', [(64, 64), (32, 96), (16, 48)])
 @pytest.mark.parametrize('registers', [0, 3])

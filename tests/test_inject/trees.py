@@ -120,4 +120,5 @@ def disturb_keys(model, std=0.3):
 
 
 def max_error(a, b):
-    return max(float((x - y).abs().max()) for x, y in zip(a, b, strict=True))
+    """Largest absolute difference between two lists of tensors."""
+    return max(float((x - y).detach().abs().max()) for x, y in zip(a, b, strict=True))
