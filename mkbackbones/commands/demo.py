@@ -28,7 +28,7 @@ TASKS = {
         'coco/bbox_mAP',
         {'AP': 'coco/bbox_mAP', 'AP50': 'coco/bbox_mAP_50'},
     ),
-    'segmentation': ('upernet', 'mIoU', {'mIoU': 'mIoU', 'mF1': 'mFscore'}),
+    'segmentation': ('upernet', 'mIoU', {'mIoU': 'mIoU', 'mAcc': 'mAcc'}),
 }
 ARMS = {'stock key': 'stock', 'SpatialK': 'spatial'}
 NUM_PICTURES = 5
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
-    parser.add_argument('--iters', type=int, help='iterations of each training, default 400')
+    parser.add_argument('--iters', type=int, help='iterations of each training; default: what the configs say')
     parser.add_argument(
         '--device', choices=['auto', 'cpu', 'cuda'], default='auto', help='default: a GPU if any'
     )
@@ -213,9 +213,15 @@ def build_report(results: list[TrialResult]) -> Report:
         '# Setting',
         f'{device}, {os.cpu_count()} CPU cores, Python {platform.python_version()}, '
         f'torch {torch.__version__}, mkbackbones {__version__}; seed 0; batch 8; '
-        f'{len(results[0].losses)} iterations; 240 training and 60 test images of 128x128.',
+        f'{iterations(results)}; 240 training and 60 test images of 128x128.',
     ]
     return Report('Stock key and manifold key on synthetic defects', blocks)
+
+
+def iterations(results: list[TrialResult]) -> str:
+    """Iterations of each task in words."""
+    counts = {result.trial.task: len(result.losses) for result in results}
+    return ', '.join(f'{count} iterations of {task}' for task, count in counts.items())
 
 
 def opening(results: list[TrialResult]) -> str:
