@@ -44,7 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
-    parser.add_argument('--iters', type=int, help='iterations of each training; default: what the configs say')
+    parser.add_argument(
+        '--iters', type=int, help='iterations of each training; default: what the configs say'
+    )
     parser.add_argument(
         '--device', choices=['auto', 'cpu', 'cuda'], default='auto', help='default: a GPU if any'
     )
