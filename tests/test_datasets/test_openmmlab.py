@@ -80,20 +80,22 @@ def test_ground_truth_scores_one_in_coco_metric(coco_dataset, synthetic):
 
 
 def test_mmseg_loads_class_maps(synthetic):
+    from mmengine.registry import DefaultScope
     from mmseg.datasets import BaseSegDataset
 
-    dataset = BaseSegDataset(
-        data_root=str(synthetic),
-        data_prefix=dict(img_path='images/train', seg_map_path='masks/train'),
-        img_suffix='.png',
-        seg_map_suffix='.png',
-        metainfo=SYNTHETIC_SEMANTIC,
-        pipeline=[
-            dict(type='mmseg.LoadImageFromFile'),
-            dict(type='mmseg.LoadAnnotations'),
-            dict(type='mmseg.PackSegInputs', meta_keys=('img_path',)),
-        ],
-    )
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        dataset = BaseSegDataset(
+            data_root=str(synthetic),
+            data_prefix=dict(img_path='images/train', seg_map_path='masks/train'),
+            img_suffix='.png',
+            seg_map_suffix='.png',
+            metainfo=SYNTHETIC_SEMANTIC,
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='LoadAnnotations'),
+                dict(type='PackSegInputs', meta_keys=('img_path',)),
+            ],
+        )
     assert len(dataset) == 24
     labels = set()
     for item in dataset:
