@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LINTED := mkbackbones _mkbackbones_mim tools tests configs setup.py
+JOBS ?= 2
 # One thread a test process: the models are tiny, and threads of several processes get in each
 # other's way.
-export OMP_NUM_THREADS ?= 1
-export MKL_NUM_THREADS ?= 1
-JOBS ?= 2
+test test-all: export OMP_NUM_THREADS ?= 1
+test test-all: export MKL_NUM_THREADS ?= 1
 
 .PHONY: help setup demo test test-all lint format clean
 
