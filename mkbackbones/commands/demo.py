@@ -30,6 +30,8 @@ TASKS = {
     ),
     'segmentation': ('upernet', 'mIoU', {'mIoU': 'mIoU', 'mAcc': 'mAcc'}),
 }
+#: Factor from the evaluator's numbers to per cent.
+PERCENT = {'detection': 100.0, 'segmentation': 1.0}
 ARMS = {'stock key': 'stock', 'SpatialK': 'spatial'}
 NUM_PICTURES = 5
 
@@ -157,9 +159,10 @@ def run_trials(trials: list[Trial], console) -> list[TrialResult]:  # noqa: ANN0
                 progress.advance(overall)
 
             result = run_trial(trial, advance, NUM_PICTURES)
-            metric = next(iter(TASKS[trial.task][2]))
+            metric, scale = next(iter(TASKS[trial.task][2])), PERCENT[trial.task]
             progress.console.print(
-                f'{name}: {metric} {result.untrained_score:.3g} -> {result.score:.3g}, loss '
+                f'{name}: {metric} {scale * result.untrained_score:.3g} -> '
+                f'{scale * result.score:.3g}, loss '
                 f'{result.loss_at(0):.3g} -> {result.loss_at(-1):.3g}, '
                 f'{result.train_seconds:.0f} s'
             )
@@ -205,8 +208,8 @@ def build_report(results: list[TrialResult]) -> Report:
         'the manifold key starts as exactly the stock key.',
         '# Results on the test split',
         result_table(results),
-        'Untrained is the score of the initial weights. Chance is the score of answering '
-        '"background" everywhere. Parameters and FLOPs are the backbone\'s, for one 128x128 image; '
+        'Metrics are in per cent. Untrained is the score of the initial weights. Chance is the '
+        'score of answering "background" everywhere. Parameters and FLOPs are the backbone\'s, for one 128x128 image; '
         'a multiply-add counts as two. Step is the median time of an iteration with data loading.',
         '# Training',
         curves(results),
@@ -231,7 +234,11 @@ def opening(results: list[TrialResult]) -> str:
     sentences = []
     for task, (_, _, metrics) in TASKS.items():
         metric = next(iter(metrics))
-        scores = [f'{r.score:.3g} with the {r.trial.arm}' for r in results if r.trial.task == task]
+        scores = [
+            f'{PERCENT[task] * r.score:.3g} with {r.trial.arm}'
+            for r in results
+            if r.trial.task == task
+        ]
         sentences.append(f'{task.capitalize()} reached {metric} {" and ".join(scores)}')
     learned = not any(complaints(result) for result in results)
     state = 'All arms learned' if learned else 'Not every arm learned'
@@ -246,14 +253,16 @@ def result_table(results: list[TrialResult]) -> Table:
     header += ['parameters', 'GFLOPs', 'step', 'training']
     rows = []
     for result in results:
-        metrics = TASKS[result.trial.task][2]
+        metrics, scale = TASKS[result.trial.task][2], PERCENT[result.trial.task]
         rows.append(
             [
                 result.trial.task,
                 result.trial.arm,
-                ', '.join(f'{name} {result.metrics[key]:.3g}' for name, key in metrics.items()),
-                f'{result.untrained_score:.3g}',
-                f'{chance(result):.3g}',
+                ', '.join(
+                    f'{name} {scale * result.metrics[key]:.3g}' for name, key in metrics.items()
+                ),
+                f'{scale * result.untrained_score:.3g}',
+                f'{scale * chance(result):.3g}',
                 f'{result.loss_at(0):.3g}',
                 f'{result.loss_at(-1):.3g}',
                 f'{result.cost.parameters / 1e6:.2f} M',
