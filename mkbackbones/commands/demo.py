@@ -209,8 +209,9 @@ def build_report(results: list[TrialResult]) -> Report:
         '# Results on the test split',
         result_table(results),
         'Metrics are in per cent. Untrained is the score of the initial weights. Chance is the '
-        'score of answering "background" everywhere. Parameters and FLOPs are the backbone\'s, for one 128x128 image; '
-        'a multiply-add counts as two. Step is the median time of an iteration with data loading.',
+        'score of answering "background" everywhere. Parameters and FLOPs are the backbone\'s, for '
+        'one 128x128 image; a multiply-add counts as two. Step is the median time of an iteration '
+        'with data loading.',
         '# Training',
         curves(results),
         '# Predictions',
