@@ -10,8 +10,9 @@ from .fakes import neu_det_files, neu_seg_files, write_zip
 
 @pytest.fixture
 def raw_data():
-    """Folder of the real data sets."""
-    default = Path(__file__).parents[2] / '../shared/data'
+    """Folder of the real data sets: ``$MKBACKBONES_DATA_RAW``, or one beside the checkout."""
+    beside = Path(__file__).resolve().parents[3].glob('*/data/NEU-DET.zip')
+    default = next((path.parent for path in sorted(beside)), Path('data-raw'))
     return Path(os.environ.get('MKBACKBONES_DATA_RAW', default))
 
 
