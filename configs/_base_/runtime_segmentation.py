@@ -1,34 +1,11 @@
-# What every segmentation config shares. The import registers mkbackbones and, where mmcv has no
-# compiled operators, puts torchvision-backed ones in their place.
-custom_imports = dict(imports=['mkbackbones'], allow_failed_imports=False)
+# What every segmentation config shares.
+_base_ = './runtime.py'
 default_scope = 'mmseg'
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(
-        type='CheckpointHook',
-        by_epoch=False,
-        interval=1000,
-        max_keep_ckpts=1,
-        save_best='mIoU',
-        rule='greater',
-    ),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(save_best='mIoU'),
     visualization=dict(type='SegVisualizationHook'),
-)
-env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
 )
 visualizer = dict(
     type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'
 )
-log_processor = dict(window_size=50, by_epoch=False)
-# Resuming computes what training without a stop computes, bit by bit, in one process.
-custom_hooks = [dict(type='mkbackbones.ExactResumeHook')]
-log_level = 'INFO'
-load_from = None
-resume = False
-randomness = dict(seed=0)

@@ -2,13 +2,13 @@
 
 import os
 import re
-import uuid
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..files import written_aside
 from ..hints import did_you_mean
 from .namings import NAMINGS, Naming
 from .read import Weights, read_weights
@@ -136,21 +136,18 @@ def save_checkpoint(
         CheckpointError: If the file exists or cannot be written, or its suffix is not known.
     """
     path = check_target(path, force)
-    work = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.partial')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == '.safetensors':
-            from safetensors.torch import save_file
+        with written_aside(path) as work:
+            if path.suffix == '.safetensors':
+                from safetensors.torch import save_file
 
-            tensors = {name: value.contiguous().clone() for name, value in checkpoint.items()}
-            save_file(tensors, work, metadata={'format': 'pt'})
-        else:
-            torch.save(checkpoint, work)
-        os.replace(work, path)
+                tensors = {name: value.contiguous().clone() for name, value in checkpoint.items()}
+                save_file(tensors, work, metadata={'format': 'pt'})
+            else:
+                torch.save(checkpoint, work)
     except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
         raise CheckpointError(f'{path} cannot be written: {error}') from error
-    finally:
-        work.unlink(missing_ok=True)
 
 
 def check_target(path: str | os.PathLike, force: bool = False) -> Path:

@@ -2,10 +2,11 @@
 
 import base64
 import html
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ..files import written_aside
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem;
@@ -70,12 +71,8 @@ def write_report(report: Report, directory: Path) -> tuple[Path, Path]:
 
 def write_aside(path: Path, content: bytes) -> None:
     """Write a file under another name, then rename it."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_aside(path) as work:
+        work.write_bytes(content)
 
 
 def to_html(report: Report) -> str:

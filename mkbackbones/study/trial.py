@@ -89,7 +89,8 @@ class RecordHook(Hook):
         self.seconds: list[float] = []
 
     def before_train(self, runner: Runner) -> None:
-        with rng_untouched():
+        # A test in between leaves the random numbers of the training as they are.
+        with torch.random.fork_rng(devices=[]):
             self.untrained = as_floats(runner.test_loop.run())
         self.last = time.perf_counter()
 
@@ -172,13 +173,3 @@ def unwrap(model: torch.nn.Module) -> torch.nn.Module:
 def as_floats(metrics: dict) -> dict[str, float]:
     """Plain numbers."""
     return {name: float(value) for name, value in metrics.items()}
-
-
-@contextlib.contextmanager
-def rng_untouched() -> contextlib.AbstractContextManager:
-    """Restore torch's random state on leaving: a test in between leaves the training as it is."""
-    state = torch.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
