@@ -1,0 +1,191 @@
+"""What a study produces and what statistics and reports read: plain data, no training code.
+
+On disk, below the study's folder::
+
+    study.json                                   StudyInfo
+    runs/<task>/<arm>/seed<k>/result.json        RunResult of a finished run
+    runs/<task>/<arm>/seed<k>/evidence.npz       per-image evidence on the test split
+    runs/<task>/<arm>/seed<k>/predictions/       what a report draws: <image stem>.json or .png
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..files import written_aside
+
+__all__ = ['ArmInfo', 'RunResult', 'StudyInfo', 'StudyResults', 'TaskInfo', 'load_results']
+
+TASK_KINDS = ('classification', 'detection', 'instance-segmentation', 'segmentation')
+
+
+@dataclass
+class TaskInfo:
+    """One task of a study.
+
+    Args:
+        kind (str): One of :data:`TASK_KINDS`.
+        primary (str): Name of the primary metric, a key of ``RunResult.metrics``, e.g. ``'AP'``.
+        classes (list[str]): Class names; segmentation has the background first.
+        num_images (dict[str, int]): Images by split.
+        data_root (str): Folder of the data set.
+        settings (dict[str, str]): Facts for a reader: schedule, batch size, augmentation.
+    """
+
+    kind: str
+    primary: str
+    classes: list[str]
+    num_images: dict[str, int] = field(default_factory=dict)
+    data_root: str = ''
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class ArmInfo:
+    """One arm of a study.
+
+    Args:
+        label (str): Name for readers, e.g. ``'SpatialK, 8 charts'``.
+        role (str): ``'baseline'`` (exactly one arm), ``'control'`` or ``'candidate'``.
+        backbone (dict): What the arm changes in ``model.backbone``.
+    """
+
+    label: str
+    role: str = 'candidate'
+    backbone: dict = field(default_factory=dict)
+
+
+@dataclass
+class StudyInfo:
+    """What was planned.
+
+    Args:
+        name (str): Name of the study.
+        question (str): What it asks, one sentence.
+        arms (dict[str, ArmInfo]): By key; the order is that of tables and plots.
+        tasks (dict[str, TaskInfo]): By key, likewise.
+        seeds (list[int]): Seeds of every arm and task.
+        budget (str): What each run may spend, in words.
+        initial_weights (str): Where the runs start from, in words.
+        learning_rates (str): Shared, or chosen on the validation split from which grid, in words.
+        fairness (list[str]): Sentences that hold for this study, for the report.
+        environment (dict[str, str]): Versions, card, commit, data hashes.
+        config (str): The study file's text.
+    """
+
+    name: str
+    question: str
+    arms: dict[str, ArmInfo]
+    tasks: dict[str, TaskInfo]
+    seeds: list[int]
+    budget: str = ''
+    initial_weights: str = ''
+    learning_rates: str = ''
+    fairness: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    config: str = ''
+
+    @property
+    def baseline(self) -> str:
+        """Key of the baseline arm."""
+        return next(key for key, arm in self.arms.items() if arm.role == 'baseline')
+
+
+@dataclass
+class RunResult:
+    """What one finished run left.
+
+    Args:
+        task (str): Key of the task.
+        arm (str): Key of the arm.
+        seed (int): Seed.
+        metrics (dict[str, float]): Metrics on the test split, shares in per cent: ``AP``,
+            ``AP50``, ``AP75`` and ``AP/<class>``; ``mIoU``, ``IoU/<class>``, ``F1/<class>``;
+            ``top1``; ``recall@fa5`` (image-level recall in per cent at 5 per cent false alarms)
+            where defect-free images exist.
+        val_curve (list[list[float]]): ``[iteration, primary metric on validation]``.
+        losses (list[float]): Training loss of each iteration.
+        best_iteration (int): Iteration of the checkpoint that validation picked.
+        lr (float): Learning rate.
+        parameters (int): Parameters of the backbone.
+        flops (int): Operations of the backbone for one image; a multiply-add counts as two.
+        step_seconds (float): Median time of a training iteration, data loading included.
+        train_seconds (float): Time of the training loop.
+        inference_seconds (float): Median time of the model for one test image.
+        peak_memory (int | None): Peak of the device's memory in bytes; None on a CPU.
+        environment (dict[str, str]): Versions, card, commit, data hash of this run.
+        folder (str): The run's folder, filled when read.
+    """
+
+    task: str
+    arm: str
+    seed: int
+    metrics: dict[str, float]
+    val_curve: list[list[float]]
+    losses: list[float]
+    best_iteration: int
+    lr: float
+    parameters: int
+    flops: int
+    step_seconds: float
+    train_seconds: float
+    inference_seconds: float
+    peak_memory: int | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    folder: str = ''
+
+    def save(self, path: Path) -> None:
+        """Write the result as JSON, whole or not at all."""
+        with written_aside(path) as work:
+            work.write_text(json.dumps(asdict(self) | {'folder': ''}, indent=1), encoding='utf-8')
+
+
+@dataclass
+class StudyResults:
+    """A study with its finished runs.
+
+    Args:
+        info (StudyInfo): What was planned.
+        runs (list[RunResult]): Finished runs.
+        failures (list[str]): One sentence for each run that failed or is missing.
+    """
+
+    info: StudyInfo
+    runs: list[RunResult]
+    failures: list[str] = field(default_factory=list)
+
+    def of(self, task: str, arm: str) -> dict[int, RunResult]:
+        """Finished runs of one task and arm, by seed."""
+        return {run.seed: run for run in self.runs if (run.task, run.arm) == (task, arm)}
+
+
+def load_results(folder: str | Path) -> StudyResults:
+    """Read what is on disk; failures are the planned runs without a result.
+
+    Args:
+        folder (str | Path): The study's folder.
+
+    Raises:
+        FileNotFoundError: There is no study in the folder.
+    """
+    folder = Path(folder)
+    path = folder / 'study.json'
+    if not path.is_file():
+        raise FileNotFoundError(f'{folder} holds no study: {path.name} is missing')
+    content = json.loads(path.read_text(encoding='utf-8'))
+    content['arms'] = {key: ArmInfo(**arm) for key, arm in content['arms'].items()}
+    content['tasks'] = {key: TaskInfo(**task) for key, task in content['tasks'].items()}
+    info = StudyInfo(**content)
+    runs, failures = [], []
+    for task in info.tasks:
+        for arm in info.arms:
+            for seed in info.seeds:
+                run = folder / 'runs' / task / arm / f'seed{seed}'
+                if (run / 'result.json').is_file():
+                    result = json.loads((run / 'result.json').read_text(encoding='utf-8'))
+                    runs.append(RunResult(**result | {'folder': str(run)}))
+                else:
+                    failures.append(f'{task}, {arm}, seed {seed}: no result')
+    return StudyResults(info, runs, failures)
