@@ -20,7 +20,9 @@ class SimpleFeaturePyramid(BaseModule):
         in_channels (int | list[int]): Channels of the map; of a list (the interface of other
             necks) the last entry counts.
         out_channels (int): Channels of each output.
-        num_outs (int): Outputs, at least 4.
+        num_outs (int): Outputs.
+        start_level (int): First output, 0 to 3: 0 is stride s/4, 1 is s/2 and so on. RetinaNet,
+            FCOS and DINO leave out the finest with 1.
         init_cfg (dict, optional): Initialisation.
 
     Raises:
@@ -32,6 +34,7 @@ class SimpleFeaturePyramid(BaseModule):
         in_channels: int | list[int],
         out_channels: int = 256,
         num_outs: int = 5,
+        start_level: int = 0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -39,9 +42,11 @@ class SimpleFeaturePyramid(BaseModule):
         require_positive('out_channels', out_channels)
         if dim < 4 or dim % 4:
             raise ValueError(f'in_channels={dim} is not allowed; it must be a multiple of 4')
-        if num_outs < 4:
-            raise ValueError(f'num_outs={num_outs} is not allowed; the pyramid has at least 4')
-        self.num_extra = num_outs - 4
+        require_positive('num_outs', num_outs)
+        if start_level not in range(4):
+            raise ValueError(f'start_level={start_level!r} is not allowed; choose from 0, 1, 2, 3')
+        levels = slice(start_level, start_level + num_outs)
+        self.num_extra = max(0, start_level + num_outs - 4)
         resample = [
             nn.Sequential(
                 nn.ConvTranspose2d(dim, dim // 2, 2, stride=2),
@@ -61,7 +66,7 @@ class SimpleFeaturePyramid(BaseModule):
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
                 LayerNorm2d(out_channels),
             )
-            for scale, channels in zip(resample, (dim // 4, dim // 2, dim, dim))
+            for scale, channels in zip(resample[levels], (dim // 4, dim // 2, dim, dim)[levels])
         )
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -19,6 +19,17 @@ def test_scales(size, num_outs):
     assert [tuple(out.shape) for out in outs] == [(2, 8, *side) for side in wanted]
 
 
+@pytest.mark.parametrize('start_level', range(4))
+@pytest.mark.parametrize('num_outs', [1, 2, 5])
+def test_start_level_leaves_out_the_finest(start_level, num_outs):
+    features = (torch.randn(1, 16, 4, 6),)
+    whole = SimpleFeaturePyramid(16, 8, start_level + num_outs)
+    part = SimpleFeaturePyramid(16, 8, num_outs, start_level)
+    part.stages.load_state_dict(whole.stages[start_level:].state_dict())
+    for a, b in zip(part(features), whole(features)[start_level:], strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_gradients_reach_every_parameter_from_the_last_map():
     neck = SimpleFeaturePyramid([4, 8, 16], 8, 4)
     sum((o * torch.randn_like(o)).sum() for o in neck((None, torch.randn(1, 16, 4, 4)))).backward()
@@ -26,7 +37,13 @@ def test_gradients_reach_every_parameter_from_the_last_map():
 
 
 @pytest.mark.parametrize(
-    ('args', 'word'), [(dict(in_channels=6), 'multiple of 4'), (dict(num_outs=3), 'num_outs=3')]
+    ('args', 'word'),
+    [
+        (dict(in_channels=6), 'multiple of 4'),
+        (dict(num_outs=0), 'num_outs=0'),
+        (dict(start_level=4), 'start_level=4'),
+        (dict(start_level=-1), 'start_level=-1'),
+    ],
 )
 def test_wrong_input(args, word):
     with pytest.raises(ValueError, match=word):
