@@ -1,0 +1,159 @@
+"""What all kinds of evidence share: images and their groups, saving, image-level recall."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ...files import written_aside
+
+__all__ = ['Evidence', 'load_evidence', 'nanmean', 'recall_at_false_alarms']
+
+
+@dataclass(eq=False)
+class Evidence(ABC):
+    """Evidence of one run on n test images.
+
+    Args:
+        images (list[str]): Name of each image, unique.
+        groups (list[str]): Group of each image. Images of one group resemble each other (crops of
+            one strip) and are resampled together; an image on its own is a group of one.
+
+    Raises:
+        ValueError: Lengths differ, names repeat, or a score is not a number.
+    """
+
+    kinds: ClassVar[dict[str, type[Evidence]]] = {}
+    per_image: ClassVar[tuple[str, ...]] = ()  # fields with one entry an image
+
+    images: list[str]
+    groups: list[str]
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        Evidence.kinds[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        self.images, self.groups = [str(i) for i in self.images], [str(g) for g in self.groups]
+        if len(set(self.images)) < len(self.images):
+            name = next(i for i in self.images if self.images.count(i) > 1)
+            raise ValueError(f"image names have to be unique: '{name}' occurs more than once")
+        for name in ('groups', *self.per_image):
+            if len(getattr(self, name)) != len(self.images):
+                raise ValueError(
+                    f'{name} has {len(getattr(self, name))} entries for {len(self.images)} images'
+                )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray) and np.isnan(value).any():
+                raise ValueError(f'{field.name} of {type(self).__name__} contains NaN')
+
+    @abstractmethod
+    def resampled(self, classes: list[str], weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Metrics of many resampled test sets.
+
+        Args:
+            classes (list[str]): Class names.
+            weights (ndarray): How often each image occurs in each sample, (B, n), integers.
+
+        Returns:
+            dict[str, ndarray]: Each metric in per cent, (B,). A metric that a sample does not
+            define (a class without ground truth in it) is NaN there.
+        """
+
+    @abstractmethod
+    def per_image_score(self) -> np.ndarray:
+        """How well each image was dealt with, (n,), from 0 to 1."""
+
+    def metrics(self, classes: list[str], weights: np.ndarray | None = None) -> dict[str, float]:
+        """Metrics of the test set, in per cent.
+
+        Args:
+            classes (list[str]): Class names.
+            weights (ndarray | None): How often each image counts, (n,), integers; None: once.
+
+        Returns:
+            dict[str, float]: The metrics that are defined; a class without ground truth has none,
+            and the means over classes leave it out.
+        """
+        weights = np.ones(len(self.images), dtype=np.int64) if weights is None else weights
+        values = self.resampled(classes, np.asarray(weights)[None])
+        return {name: float(v[0]) for name, v in values.items() if not np.isnan(v[0])}
+
+    def save(self, path: str | Path) -> None:
+        """Write an ``.npz`` file, whole or not at all."""
+        content = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        with written_aside(Path(path)) as work, work.open('wb') as file:
+            np.savez_compressed(file, evidence=type(self).__name__, **content)
+
+
+def load_evidence(path: str | Path) -> Evidence:
+    """Read what :meth:`Evidence.save` wrote.
+
+    Args:
+        path (str | Path): An ``.npz`` file.
+
+    Raises:
+        ValueError: The file holds no evidence.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        kind = str(file['evidence']) if 'evidence' in file else None
+        if kind not in Evidence.kinds:
+            raise ValueError(
+                f'{path} holds no evidence of a run, or of a kind unknown here: {kind}'
+            )
+        cls = Evidence.kinds[kind]
+        content = {field.name: file[field.name] for field in fields(cls)}
+    content |= {name: content[name].tolist() for name in ('images', 'groups')}
+    return cls(**content)
+
+
+def check_classes(classes: list[str], num_classes: int) -> None:
+    """Raise ValueError unless there is a name for each class of the evidence."""
+    if len(classes) != num_classes:
+        raise ValueError(f'{len(classes)} class names for evidence of {num_classes} classes')
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Per cent, NaN where the denominator is 0."""
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.where(denominator > 0, 100.0 * numerator / denominator, np.nan)
+
+
+def nanmean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis without NaN; NaN where there is nothing else."""
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0.0).sum(-1)
+    return np.where(known.any(-1), total / np.maximum(known.sum(-1), 1), np.nan)
+
+
+def recall_at_false_alarms(
+    score: np.ndarray, defective: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Share of the defective images that raise an alarm, at 5 per cent false alarms.
+
+    An image raises an alarm if its score lies above a threshold: the lowest one at which at most
+    5 per cent of the defect-free images do. Images with the threshold's own score raise none.
+
+    Args:
+        score (ndarray): Defect score of each image, (n,).
+        defective (ndarray): Whether it has a defect, (n,), bool.
+        weights (ndarray): How often each image occurs in each sample, (B, n).
+
+    Returns:
+        ndarray: Recall in per cent, (B,); NaN for samples without images of both kinds.
+    """
+    good = np.flatnonzero(~defective)
+    if len(good) in (0, len(score)):
+        return np.full(len(weights), np.nan)
+    good = good[np.argsort(-score[good], kind='stable')]
+    alarms = weights[:, good].cumsum(1)
+    at_threshold = (20 * alarms > alarms[:, -1:]).argmax(1)  # the first one that is too many
+    above = score[defective][:, None] > score[good]
+    found = np.take_along_axis(weights[:, defective] @ above, at_threshold[:, None], 1)[:, 0]
+    total = np.where(alarms[:, -1] > 0, weights[:, defective].sum(1), 0)
+    return ratio(found, total)

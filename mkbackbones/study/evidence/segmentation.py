@@ -1,0 +1,64 @@
+"""Evidence of a semantic segmentor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .base import Evidence, check_classes, nanmean, ratio, recall_at_false_alarms
+
+__all__ = ['SegmentationEvidence']
+
+
+@dataclass(eq=False)
+class SegmentationEvidence(Evidence):
+    """Confusion matrix of each of n images.
+
+    Metrics are mmseg's ``IoUMetric``: pixels of all images are pooled, ``mIoU`` is the mean of
+    ``IoU/<class>`` over the classes that occur in truth or prediction, ``mAcc`` the mean over
+    those that occur in truth, ``aAcc`` the share of correct pixels. ``F1/<class>`` is
+    ``2 I / (truth + prediction)``: mmseg's Fscore wherever that is a number, and 0 where a class
+    is never found and mmseg gives NaN. ``recall@fa5`` is :func:`recall_at_false_alarms`.
+
+    Args:
+        images (list[str]): See :class:`Evidence`.
+        groups (list[str]): See :class:`Evidence`.
+        confusion (ndarray): Pixels by true class (row) and predicted class (column),
+            (n, C, C), int64; without ignored pixels.
+        defect_score (ndarray): How sure the model is that the image has a defect, (n,).
+        defective (ndarray): Whether it has one, (n,), bool.
+    """
+
+    per_image = ('confusion', 'defect_score', 'defective')
+
+    confusion: np.ndarray
+    defect_score: np.ndarray
+    defective: np.ndarray
+
+    def _areas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pixels of intersection, truth and prediction by image and class, each (n, C)."""
+        intersection = np.diagonal(self.confusion, axis1=1, axis2=2)
+        return intersection, self.confusion.sum(2), self.confusion.sum(1)
+
+    def resampled(self, classes: list[str], weights: np.ndarray) -> dict[str, np.ndarray]:
+        check_classes(classes, self.confusion.shape[1])
+        # int64 products are exact but have no fast path; float64 is exact up to 2^53 pixels.
+        areas = (weights.astype(np.float64) @ area.astype(np.float64) for area in self._areas())
+        intersection, truth, predicted = areas
+        iou = ratio(intersection, truth + predicted - intersection)
+        f1 = ratio(2 * intersection, truth + predicted)
+        values = {
+            'mIoU': nanmean(iou),
+            'aAcc': ratio(intersection.sum(1), truth.sum(1)),
+            'mAcc': nanmean(ratio(intersection, truth)),
+        }
+        values |= {f'IoU/{name}': iou[:, i] for i, name in enumerate(classes)}
+        values |= {f'F1/{name}': f1[:, i] for i, name in enumerate(classes)}
+        recall = recall_at_false_alarms(self.defect_score, self.defective, weights)
+        return values if np.isnan(recall).all() else values | {'recall@fa5': recall}
+
+    def per_image_score(self) -> np.ndarray:
+        """Mean IoU over the classes in the image's truth or prediction, (n,)."""
+        intersection, truth, predicted = self._areas()
+        return nanmean(ratio(intersection, truth + predicted - intersection)) / 100
