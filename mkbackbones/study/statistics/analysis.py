@@ -1,0 +1,247 @@
+"""What the statistics of a study say: plain data for reports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+__all__ = ['Analysis', 'ArmSummary', 'CarryOver', 'Difference', 'Efficiency', 'Verdict']
+
+
+@dataclass
+class ArmSummary:
+    """One arm on one metric of one task.
+
+    Args:
+        task (str): Key of the task.
+        metric (str): Name of the metric.
+        arm (str): Key of the arm.
+        mean (float): Mean over the seeds.
+        sd (float | None): Standard deviation over the seeds; None with one seed.
+        per_seed (dict[int, float]): The metric by seed.
+        missing (list[int]): Planned seeds without a finished run.
+    """
+
+    task: str
+    metric: str
+    arm: str
+    mean: float
+    sd: float | None
+    per_seed: dict[int, float]
+    missing: list[int] = field(default_factory=list)
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds with a finished run."""
+        return len(self.per_seed)
+
+
+@dataclass
+class Difference:
+    """An arm less a reference on one metric of one task, paired by seed.
+
+    With one seed there is a mean and nothing else: every statistic is None.
+
+    Args:
+        task (str): Key of the task.
+        metric (str): Name of the metric.
+        arm (str): Key of the arm.
+        reference (str): Key of the arm that it is compared to.
+        primary (bool): Whether the metric is the task's primary one, which alone decides.
+        per_seed (dict[int, float]): Difference by seed, of the seeds that both arms finished.
+        missing (list[int]): Planned seeds that one of them did not finish.
+        mean (float): Mean difference, in points of the metric.
+        low (float | None): Lower end of the 95 per cent interval.
+        high (float | None): Upper end.
+        standard_error (float | None): Standard error of the mean difference.
+        df (float | None): Its degrees of freedom.
+        seed_sd (float | None): Standard deviation of the difference over seeds.
+        test_sd (float | None): Standard deviation of the mean difference that test images add for
+            every seed alike; None where it is unknown.
+        covers (str): What the interval takes as random: ``'seeds and test images'``, or
+            ``'seeds'`` where runs left no evidence.
+        p (float | None): Two-sided p of the t test that belongs to the interval.
+        p_holm (float | None): The same, Holm-corrected over the arms of the task.
+        p_sign_flip (float | None): Two-sided exact sign-flip test over the seeds, for this test
+            set; not below ``2 / 2 ** num_seeds``.
+        smallest_effect (float | None): Smallest true difference that the study would have found
+            with 80 per cent power, with the first step of Holm's correction.
+        rules_out (float | None): Differences beyond this many points, up or down, are rejected at
+            5 per cent (two one-sided tests): the smallest margin of equivalence that is shown.
+    """
+
+    task: str
+    metric: str
+    arm: str
+    reference: str
+    primary: bool
+    per_seed: dict[int, float]
+    missing: list[int]
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    standard_error: float | None = None
+    df: float | None = None
+    seed_sd: float | None = None
+    test_sd: float | None = None
+    covers: str = 'seeds'
+    p: float | None = None
+    p_holm: float | None = None
+    p_sign_flip: float | None = None
+    smallest_effect: float | None = None
+    rules_out: float | None = None
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds that both arms finished."""
+        return len(self.per_seed)
+
+    @property
+    def found(self) -> bool:
+        """Whether the corrected test finds a difference at 5 per cent."""
+        return self.p_holm is not None and self.p_holm <= 0.05
+
+
+@dataclass
+class CarryOver:
+    """Downstream gain over classification gain of one arm, against the baseline.
+
+    Args:
+        task (str): Key of the downstream task.
+        classification (str): Key of the classification task.
+        arm (str): Key of the arm.
+        ratio (float): Points of the downstream primary metric for each point of classification.
+        low (float | None): Lower end of Fieller's 95 per cent interval; None if it is unbounded.
+        high (float | None): Upper end.
+        unbounded (bool): The classification gain cannot be told from zero, so that the ratio may
+            be anything.
+        num_seeds (int): Seeds with both gains.
+        correlation (float | None): Correlation of the two gains over seeds, from four seeds on.
+            It says something only where a seed's downstream run starts from its classification
+            run.
+        correlation_low (float | None): Lower end of its 95 per cent interval.
+        correlation_high (float | None): Upper end.
+    """
+
+    task: str
+    classification: str
+    arm: str
+    ratio: float
+    low: float | None
+    high: float | None
+    unbounded: bool
+    num_seeds: int
+    correlation: float | None = None
+    correlation_low: float | None = None
+    correlation_high: float | None = None
+
+
+@dataclass
+class Verdict:
+    """What the study says of one arm on one task.
+
+    Args:
+        task (str): Key of the task.
+        arm (str): Key of the arm.
+        kind (str): ``'carries over'`` (better than the baseline here and in classification),
+            ``'helps'`` (better here; no classification stage, or no gain found there),
+            ``'no evidence'``, ``'hurts'``, or ``'no verdict'`` (fewer than two seeds).
+        sentence (str): The verdict in words, with numbers.
+        seeds_needed (int | None): For ``'no evidence'``: seeds that would find the observed
+            difference with 80 per cent power, were it the true one; None if more seeds alone
+            would not, or only more than 1000.
+        against_control (str): ``'better'``, ``'no evidence'``, ``'worse'``, ``'no verdict'``; empty
+            without a control.
+    """
+
+    task: str
+    arm: str
+    kind: str
+    sentence: str
+    seeds_needed: int | None = None
+    against_control: str = ''
+
+
+@dataclass
+class Efficiency:
+    """What an arm's gain costs, against the baseline.
+
+    Args:
+        task (str): Key of the task.
+        arm (str): Key of the arm.
+        cost (str): ``'parameters'``, ``'flops'``, ``'step_seconds'``, ``'inference_seconds'`` or
+            ``'peak_memory'``.
+        baseline (float): The baseline's cost, median over seeds.
+        value (float): The arm's.
+        increase (float): Additional cost in per cent of the baseline's.
+        gain (float): Mean difference in the primary metric, in points.
+        gain_per_10 (float | None): Points for each 10 per cent of additional cost; None where the
+            cost rises by less than 1 per cent.
+        low (float | None): Lower end of its 95 per cent interval, the cost taken as known.
+        high (float | None): Upper end.
+    """
+
+    task: str
+    arm: str
+    cost: str
+    baseline: float
+    value: float
+    increase: float
+    gain: float
+    gain_per_10: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass
+class Analysis:
+    """The statistics of a study.
+
+    Args:
+        study (str): Name of the study.
+        baseline (str): Key of the baseline arm.
+        control (str | None): Key of the control that arms are compared to.
+        labels (dict[str, str]): Label of each arm.
+        primary (dict[str, str]): Primary metric of each task.
+        summaries (list[ArmSummary]): Every arm, task and metric.
+        differences (list[Difference]): Every arm against the baseline, and candidates against the
+            control, on every task and metric.
+        carry_over (list[CarryOver]): Every downstream task and arm, where there is a
+            classification task.
+        verdicts (list[Verdict]): Every task and arm but the baseline.
+        efficiency (list[Efficiency]): Every task, arm and cost.
+        notes (list[str]): How it was computed and what is missing, in sentences for the report.
+        num_resamples (int): Bootstrap resamples of the test images.
+        seed (int): Seed of the bootstrap.
+    """
+
+    study: str
+    baseline: str
+    control: str | None
+    labels: dict[str, str]
+    primary: dict[str, str]
+    summaries: list[ArmSummary]
+    differences: list[Difference]
+    carry_over: list[CarryOver]
+    verdicts: list[Verdict]
+    efficiency: list[Efficiency]
+    notes: list[str]
+    num_resamples: int
+    seed: int
+
+    def difference(
+        self, task: str, arm: str, reference: str | None = None, metric: str | None = None
+    ) -> Difference | None:
+        """One difference, to the baseline on the primary metric unless stated; None without it."""
+        wanted = (task, arm, reference or self.baseline, metric or self.primary[task])
+        for d in self.differences:
+            if (d.task, d.arm, d.reference, d.metric) == wanted:
+                return d
+        return None
+
+    def verdict(self, task: str, arm: str) -> Verdict | None:
+        """The verdict on one arm and task; None without one."""
+        return next((v for v in self.verdicts if (v.task, v.arm) == (task, arm)), None)
+
+    def to_dict(self) -> dict:
+        """Everything as plain data that ``json`` writes."""
+        return asdict(self)
