@@ -15,6 +15,7 @@ COMMANDS = {
     'prepare-dataset': ('prepare_dataset', 'convert a data set and split it by group'),
     'convert-checkpoint': ('convert_checkpoint', "write weights in another library's naming"),
     'fold': ('fold', 'turn a trained model with linear keys into a stock one'),
+    'profile-backbone': ('profile_backbone', 'time and memory of backbones, side by side'),
     'demo': ('demo', 'train and compare tiny models on synthetic defects, on a CPU if need be'),
 }
 

@@ -1,0 +1,150 @@
+"""One backbone on a device: its train step, its inference, and what they need."""
+
+from __future__ import annotations
+
+import gc
+import math
+import re
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from .build import compile_model
+from .floor import DTYPES, synchronize
+
+WARM_UP = 3
+#: A sample lasts at least this long, in seconds: short steps are repeated.
+SAMPLE_SECONDS = 0.1
+LAUNCH = re.compile(r'(cuda|cu)(LaunchKernel|LaunchCooperativeKernel|GraphLaunch)')
+KINDS = ('train', 'inference')
+
+
+class Case:
+    """A backbone that is ready to run on a batch.
+
+    A train step is forward and backward with dense random gradients of all outputs, which stand
+    for the loss of a head, and on request the step of AdamW. Gradients are freed after each step.
+
+    Args:
+        model (nn.Module): The backbone, still on the CPU.
+        compiled (bool): Whether to compile it.
+        images (Tensor): Batch (B, 3, H, W) on the device to use.
+        precision (str): ``fp32``, or ``bf16`` or ``fp16`` under autocast.
+        optimizer (bool): Whether AdamW's step is part of a train step.
+    """
+
+    def __init__(
+        self, model: nn.Module, compiled: bool, images: Tensor, precision: str, optimizer: bool
+    ) -> None:
+        self.images = images
+        self.device = images.device
+        self.precision = precision
+        self.resident = allocated(self.device)
+        self.plain = model.to(self.device)
+        self.model = compile_model(self.plain) if compiled else self.plain
+        self.optimizer = torch.optim.AdamW(self.plain.parameters()) if optimizer else None
+        self.grads: list[Tensor] | None = None
+        self.repeats: dict[str, int] = {}
+
+    def autocast(self) -> AbstractContextManager:
+        """The precision's context."""
+        enabled = self.precision != 'fp32'
+        dtype = DTYPES[self.precision] if enabled else None
+        return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)
+
+    def step(self, kind: str) -> None:
+        """Run one train step or one inference; the model has to be in the right mode."""
+        if kind == 'inference':
+            with torch.no_grad(), self.autocast():
+                self.model(self.images)
+            return
+        with self.autocast():
+            outs = tuple(self.model(self.images))
+        if self.grads is None:
+            self.grads = [torch.randn_like(out) for out in outs]
+        torch.autograd.backward(outs, self.grads)
+        if self.optimizer is not None:
+            self.optimizer.step()
+        self.plain.zero_grad(set_to_none=True)
+
+    def prepare(self, kind: str) -> tuple[float | None, int | None]:
+        """Warm up, and return peak memory in MiB and kernel launches; None without CUDA."""
+        self.plain.train(kind == 'train')
+        for _ in range(WARM_UP):
+            self.step(kind)
+        peak = peak_mib(self.device, self.resident, lambda: self.step(kind))
+        seconds = run_seconds(self.device, lambda: self.step(kind))
+        self.repeats[kind] = max(1, math.ceil(SAMPLE_SECONDS / seconds))
+        launches = None
+        if self.device.type == 'cuda':
+            launches = count_launches(lambda: self.step(kind))
+        return peak, launches
+
+    def sample(self, kind: str) -> float:
+        """Milliseconds of a step, the mean of enough consecutive ones to be measured well."""
+        self.plain.train(kind == 'train')
+        repeats = self.repeats[kind]
+        self.step(kind)  # the first one after another model has run meets cold caches
+
+        def run() -> None:
+            for _ in range(repeats):
+                self.step(kind)
+
+        return 1e3 * run_seconds(self.device, run) / repeats
+
+    def drop(self, kind: str) -> None:
+        """Give up on a kind of step, and free what a failed one has left."""
+        self.repeats.pop(kind, None)
+        self.plain.zero_grad(set_to_none=True)
+        self.grads = None if kind == 'train' else self.grads
+        free(self.device)
+
+
+def run_seconds(device: torch.device, run: Callable[[], None]) -> float:
+    """Seconds that ``run`` takes, its work on the device included."""
+    synchronize(device)
+    start = time.perf_counter()
+    run()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def allocated(device: torch.device) -> int:
+    """Bytes that tensors hold on a device; 0 on the CPU, where they are not counted."""
+    return torch.cuda.memory_allocated(device) if device.type == 'cuda' else 0
+
+
+def free(device: torch.device) -> None:
+    """Return what nobody holds to the device."""
+    gc.collect()
+    if device.type == 'cuda':
+        torch.cuda.empty_cache()
+
+
+def peak_mib(device: torch.device, resident: int, run: Callable[[], None]) -> float | None:
+    """Peak of the memory in ``run``, without the ``resident`` bytes of others; None on the CPU."""
+    if device.type != 'cuda':
+        return None
+    synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    synchronize(device)
+    return (torch.cuda.max_memory_allocated(device) - resident) / 2**20
+
+
+def count_launches(run: Callable[[], None]) -> int | None:
+    """Kernels and CUDA graphs that ``run`` launches; None where the profiler sees none."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        run()
+        torch.cuda.synchronize()
+    return launches_of(profiler.events())
+
+
+def launches_of(events: Iterable) -> int | None:
+    """Launches among a profiler's events."""
+    return sum(bool(LAUNCH.match(event.name)) for event in events) or None

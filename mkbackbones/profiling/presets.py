@@ -1,0 +1,67 @@
+"""What to profile, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .goals import GOALS, PRECISION
+from .spec import Spec, expand, parse_spec
+
+#: Images x height x width as used: detection, large-scale jitter, segmentation, classification.
+SIZES = {
+    'detection': '4x800x1344',
+    'lsj': '2x1024x1024',
+    'segmentation': '8x512x512',
+    'classification': '32x224x224',
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Backbones that are run side by side.
+
+    Attributes:
+        specs (tuple[Spec, ...]): The backbones.
+        size (str): Images x height x width.
+        precision (str): ``fp32``, ``bf16`` or ``fp16``.
+    """
+
+    specs: tuple[Spec, ...]
+    size: str
+    precision: str
+
+
+def goal_jobs() -> list[Job]:
+    """The backbones of the goals, at the goals' sizes."""
+    jobs = []
+    for size in dict.fromkeys(goal.size for goal in GOALS):
+        names = [n for g in GOALS if g.size == size for n in (*g.denominators, g.numerator)]
+        jobs.append(Job(tuple(parse_spec(n) for n in dict.fromkeys(names)), size, PRECISION))
+    return jobs
+
+
+def chart_jobs() -> list[Job]:
+    """Every variant with 1 to 16 charts and, where it takes them, narrow charts."""
+    jobs = []
+    for arch, size in (('swin-t', SIZES['detection']), ('vit-b', SIZES['segmentation'])):
+        keys = [parse_spec(f'{arch}/{k}') for k in ('VanillaK', 'SimpleK', 'KUA', 'SpatialK')]
+        specs = [parse_spec(arch), *expand(keys, (1, 2, 4, 8, 16), ('full', 'half', '1/H'), False)]
+        jobs.append(Job(tuple(specs), size, 'bf16'))
+    return jobs
+
+
+def peer_jobs() -> list[Job]:
+    """The stock key and its peers at all sizes as used."""
+    families = (
+        ('swin-t', 'mmdet:swin-t', 'mmseg:swin-t', 'mmpretrain:swin-t', 'timm:swin-t',
+         'timm:swin-t:fused=yes', 'swin-t/SpatialK'),
+        ('vit-b', 'mmseg:vit-b', 'mmpretrain:vit-b', 'timm:vit-b', 'vit-b/VanillaK'),
+    )  # fmt: skip
+    return [
+        Job(tuple(parse_spec(name) for name in names), size, 'bf16')
+        for names in families
+        for size in SIZES.values()
+    ]
+
+
+PRESETS = {'goals': goal_jobs, 'charts': chart_jobs, 'peers': peer_jobs}

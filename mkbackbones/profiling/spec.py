@@ -1,0 +1,212 @@
+"""Names of backbones to profile: ``[library:]arch[/Key][:option=value ...]``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ..hints import did_you_mean
+
+#: Our architectures by short name: family, name in our zoo, and the channels of each stage.
+ARCHS = {
+    'swin-t': ('swin', 'tiny', (96, 192, 384, 768)),
+    'swin-s': ('swin', 'small', (96, 192, 384, 768)),
+    'swin-b': ('swin', 'base', (128, 256, 512, 1024)),
+    'vit-t': ('vit', 'tiny', (192,)),
+    'vit-s': ('vit', 'small', (384,)),
+    'vit-b': ('vit', 'base', (768,)),
+}
+#: The architecture families that each library has; '' is this package.
+LIBRARIES = {
+    '': ('swin', 'vit'),
+    'mmdet': ('swin',),
+    'mmseg': ('swin', 'vit'),
+    'mmpretrain': ('swin', 'vit'),
+    'timm': ('swin', 'vit'),
+}
+WIDTHS = ('full', 'half', '1/H')
+YES_NO = ('yes', 'no')
+#: Options by name: allowed values, or a type.
+OPTIONS = {
+    'charts': int,
+    'width': WIDTHS,
+    'act': ('gelu', 'none'),
+    'base': YES_NO,
+    'fold': YES_NO,
+    'cp': YES_NO,
+    'fused': YES_NO,
+    'compile': YES_NO,
+}
+KEY_OPTIONS = ('charts', 'width', 'act', 'base', 'fold')
+FORM = '[library:]arch[/Key][:option=value ...], e.g. mmdet:swin-t or swin-t/SpatialK:charts=4'
+
+
+class SpecError(ValueError):
+    """A name that cannot be understood, told in one sentence."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One backbone to profile.
+
+    Attributes:
+        arch (str): A name of ``ARCHS``.
+        library (str): A name of ``LIBRARIES``; '' for this package.
+        key (str | None): Name of a key; None for the stock key.
+        options (tuple[tuple[str, str], ...]): Names and values of ``OPTIONS``, in their order.
+    """
+
+    arch: str
+    library: str = ''
+    key: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def family(self) -> str:
+        """``swin`` or ``vit``."""
+        return ARCHS[self.arch][0]
+
+    def get(self, option: str, default: str = 'no') -> str:
+        """Value of an option."""
+        return dict(self.options).get(option, default)
+
+    def with_options(self, **options: str) -> Spec:
+        """The same backbone with other values of some options."""
+        merged = {**dict(self.options), **options}
+        return replace(self, options=tuple((n, merged[n]) for n in OPTIONS if n in merged))
+
+    def function(self) -> Spec:
+        """Our backbone that computes the same function, however it is run: what the floor is of."""
+        kept = {n: v for n, v in self.options if n in KEY_OPTIONS}
+        return Spec(self.arch, key=self.key).with_options(**kept)
+
+    def __str__(self) -> str:
+        library = f'{self.library}:' if self.library else ''
+        key = f'/{self.key}' if self.key else ''
+        return f'{library}{self.arch}{key}' + ''.join(f':{n}={v}' for n, v in self.options)
+
+
+def parse_spec(text: str) -> Spec:
+    """Read a name.
+
+    Raises:
+        SpecError: If it is not of the form ``[library:]arch[/Key][:option=value ...]`` or names
+            something that does not exist.
+    """
+    parts = text.split(':')
+    library = parts.pop(0) if len(parts) > 1 and '=' not in parts[1] else ''
+    if library not in LIBRARIES:
+        raise unknown('library', library, [name for name in LIBRARIES if name], text)
+    arch, _, key = parts.pop(0).partition('/')
+    if arch not in ARCHS:
+        raise unknown('architecture', arch, ARCHS, text)
+    spec = Spec(arch, library, find_key_name(key, text) if key else None)
+    if spec.family not in LIBRARIES[library]:
+        having = ' and '.join(n for n, has in LIBRARIES.items() if n and spec.family in has)
+        raise SpecError(f'{text}: {library} has no {arch}; {having} have one')
+    if library and key:
+        raise SpecError(f'{text}: {library} has no manifold keys; leave out {library}: or /{key}')
+    return spec.with_options(**dict(parse_option(part, spec, text) for part in parts))
+
+
+def parse_option(part: str, spec: Spec, text: str) -> tuple[str, str]:
+    """Read one ``option=value`` of a name."""
+    name, _, value = part.partition('=')
+    if name not in OPTIONS:
+        raise unknown('option', name, OPTIONS, text)
+    if name in KEY_OPTIONS and spec.key is None:
+        raise SpecError(f'{text}: option {name} is of a key; name one, e.g. {spec.arch}/VanillaK')
+    if name in ('charts', 'act', 'base') and spec.key and not has_charts(spec.key):
+        raise SpecError(f'{text}: {spec.key} has no charts and no option {name}')
+    if name == 'width' and spec.key and not takes_width(spec.key):
+        raise SpecError(f'{text}: {spec.key} takes no chart width; VanillaK does')
+    if name == 'fused' and spec.library != 'timm':
+        raise SpecError(f'{text}: option fused is for timm: alone, e.g. timm:{spec.arch}:fused=yes')
+    if name == 'cp' and spec.library in ('timm', 'mmpretrain'):
+        raise SpecError(f'{text}: option cp is for ours, mmdet: and mmseg: alone')
+    allowed = OPTIONS[name]
+    if allowed is int:
+        if not value.isdecimal() or int(value) < 1:
+            raise SpecError(f'{text}: {name}={value} is not a number of at least 1')
+        return name, str(int(value))
+    if value not in allowed:
+        raise unknown(f'value of {name}', value, allowed, text)
+    return name, value
+
+
+def find_key_name(key: str, text: str) -> str:
+    """Check the name of a key."""
+    from .. import keys  # noqa: F401 - registers them
+    from ..registry import KEYS
+
+    if key not in KEYS.module_dict:
+        raise unknown('key', key, sorted(KEYS.module_dict), text)
+    return key
+
+
+def unknown(what: str, name: str, known: Iterable[str], text: str) -> SpecError:
+    """The error for a name that does not exist."""
+    known = list(known)
+    return SpecError(
+        f'{text}: {what} {name!r} is unknown; the form is {FORM}; '
+        f'choose from {", ".join(known)}{did_you_mean(name, known)}'
+    )
+
+
+def expand(
+    specs: Sequence[Spec], charts: Sequence[int], widths: Sequence[str], compiled: bool
+) -> list[Spec]:
+    """Cross specs with numbers of charts, chart widths and compilation; no duplicates.
+
+    Args:
+        specs (Sequence[Spec]): Specs; charts and widths apply to those whose key has them.
+        charts (Sequence[int]): Numbers of charts; empty to leave the specs' own.
+        widths (Sequence[str]): Of ``WIDTHS``; empty to leave the specs' own. Keys that add their
+            charts up take the full width only.
+        compiled (bool): Whether a compiled twin of each follows it.
+    """
+    expanded = []
+    for spec in specs:
+        twins = [spec]
+        if charts and has_charts(spec.key):
+            twins = [twin.with_options(charts=str(number)) for twin in twins for number in charts]
+        if widths and takes_width(spec.key):
+            twins = [twin.with_options(width=width) for twin in twins for width in widths]
+        for twin in twins:
+            expanded += [twin, twin.with_options(compile='yes')] if compiled else [twin]
+    return list(dict.fromkeys(expanded))
+
+
+def key_class(key: str | None) -> type | None:
+    """The class of a key."""
+    from .. import keys  # noqa: F401 - registers them
+    from ..registry import KEYS
+
+    return None if key is None else KEYS.module_dict[key]
+
+
+def has_charts(key: str | None) -> bool:
+    """Whether a key has charts."""
+    return hasattr(key_class(key), 'adds_charts')
+
+
+def takes_width(key: str | None) -> bool:
+    """Whether a key's charts may be narrower than the key."""
+    return has_charts(key) and not key_class(key).adds_charts
+
+
+def parse_size(text: str) -> tuple[int, int, int]:
+    """Read images x height x width, or the name of one of ``SIZES``.
+
+    Raises:
+        SpecError: If it is neither.
+    """
+    from .presets import SIZES
+
+    parts = SIZES.get(text, text).split('x')
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise SpecError(
+            f'size {text!r} is not understood; give images x height x width, e.g. 4x800x1344, or '
+            f'one of {", ".join(SIZES)}{did_you_mean(text, SIZES)}'
+        )
+    return tuple(int(part) for part in parts)
