@@ -53,7 +53,6 @@ class Difference:
         low (float | None): Lower end of the 95 per cent interval.
         high (float | None): Upper end.
         standard_error (float | None): Standard error of the mean difference.
-        df (float | None): Its degrees of freedom.
         seed_sd (float | None): Standard deviation of the difference over seeds.
         test_sd (float | None): Standard deviation of the mean difference that test images add for
             every seed alike; None where it is unknown.
@@ -80,7 +79,6 @@ class Difference:
     low: float | None = None
     high: float | None = None
     standard_error: float | None = None
-    df: float | None = None
     seed_sd: float | None = None
     test_sd: float | None = None
     covers: str = 'seeds'
@@ -149,8 +147,8 @@ class Verdict:
         seeds_needed (int | None): For ``'no evidence'``: seeds that would find the observed
             difference with 80 per cent power, were it the true one; None if more seeds alone
             would not, or only more than 1000.
-        against_control (str): ``'better'``, ``'no evidence'``, ``'worse'``, ``'no verdict'``; empty
-            without a control.
+        against_controls (dict[str, str]): For a candidate, by key of each control: ``'better'``,
+            ``'no evidence'``, ``'worse'`` or ``'no verdict'``.
     """
 
     task: str
@@ -158,7 +156,7 @@ class Verdict:
     kind: str
     sentence: str
     seeds_needed: int | None = None
-    against_control: str = ''
+    against_controls: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -199,12 +197,12 @@ class Analysis:
     Args:
         study (str): Name of the study.
         baseline (str): Key of the baseline arm.
-        control (str | None): Key of the control that arms are compared to.
+        controls (list[str]): Keys of the control arms, to which candidates are compared too.
         labels (dict[str, str]): Label of each arm.
         primary (dict[str, str]): Primary metric of each task.
         summaries (list[ArmSummary]): Every arm, task and metric.
         differences (list[Difference]): Every arm against the baseline, and candidates against the
-            control, on every task and metric.
+            controls, on every task and metric.
         carry_over (list[CarryOver]): Every downstream task and arm, where there is a
             classification task.
         verdicts (list[Verdict]): Every task and arm but the baseline.
@@ -216,7 +214,7 @@ class Analysis:
 
     study: str
     baseline: str
-    control: str | None
+    controls: list[str]
     labels: dict[str, str]
     primary: dict[str, str]
     summaries: list[ArmSummary]
