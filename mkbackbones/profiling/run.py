@@ -22,9 +22,17 @@ from .spec import Spec, parse_size
 
 T = TypeVar('T')
 DISTRIBUTIONS = (
-    'mkbackbones torch triton timm onedl-mmdetection onedl-mmsegmentation onedl-mmpretrain '
-    'mmdet mmsegmentation mmpretrain'
-).split()
+    'mkbackbones',
+    'torch',
+    'triton',
+    'timm',
+    'onedl-mmdetection',
+    'onedl-mmsegmentation',
+    'onedl-mmpretrain',
+    'mmdet',
+    'mmsegmentation',
+    'mmpretrain',
+)
 
 
 def new_profile(device: torch.device, precisions: Sequence[str], settings: dict) -> Profile:

@@ -38,7 +38,7 @@ OPTIONS = {
     'compile': YES_NO,
 }
 KEY_OPTIONS = ('charts', 'width', 'act', 'base', 'fold')
-FORM = '[library:]arch[/Key][:option=value ...], e.g. mmdet:swin-t or swin-t/SpatialK:charts=4'
+FORM = '[library:]arch[/Key][:option=value ...]'
 
 
 class SpecError(ValueError):
@@ -99,7 +99,7 @@ def parse_spec(text: str) -> Spec:
         raise unknown('library', library, [name for name in LIBRARIES if name], text)
     arch, _, key = parts.pop(0).partition('/')
     if arch not in ARCHS:
-        raise unknown('architecture', arch, ARCHS, text)
+        raise SpecError(f'{unknown("architecture", arch, ARCHS, text)}; the form is {FORM}')
     spec = Spec(arch, library, find_key_name(key, text) if key else None)
     if spec.family not in LIBRARIES[library]:
         having = ' and '.join(n for n, has in LIBRARIES.items() if n and spec.family in has)
@@ -148,7 +148,7 @@ def unknown(what: str, name: str, known: Iterable[str], text: str) -> SpecError:
     """The error for a name that does not exist."""
     known = list(known)
     return SpecError(
-        f'{text}: {what} {name!r} is unknown; the form is {FORM}; '
+        f'{text}: {what} {name!r} is unknown; '
         f'choose from {", ".join(known)}{did_you_mean(name, known)}'
     )
 
