@@ -107,7 +107,8 @@ class CarryOver:
         task (str): Key of the downstream task.
         classification (str): Key of the classification task.
         arm (str): Key of the arm.
-        ratio (float): Points of the downstream primary metric for each point of classification.
+        ratio (float | None): Points of the downstream primary metric for each point of
+            classification; None where the classification gain is exactly 0.
         low (float | None): Lower end of Fieller's 95 per cent interval; None if it is unbounded.
         high (float | None): Upper end.
         unbounded (bool): The classification gain cannot be told from zero, so that the ratio may
@@ -123,7 +124,7 @@ class CarryOver:
     task: str
     classification: str
     arm: str
-    ratio: float
+    ratio: float | None
     low: float | None
     high: float | None
     unbounded: bool

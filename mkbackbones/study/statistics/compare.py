@@ -1,0 +1,149 @@
+"""Summaries of arms and paired differences between them, with Holm's correction."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from statsmodels.stats.multitest import multipletests
+
+from ..results import RunResult, StudyInfo, StudyResults
+from .analysis import ArmSummary, Difference
+from .bootstrap import TaskBootstrap
+from .paired import ALPHA, PairedMean, paired_mean, sign_flip
+
+__all__ = ['Comparison', 'check_runs', 'compare', 'summarise']
+
+
+@dataclass
+class Comparison:
+    """A difference with the estimate behind it.
+
+    Args:
+        difference (Difference): For reports.
+        estimate (PairedMean | None): None with fewer than two seeds.
+        alpha (float): Level of Holm's first step in the difference's family.
+    """
+
+    difference: Difference
+    estimate: PairedMean | None = None
+    alpha: float = ALPHA
+
+
+def check_runs(results: StudyResults) -> None:
+    """Raise ValueError for a metric that is no number, and for a run without the primary one."""
+    for run in results.runs:
+        name = f'{run.task}, {run.arm}, seed {run.seed}'
+        for metric, value in run.metrics.items():
+            if not math.isfinite(value):
+                raise ValueError(f'{name}: {metric} is {value}; leave the run out or run it again')
+        primary = results.info.tasks[run.task].primary
+        if primary not in run.metrics:
+            raise ValueError(
+                f"{name} lacks the primary metric '{primary}'; it has {', '.join(run.metrics)}"
+            )
+
+
+def summarise(results: StudyResults) -> list[ArmSummary]:
+    """Mean and spread over seeds of every task, metric and arm with a finished run."""
+    summaries = []
+    for task in results.info.tasks:
+        for arm in results.info.arms:
+            runs = results.of(task, arm)
+            missing = [seed for seed in results.info.seeds if seed not in runs]
+            for metric in _common_metrics(runs):
+                values = {seed: runs[seed].metrics[metric] for seed in sorted(runs)}
+                spread = list(values.values())
+                sd = float(np.std(spread, ddof=1)) if len(spread) > 1 else None
+                mean = float(np.mean(spread))
+                summaries.append(ArmSummary(task, metric, arm, mean, sd, values, missing))
+    return summaries
+
+
+def compare(
+    results: StudyResults, task: str, bootstrap: TaskBootstrap | None
+) -> list[Comparison]:
+    """Every arm of a task against the baseline, and candidates against the controls.
+
+    Args:
+        results (StudyResults): The study.
+        task (str): Key of the task.
+        bootstrap (TaskBootstrap | None): None where runs left no evidence.
+    """
+    families = defaultdict(list)
+    for arm, reference in _pairs(results.info):
+        runs, others = results.of(task, arm), results.of(task, reference)
+        seeds = [seed for seed in results.info.seeds if seed in runs and seed in others]
+        if not seeds:
+            continue
+        for metric in _common_metrics({**runs, **{-1 - s: run for s, run in others.items()}}):
+            per_seed = {s: runs[s].metrics[metric] - others[s].metrics[metric] for s in seeds}
+            difference = Difference(
+                task=task,
+                metric=metric,
+                arm=arm,
+                reference=reference,
+                primary=metric == results.info.tasks[task].primary,
+                per_seed=per_seed,
+                missing=[seed for seed in results.info.seeds if seed not in per_seed],
+                mean=float(np.mean(list(per_seed.values()))),
+            )
+            estimate = _estimate(difference, bootstrap) if len(seeds) > 1 else None
+            families[metric, reference].append(Comparison(difference, estimate))
+    for family in families.values():
+        _correct([c for c in family if c.estimate is not None])
+    return [comparison for family in families.values() for comparison in family]
+
+
+def _pairs(info: StudyInfo) -> list[tuple[str, str]]:
+    """Arms and what they are compared to."""
+    pairs = [(arm, info.baseline) for arm in info.arms if arm != info.baseline]
+    controls = [arm for arm, about in info.arms.items() if about.role == 'control']
+    candidates = [arm for arm, about in info.arms.items() if about.role == 'candidate']
+    return pairs + [(arm, control) for control in controls for arm in candidates]
+
+
+def _common_metrics(runs: dict[int, RunResult]) -> list[str]:
+    """Metrics that every run has, in the order of the first one."""
+    every = list(runs.values())
+    return [m for m in (every[0].metrics if every else ()) if all(m in r.metrics for r in every)]
+
+
+def _estimate(difference: Difference, bootstrap: TaskBootstrap | None) -> PairedMean:
+    """Fill in what does not depend on the other arms."""
+    values = np.array(list(difference.per_seed.values()))
+    resampled = None
+    if bootstrap is not None:
+        resampled = bootstrap.differences(
+            difference.arm, difference.reference, list(difference.per_seed), difference.metric
+        )
+    estimate = paired_mean(values, resampled, bootstrap.split if bootstrap else None)
+    difference.seed_sd = float(np.std(values, ddof=1))
+    difference.p_sign_flip = sign_flip(values)
+    if resampled is not None:
+        difference.covers = 'seeds and test images'
+        difference.test_sd = math.sqrt(estimate.v_test)
+    if estimate.standard_error == 0 and estimate.mean != 0:
+        # Equal differences, with nothing known of the test images: a t test would claim p = 0.
+        difference.p = difference.p_sign_flip
+        return estimate
+    difference.standard_error = estimate.standard_error
+    difference.low, difference.high = estimate.interval()
+    difference.rules_out = max(abs(end) for end in estimate.interval(2 * ALPHA))
+    difference.p = estimate.p()
+    return estimate
+
+
+def _correct(family: list[Comparison]) -> None:
+    """Holm's correction over the arms of a family, and the power that it leaves."""
+    if not family:
+        return
+    corrected = multipletests([c.difference.p for c in family], method='holm')[1]
+    for comparison, p in zip(family, corrected):
+        comparison.alpha = ALPHA / len(family)
+        comparison.difference.p_holm = float(p)
+        if comparison.difference.standard_error is not None:
+            effect = comparison.estimate.smallest_effect(comparison.alpha)
+            comparison.difference.smallest_effect = effect
