@@ -82,9 +82,7 @@ def fieller(
     return ratio, (float((b - root) / a), float((b + root) / a))
 
 
-def _correlation(
-    x: np.ndarray, y: np.ndarray
-) -> tuple[float | None, float | None, float | None]:
+def _correlation(x: np.ndarray, y: np.ndarray) -> tuple[float | None, float | None, float | None]:
     """Pearson's correlation and its interval after Fisher, from four pairs on."""
     if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None, None, None

@@ -7,14 +7,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 from ..results import RunResult, StudyInfo, StudyResults
 from .analysis import ArmSummary, Difference
 from .bootstrap import TaskBootstrap
 from .paired import ALPHA, PairedMean, paired_mean, sign_flip
 
-__all__ = ['Comparison', 'check_runs', 'compare', 'summarise']
+__all__ = ['Comparison', 'check_runs', 'compare', 'holm', 'summarise']
 
 
 @dataclass
@@ -62,9 +61,7 @@ def summarise(results: StudyResults) -> list[ArmSummary]:
     return summaries
 
 
-def compare(
-    results: StudyResults, task: str, bootstrap: TaskBootstrap | None
-) -> list[Comparison]:
+def compare(results: StudyResults, task: str, bootstrap: TaskBootstrap | None) -> list[Comparison]:
     """Every arm of a task against the baseline, and candidates against the controls.
 
     Args:
@@ -140,10 +137,19 @@ def _correct(family: list[Comparison]) -> None:
     """Holm's correction over the arms of a family, and the power that it leaves."""
     if not family:
         return
-    corrected = multipletests([c.difference.p for c in family], method='holm')[1]
+    corrected = holm([c.difference.p for c in family])
     for comparison, p in zip(family, corrected):
         comparison.alpha = ALPHA / len(family)
         comparison.difference.p_holm = float(p)
         if comparison.difference.standard_error is not None:
             effect = comparison.estimate.smallest_effect(comparison.alpha)
             comparison.difference.smallest_effect = effect
+
+
+def holm(p: list[float]) -> list[float]:
+    """Holm's step-down correction; statsmodels' collects garbage, 0.3 s at each call."""
+    order = np.argsort(p, kind='stable')
+    steps = np.asarray(p)[order] * np.arange(len(p), 0, -1)
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return corrected.tolist()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-__all__ = ['TestSplit', 'PairedMean', 'paired_mean', 'seeds_needed', 'sign_flip']
+__all__ = ['PairedMean', 'TestSplit', 'paired_mean', 'seeds_needed', 'sign_flip']
 
 ALPHA = 0.05
 POWER = 0.8

@@ -1,0 +1,153 @@
+"""The statistics of a study, from its results to its verdicts."""
+
+from __future__ import annotations
+
+from ..evidence import Evidence
+from ..results import StudyInfo, StudyResults
+from .analysis import Analysis, CarryOver
+from .bootstrap import TaskBootstrap, load_task_evidence
+from .carry_over import carry_over
+from .compare import Comparison, check_runs, compare, summarise
+from .efficiency import efficiency
+from .verdicts import judge
+
+__all__ = ['analyse', 'analyse_evidence']
+
+TaskEvidence = dict[tuple[str, int], Evidence]
+
+
+def analyse(results: StudyResults, num_resamples: int = 2000, seed: int = 0) -> Analysis:
+    """Compare the arms of a study.
+
+    Args:
+        results (StudyResults): The study; the test images are resampled where each run of a task
+            left ``evidence.npz`` in its folder.
+        num_resamples (int): Bootstrap resamples of the test images.
+        seed (int): Seed of the bootstrap.
+
+    Returns:
+        Analysis: The statistics.
+
+    Raises:
+        ValueError: A metric is NaN, a run lacks its primary metric, or the evidence of a run does
+            not belong to it or to the task's test images.
+    """
+    evidence = {}
+    for task in results.info.tasks:
+        runs = [run for run in results.runs if run.task == task]
+        evidence[task] = load_task_evidence(runs) if runs else {}
+    return analyse_evidence(results, evidence, num_resamples, seed)
+
+
+def analyse_evidence(
+    results: StudyResults,
+    evidence: dict[str, TaskEvidence],
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> Analysis:
+    """:func:`analyse` with the evidence at hand: by task, then arm and seed; {} where missing."""
+    info = results.info
+    check_runs(results)
+    bootstraps = {}
+    for task, about in info.tasks.items():
+        if evidence[task]:
+            bootstrap = TaskBootstrap(evidence[task], about.classes, num_resamples, seed)
+            bootstrap.check([run for run in results.runs if run.task == task], about.primary)
+            bootstraps[task] = bootstrap
+    comparisons = [c for task in info.tasks for c in compare(results, task, bootstraps.get(task))]
+    primary = {
+        (c.difference.task, c.difference.arm, c.difference.reference): c
+        for c in comparisons
+        if c.difference.primary
+    }
+    arms = [arm for arm in info.arms if arm != info.baseline]
+    classification = next((t for t, a in info.tasks.items() if a.kind == 'classification'), None)
+    ratios = _carry_over(info, arms, primary, classification)
+    return Analysis(
+        study=info.name,
+        baseline=info.baseline,
+        controls=[arm for arm, about in info.arms.items() if about.role == 'control'],
+        labels={arm: about.label for arm, about in info.arms.items()},
+        primary={task: about.primary for task, about in info.tasks.items()},
+        summaries=summarise(results),
+        differences=[c.difference for c in comparisons],
+        carry_over=list(ratios.values()),
+        verdicts=[
+            judge(info, task, arm, primary, ratios.get((task, arm)), classification)
+            for task in info.tasks
+            for arm in arms
+        ],
+        efficiency=[
+            found
+            for (_, _, reference), c in primary.items()
+            if reference == info.baseline
+            for found in efficiency(results, c.difference)
+        ],
+        notes=_notes(results, bootstraps, num_resamples, classification),
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+
+
+def _carry_over(
+    info: StudyInfo,
+    arms: list[str],
+    primary: dict[tuple[str, str, str], Comparison],
+    classification: str | None,
+) -> dict[tuple[str, str], CarryOver]:
+    """Carry-over by downstream task and arm, where both stages have it."""
+    ratios = {}
+    for task, about in info.tasks.items():
+        for arm in arms:
+            downstream = primary.get((task, arm, info.baseline))
+            stage = primary.get((classification, arm, info.baseline))
+            if about.kind != 'classification' and downstream and stage:
+                ratio = carry_over(downstream, stage)
+                if ratio is not None:
+                    ratios[task, arm] = ratio
+    return ratios
+
+
+def _notes(
+    results: StudyResults,
+    bootstraps: dict[str, TaskBootstrap],
+    num_resamples: int,
+    classification: str | None,
+) -> list[str]:
+    """How it was computed and what is missing."""
+    info = results.info
+    n = len(info.seeds)
+    notes = [
+        'Arms are compared seed by seed. Intervals are at 95 per cent, for the single arm; p '
+        'values belong to the same t test and are corrected after Holm over the arms of a task. '
+        'Only the primary metric of a task decides.'
+    ]
+    if n == 1:
+        notes.append('With one seed there is no verdict.')
+    else:
+        notes.append(
+            f'With {n} seeds, the exact two-sided sign-flip test cannot go below '
+            f'p = {2 / 2**n:.2g}, whatever the data; it assumes no distribution, and is given '
+            'beside the t test.'
+        )
+    for task in info.tasks:
+        if task in bootstraps:
+            split = bootstraps[task].split
+            notes.append(
+                f'{task}: intervals take seeds and test images as random; the test images were '
+                f'resampled {num_resamples} times in {split.num_groups} groups.'
+            )
+        else:
+            notes.append(
+                f'{task}: intervals take the seeds alone as random and hold for these test images; '
+                'not every run left evidence.'
+            )
+    if sum(about.kind == 'classification' for about in info.tasks.values()) > 1:
+        notes.append(f'Carry-over is from {classification}, the first classification task.')
+    missing = len(info.tasks) * len(info.arms) * n - len(results.runs)
+    if missing:
+        notes.append(
+            f'{missing} of the planned runs are missing. A difference uses the seeds that both '
+            'arms finished.'
+        )
+    return notes

@@ -1,0 +1,80 @@
+"""The answer of a study in one short paragraph."""
+
+from __future__ import annotations
+
+from .analysis import Analysis, Verdict
+
+__all__ = ['headline']
+
+PHRASES = {
+    'carries over': 'the classification gain carries over to {}',
+    'helps': 'it helps in {}',
+    'hurts': 'it hurts in {}',
+    'no evidence': 'there is no evidence either way in {}',
+    'no verdict': 'there is no verdict on {}',
+}
+
+
+def headline(analysis: Analysis) -> str:
+    """One sentence for each candidate: what it does, where, by how much.
+
+    Args:
+        analysis (Analysis): The statistics of a study.
+    """
+    candidates = [a for a in analysis.labels if a not in (analysis.baseline, *analysis.controls)]
+    if not candidates:
+        return f'The study {analysis.study} has no candidate to judge.'
+    return ' '.join(_sentence(analysis, arm) for arm in candidates)
+
+
+def _sentence(analysis: Analysis, arm: str) -> str:
+    verdicts = [v for v in analysis.verdicts if v.arm == arm]
+    parts = []
+    for kind, phrase in PHRASES.items():
+        named = [_task(analysis, v) for v in verdicts if v.kind == kind]
+        if named:
+            part = phrase.format(
+                ' and '.join([', '.join(named[:-1])] * (len(named) > 1) + named[-1:])
+            )
+            parts.append(part)
+    control = ''
+    if any(v.kind in ('carries over', 'helps') for v in verdicts):
+        control = _control(analysis, verdicts)
+    base = analysis.labels[analysis.baseline]
+    return f'{analysis.labels[arm]} against {base}: {"; ".join(parts)}{control}.'
+
+
+def _listed(names: list[str]) -> str:
+    """E.g. ``'a, b and c'``."""
+    return ' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _task(analysis: Analysis, verdict: Verdict) -> str:
+    """A task with the difference, its interval and, without evidence, the seeds that it needs."""
+    difference = analysis.difference(verdict.task, verdict.arm)
+    if difference is None:
+        return f'{verdict.task} (no finished seed)'
+    text = f'{difference.mean:+.2f} {difference.metric}'
+    if difference.num_seeds == 1:
+        return f'{verdict.task} ({text}, one seed)'
+    if difference.low is not None:
+        text += f', {difference.low:+.2f} to {difference.high:+.2f}'
+    if verdict.seeds_needed is not None:
+        text += f', would need about {verdict.seeds_needed} seeds'
+    return f'{verdict.task} ({text})'
+
+
+def _control(analysis: Analysis, verdicts: list[Verdict]) -> str:
+    """Whether the gains exceed those of the controls."""
+    gains = [v for v in verdicts if v.kind in ('carries over', 'helps')]
+    parts = []
+    for control in analysis.controls:
+        better = [v.task for v in gains if v.against_controls.get(control) == 'better']
+        label = analysis.labels[control]
+        if len(better) == len(gains):
+            parts.append(f'better than the control {label} too')
+        elif better:
+            parts.append(f'better than the control {label} in {", ".join(better)} only')
+        else:
+            parts.append(f'but not shown to be better than the control {label}')
+    return ''.join(f', {part}' for part in parts)

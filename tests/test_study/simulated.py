@@ -1,0 +1,241 @@
+"""Simulated studies whose true differences are known.
+
+An image is classified correctly if a latent score is positive: skill of the arm, plus normal
+effects of the seed, of the arm and seed, of the image group and the image (hard or easy for all),
+of the arm and group (what one arm is good at, with every seed), and of arm, seed, group and image.
+The expected accuracy, over seeds and test images, is a normal probability.
+
+``python -m tests.test_study.simulated`` prints the table of docs/statistics.md.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from mkbackbones.study.evidence import ClassificationEvidence, DetectionEvidence
+from mkbackbones.study.results import ArmInfo, RunResult, StudyInfo, StudyResults, TaskInfo
+from mkbackbones.study.statistics import analyse_evidence
+from mkbackbones.study.statistics.bootstrap import TaskBootstrap
+
+NUM_RESAMPLES = 300
+
+
+@dataclass(frozen=True)
+class World:
+    """Standard deviations of the effects, sizes, and what the candidates are worth.
+
+    Args:
+        name (str): For tables.
+        effects (tuple): Latent skill of each arm above the baseline's.
+        downstream (tuple | None): The same on a second task, whose networks are those of the first.
+    """
+
+    name: str
+    effects: tuple = (0.0,)
+    downstream: tuple | None = None
+    num_seeds: int = 5
+    num_images: int = 360
+    num_groups: int = 150
+    skill: float = 1.2
+    seed: float = 0.1
+    arm_seed: float = 0.1
+    group: float = 0.6
+    image: float = 0.5
+    arm_group: float = 0.0
+    arm_seed_group: float = 0.2
+    arm_seed_image: float = 0.3
+
+    def truth(self, effect: float) -> float:
+        """Expected difference in accuracy, in points."""
+        names = 'seed arm_seed group image arm_group arm_seed_group arm_seed_image'
+        scale = np.sqrt(sum(getattr(self, name) ** 2 for name in names.split()))
+        higher, lower = stats.norm.cdf([(self.skill + effect) / scale, self.skill / scale])
+        return 100 * float(higher - lower)
+
+
+SEEDS = World('seeds differ, images alike for both arms', arm_seed=0.2)
+BOTH = World('seeds and image groups differ', arm_seed=0.15, arm_group=0.2)
+IMAGES = World('image groups differ, seeds hardly', arm_seed=0.03, arm_group=0.4)
+
+
+def arms_of(world):
+    keys = ['stock', *(f'arm{i}' for i in range(len(world.effects)))]
+    return {k: ArmInfo(k, 'candidate' if i else 'baseline') for i, k in enumerate(keys)}
+
+
+def run_of(task, arm, seed, metrics, **settings):
+    facts = dict(best_iteration=1, lr=1e-4, parameters=100, flops=100, step_seconds=1.0)
+    facts |= dict(train_seconds=1.0, inference_seconds=1.0) | settings
+    return RunResult(task, arm, seed, metrics, [], [], **facts)
+
+
+def simulate(world, rng):
+    """A study with its evidence: ``analyse_evidence(*simulate(...))``."""
+    arms = arms_of(world)
+    networks = rng.normal(0, world.arm_seed, (len(arms), world.num_seeds))
+    tasks = {'classification': world.effects}
+    if world.downstream is not None:
+        tasks['downstream'] = world.downstream
+    infos, runs, evidence = {}, [], {}
+    for task, effects in tasks.items():
+        kind = 'classification' if task == 'classification' else 'detection'
+        infos[task] = TaskInfo(kind, 'top1', ['a', 'b'])
+        evidence[task] = evidence_of(world, rng, list(arms), effects, networks)
+        runs += [run_of(task, *key, e.metrics(['a', 'b'])) for key, e in evidence[task].items()]
+    info = StudyInfo(world.name, '?', arms, infos, list(range(world.num_seeds)))
+    return StudyResults(info, runs), evidence
+
+
+def evidence_of(world, rng, arms, effects, networks):
+    """Evidence of every arm and seed on one new test split."""
+    n, g, s = world.num_images, world.num_groups, world.num_seeds
+    group = np.r_[np.arange(g), rng.integers(0, g, n - g)]
+    shape = (len(arms), s)
+    latent = world.skill + np.array([0.0, *effects])[:, None, None] + networks[..., None]
+    latent = latent + rng.normal(0, world.seed, (1, s, 1))
+    latent = latent + rng.normal(0, world.group, g)[group] + rng.normal(0, world.image, n)
+    latent = latent + rng.normal(0, world.arm_group, (len(arms), 1, g))[..., group]
+    latent = latent + rng.normal(0, world.arm_seed_group, (*shape, g))[..., group]
+    latent = latent + rng.normal(0, world.arm_seed_image, (*shape, n))
+    images, groups = [str(i) for i in range(n)], [str(i) for i in group]
+    labels = np.zeros(n, dtype=int)
+    evidence = {}
+    for a, arm in enumerate(arms):
+        for seed in range(s):
+            right = (latent[a, seed] > 0).astype(float)
+            scores = np.stack([right, 1 - right], 1)
+            evidence[arm, seed] = ClassificationEvidence(images, groups, labels, scores)
+    return evidence
+
+
+def contrast(results, evidence):
+    """Intervals that others might have taken, for the first arm on the first task."""
+    first = next(iter(evidence.values()))
+    seeds = results.info.seeds
+    base, arm = (
+        np.array([results.of('classification', key)[s].metrics['top1'] for s in seeds])
+        for key in ('stock', 'arm0')
+    )
+    d, n = arm - base, len(seeds)
+    images = {
+        key: ClassificationEvidence(e.images, e.images, e.labels, e.scores)
+        for key, e in first.items()
+        if key[0] in ('stock', 'arm0')
+    }
+    intervals = {}
+    half = stats.t.ppf(0.975, n - 1) * d.std(ddof=1) / np.sqrt(n)
+    intervals['seeds only'] = (d.mean() - half, d.mean() + half)
+    for name, kept in (('images only', images), ('groups only', first)):
+        kept = {key: e for key, e in kept.items() if key[0] in ('stock', 'arm0')}
+        bootstrap = TaskBootstrap(kept, ['a', 'b'], NUM_RESAMPLES, 0)
+        samples = bootstrap.differences('arm0', 'stock', seeds, 'top1')
+        intervals[name] = tuple(np.quantile(samples.mean(0), [0.025, 0.975]))
+        if name == 'groups only':
+            picks = np.random.default_rng(1).integers(0, n, (NUM_RESAMPLES, n))
+            crossed = samples[picks, np.arange(NUM_RESAMPLES)[:, None]].mean(1)
+            intervals['seeds x groups'] = tuple(np.quantile(crossed, [0.025, 0.975]))
+    return intervals
+
+
+def simulate_detection(rng, num_seeds=5, num_images=120, num_groups=50):
+    """A study of two equal detectors, measured by AP: a metric that is no mean over images."""
+    group = np.r_[np.arange(num_groups), rng.integers(0, num_groups, num_images - num_groups)]
+    truths = rng.integers(1, 4, num_images)
+    hardness = rng.normal(0, 0.6, num_groups)[group] + rng.normal(0, 0.5, num_images)
+    images, groups = [str(i) for i in range(num_images)], [str(i) for i in group]
+    evidence, runs = {}, []
+    arms = {'stock': ArmInfo('stock', 'baseline'), 'arm0': ArmInfo('arm0')}
+    for arm in arms:
+        taste = rng.normal(0, 0.4, num_groups)[group]
+        for seed in range(num_seeds):
+            skill = 1 + rng.normal(0, 0.15) + hardness + taste
+            image = np.repeat(np.arange(num_images), 2 * truths)
+            real = np.concatenate([np.arange(2 * t) < t for t in truths])
+            quality = skill[image] + rng.normal(0, 0.7, len(image))
+            score = stats.norm.cdf(quality - np.where(real, 0, 2) + rng.normal(0, 1, len(image)))
+            hit = real[:, None] & (quality[:, None] > np.linspace(0, 3, 10))
+            top = np.zeros(num_images)
+            np.maximum.at(top, image, score)
+            evidence[arm, seed] = DetectionEvidence(
+                images, groups, image, np.zeros(len(image), int), score, hit,
+                np.zeros_like(hit), truths[:, None], top, truths > 0,
+            )  # fmt: skip
+            runs.append(run_of('det', arm, seed, evidence[arm, seed].metrics(['a'])))
+    info = StudyInfo('AP', '?', arms, {'det': TaskInfo('detection', 'AP', ['a'])}, [*range(5)])
+    info.seeds = list(range(num_seeds))
+    return StudyResults(info, runs), {'det': evidence}
+
+
+def coverage(world, repeats, seed=0, contrasts=False):
+    """Shares over simulated studies: coverage, family-wise findings, verdicts, power, width."""
+    rng = np.random.default_rng(seed)
+    counts, widths, smallest = {}, [], []
+
+    def count(name, value):
+        counts[name] = counts.get(name, 0) + bool(value)
+
+    for _ in range(repeats):
+        study = simulate(world, rng)
+        analysis = analyse_evidence(*study, num_resamples=NUM_RESAMPLES)
+        found = [
+            analysis.difference('classification', f'arm{i}') for i in range(len(world.effects))
+        ]
+        truth = [world.truth(effect) for effect in world.effects]
+        count('covered', found[0].low <= truth[0] <= found[0].high)
+        nulls = [d for d, effect in zip(found, world.effects) if effect == 0]
+        count('false, any arm', any(d.found for d in nulls))
+        count('found, arm 0', found[0].found)
+        widths.append(found[0].high - found[0].low)
+        smallest.append(found[0].smallest_effect)
+        if contrasts:
+            for name, (low, high) in contrast(*study).items():
+                count(name, low <= truth[0] <= high)
+        if world.downstream is not None:
+            kind = analysis.verdict('downstream', 'arm0').kind
+            count(f'verdict: {kind}', True)
+            ratio = analysis.carry_over[0]
+            real = world.truth(world.downstream[0]) / truth[0] if truth[0] else np.nan
+            count('ratio unbounded', ratio.unbounded)
+            count('ratio covered', ratio.unbounded or ratio.low <= real <= ratio.high)
+    shares = {name: value / repeats for name, value in counts.items()}
+    return shares | {'width': float(np.mean(widths)), 'smallest effect': float(np.median(smallest))}
+
+
+def print_row(label, shares, columns):
+    cells = [
+        f'{100 * shares.get(c, 0):.1f}' if c[0] != '=' else f'{shares[c[1:]]:.1f}' for c in columns
+    ]
+    print(f'| {label} | ' + ' | '.join(cells) + ' |', flush=True)
+
+
+def main(repeats=1000):
+    columns = ['covered', 'seeds only', 'images only', 'groups only', 'seeds x groups', '=width']
+    for world in (SEEDS, BOTH, IMAGES):
+        for n in (3, 5, 8, 10):
+            shares = coverage(replace(world, num_seeds=n), repeats, contrasts=True)
+            print_row(f'{world.name} | {n}', shares, columns)
+    for effects in ((0.0, 0.0, 0.0), (0.3, 0.0, 0.0)):
+        for n in (3, 5, 10):
+            shares = coverage(replace(BOTH, num_seeds=n, effects=effects), repeats)
+            columns = ['covered', 'false, any arm', 'found, arm 0', '=smallest effect']
+            print_row(f'three arms {effects} | {n}', shares, columns)
+    kinds = ['carries over', 'helps', 'no evidence', 'hurts']
+    columns = ['ratio covered', 'ratio unbounded', *(f'verdict: {kind}' for kind in kinds)]
+    for first, second in ((0.0, 0.0), (0.3, 0.0), (0.3, 0.3), (0.6, 0.3), (0.6, -0.6), (0.0, 0.6)):
+        for n in (3, 5, 10):
+            world = replace(BOTH, num_seeds=n, effects=(first,), downstream=(second,))
+            print_row(f'{first}, {second} | {n}', coverage(world, repeats), columns)
+    rng = np.random.default_rng(0)
+    for n in (3, 5):
+        hits = 0
+        for _ in range(repeats // 2):
+            analysis = analyse_evidence(*simulate_detection(rng, n), num_resamples=NUM_RESAMPLES)
+            difference = analysis.difference('det', 'arm0')
+            hits += difference.low <= 0 <= difference.high
+        print_row(f'AP of two equal detectors | {n}', {'covered': 2 * hits / repeats}, ['covered'])
+
+
+if __name__ == '__main__':
+    main(*map(int, sys.argv[1:]))
