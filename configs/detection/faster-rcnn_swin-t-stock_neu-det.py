@@ -1,8 +1,8 @@
 # Faster R-CNN on ManifoldSwin-T with the stock key, NEU-DET.
 _base_ = [
-    '../_base_/models/faster-rcnn_swin-t.py',
+    '../_base_/models/faster-rcnn.py',
     '../_base_/datasets/neu-det.py',
     '../_base_/schedules/adamw_12k.py',
     '../_base_/runtime_detection.py',
 ]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=6)))
+model = dict(roi_head=dict(bbox_head=dict(num_classes={{_base_.num_classes}})))

@@ -1,8 +1,3 @@
 # Faster R-CNN on ManifoldViT-S with the stock key, NEU-DET.
-_base_ = [
-    '../_base_/models/faster-rcnn_vit-s.py',
-    '../_base_/datasets/neu-det.py',
-    '../_base_/schedules/adamw_12k.py',
-    '../_base_/runtime_detection.py',
-]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=6)))
+_base_ = ['./faster-rcnn_swin-t-stock_neu-det.py', '../_base_/backbones/vit-s_p2-p6.py']
+model = dict(backbone={{_base_.vit}}, neck={{_base_.pyramid}})

@@ -1,8 +1,3 @@
-# Mask R-CNN on ManifoldViT-S with the stock key, NEU-Seg instances.
-_base_ = [
-    '../_base_/models/mask-rcnn_vit-s.py',
-    '../_base_/datasets/neu-seg-instances.py',
-    '../_base_/schedules/adamw_12k.py',
-    '../_base_/runtime_detection.py',
-]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=3), mask_head=dict(num_classes=3)))
+# Mask R-CNN on ManifoldViT-S with the stock key, NEU-Seg.
+_base_ = ['./mask-rcnn_swin-t-stock_neu-seg.py', '../_base_/backbones/vit-s_p2-p6.py']
+model = dict(backbone={{_base_.vit}}, neck={{_base_.pyramid}})

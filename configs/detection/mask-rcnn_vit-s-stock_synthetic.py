@@ -1,8 +1,3 @@
 # Mask R-CNN on ManifoldViT-S with the stock key, synthetic defects.
-_base_ = [
-    '../_base_/models/mask-rcnn_vit-s.py',
-    '../_base_/datasets/synthetic-instances.py',
-    '../_base_/schedules/adamw_12k.py',
-    '../_base_/runtime_detection.py',
-]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=5), mask_head=dict(num_classes=5)))
+_base_ = ['./mask-rcnn_swin-t-stock_synthetic.py', '../_base_/backbones/vit-s_p2-p6.py']
+model = dict(backbone={{_base_.vit}}, neck={{_base_.pyramid}})

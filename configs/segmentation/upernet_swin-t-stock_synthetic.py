@@ -1,8 +1,11 @@
 # UPerNet on ManifoldSwin-T with the stock key, synthetic defects.
 _base_ = [
-    '../_base_/models/upernet_swin-t.py',
+    '../_base_/models/upernet.py',
     '../_base_/datasets/synthetic.py',
     '../_base_/schedules/adamw_12k.py',
     '../_base_/runtime_segmentation.py',
 ]
-model = dict(decode_head=dict(num_classes=6), auxiliary_head=dict(num_classes=6))
+model = dict(
+    decode_head=dict(num_classes={{_base_.num_classes}}),
+    auxiliary_head=dict(num_classes={{_base_.num_classes}}),
+)

@@ -1,8 +1,8 @@
 # UPerNet on ManifoldViT-S with the stock key, NEU-Seg.
-_base_ = [
-    '../_base_/models/upernet_vit-s.py',
-    '../_base_/datasets/neu-seg.py',
-    '../_base_/schedules/adamw_12k.py',
-    '../_base_/runtime_segmentation.py',
-]
-model = dict(decode_head=dict(num_classes=4), auxiliary_head=dict(num_classes=4))
+_base_ = ['./upernet_swin-t-stock_neu-seg.py', '../_base_/backbones/vit-s_p2-p5.py']
+model = dict(
+    backbone={{_base_.vit}},
+    neck={{_base_.pyramid}},
+    decode_head=dict(in_channels=[256, 256, 256, 256]),
+    auxiliary_head=dict(in_channels=256),
+)

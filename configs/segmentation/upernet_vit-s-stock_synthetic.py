@@ -1,8 +1,8 @@
 # UPerNet on ManifoldViT-S with the stock key, synthetic defects.
-_base_ = [
-    '../_base_/models/upernet_vit-s.py',
-    '../_base_/datasets/synthetic.py',
-    '../_base_/schedules/adamw_12k.py',
-    '../_base_/runtime_segmentation.py',
-]
-model = dict(decode_head=dict(num_classes=6), auxiliary_head=dict(num_classes=6))
+_base_ = ['./upernet_swin-t-stock_synthetic.py', '../_base_/backbones/vit-s_p2-p5.py']
+model = dict(
+    backbone={{_base_.vit}},
+    neck={{_base_.pyramid}},
+    decode_head=dict(in_channels=[256, 256, 256, 256]),
+    auxiliary_head=dict(in_channels=256),
+)

@@ -1,4 +1,5 @@
 # Synthetic defects: masks of five classes and background, from `prepare-dataset synthetic`.
+_base_ = '../tasks/semantic.py'
 data_root = '{{$MKBACKBONES_DATA:data}}/synthetic/'
 metainfo = dict(
     classes=('background', 'scratch', 'pit', 'inclusion', 'stain', 'patch'),
@@ -11,57 +12,24 @@ metainfo = dict(
         (50, 120, 230),
     ],
 )
+num_classes = len(metainfo['classes'])
+query_weights = [1.0] * num_classes + [0.1]  # of Mask2Former: the classes, then 'no object'
 image_scale = (256, 256)
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    {{_base_.load}},
+    {{_base_.annotate}},
     dict(type='RandomResize', scale=image_scale, ratio_range=(0.75, 1.5), keep_ratio=True),
     dict(type='RandomCrop', crop_size=image_scale, cat_max_ratio=0.95),
-    dict(type='RandomFlip', prob=[0.25, 0.25], direction=['horizontal', 'vertical']),
-    dict(type='PackSegInputs'),
+    {{_base_.flip}},
+    {{_base_.pack}},
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    {{_base_.load}},
     dict(type='Resize', scale=image_scale, keep_ratio=True),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
+    {{_base_.annotate}},
+    {{_base_.pack}},
 ]
-train_dataloader = dict(
-    batch_size=16,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='BaseSegDataset',
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.png',
-        seg_map_suffix='.png',
-        data_prefix=dict(img_path='images/train', seg_map_path='masks/train'),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='BaseSegDataset',
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.png',
-        seg_map_suffix='.png',
-        data_prefix=dict(img_path='images/val', seg_map_path='masks/val'),
-        pipeline=test_pipeline,
-    ),
-)
-test_dataloader = dict(
-    val_dataloader,
-    dataset=dict(
-        val_dataloader['dataset'],
-        data_prefix=dict(img_path='images/test', seg_map_path='masks/test'),
-    ),
-)
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU', 'mFscore'])
-test_evaluator = val_evaluator
+dataset = dict(data_root=data_root, metainfo=metainfo, img_suffix='.png')
+train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))

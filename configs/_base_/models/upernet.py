@@ -18,6 +18,7 @@ model = dict(
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.3,
     ),
+    neck=None,  # a plain ViT gets a pyramid here
     decode_head=dict(
         type='UPerHead',
         in_channels=[96, 192, 384, 768],

@@ -1,5 +1,5 @@
 # Mask R-CNN with FPN on ManifoldSwin-T and the stock key: Faster R-CNN and a mask head.
-_base_ = './faster-rcnn_swin-t.py'
+_base_ = './faster-rcnn.py'
 model = dict(
     type='MaskRCNN',
     data_preprocessor=dict(pad_mask=True),

@@ -1,0 +1,20 @@
+# ViT-S with windowed attention (four global blocks) and the levels P2 to P6 (strides 4 to 64), for
+# two-stage detectors. `vit` starts from random weights, `pretrained_vit` from DeiT's.
+vit = dict(
+    _delete_=True,
+    type='mkbackbones.ManifoldViT',
+    arch='small',
+    window_size=14,
+    drop_path_rate=0.1,
+)
+pretrained_vit = dict(
+    vit,
+    init_cfg=dict(type='Pretrained', checkpoint='timm://deit_small_patch16_224.fb_in1k'),
+)
+pyramid = dict(
+    _delete_=True,
+    type='mkbackbones.SimpleFeaturePyramid',
+    in_channels=384,
+    out_channels=256,
+    num_outs=5,
+)

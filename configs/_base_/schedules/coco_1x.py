@@ -1,0 +1,25 @@
+# COCO, 12 epochs at 16 images a step, as mmdet's Swin configs have it: AdamW, steps at 8 and 11.
+# In bfloat16.
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=1)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    type='mkbackbones.BFloat16OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    paramwise_cfg=dict(
+        custom_keys={
+            'norm': dict(decay_mult=0.0),
+            'relative_position_bias_table': dict(decay_mult=0.0),
+            'pos_embed': dict(decay_mult=0.0),
+            'cls_token': dict(decay_mult=0.0),
+            'key.gamma': dict(decay_mult=0.0),
+            'key.out_scale': dict(decay_mult=0.0),
+        }
+    ),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=12, milestones=[8, 11], gamma=0.1),
+]
+# 8 GPUs with 2 images each.
+auto_scale_lr = dict(enable=False, base_batch_size=16)

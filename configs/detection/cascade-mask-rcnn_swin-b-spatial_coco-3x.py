@@ -1,0 +1,3 @@
+# Cascade Mask R-CNN on ManifoldSwin-B with SpatialK, COCO, 36 epochs (3x), multi-scale.
+_base_ = ['./cascade-mask-rcnn_swin-b-stock_coco-3x.py', '../_base_/keys/spatial.py']
+model = dict(backbone=dict(key_cfg={{_base_.key_cfg}}))

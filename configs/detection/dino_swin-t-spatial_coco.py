@@ -1,0 +1,3 @@
+# DINO on ManifoldSwin-T with SpatialK, COCO, 12 epochs.
+_base_ = ['./dino_swin-t-stock_coco.py', '../_base_/keys/spatial.py']
+model = dict(backbone=dict(key_cfg={{_base_.key_cfg}}))

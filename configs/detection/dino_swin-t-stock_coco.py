@@ -1,0 +1,13 @@
+# DINO on ManifoldSwin-T with the stock key, COCO, 12 epochs.
+_base_ = [
+    '../_base_/models/dino.py',
+    '../_base_/datasets/coco-multi-scale.py',
+    '../_base_/schedules/coco_dino_12ep.py',
+    '../_base_/runtime_detection_epochs.py',
+]
+model = dict(
+    backbone=dict(
+        init_cfg=dict(type='Pretrained', checkpoint='timm://swin_tiny_patch4_window7_224.ms_in1k')
+    ),
+    bbox_head=dict(num_classes={{_base_.num_classes}}),
+)

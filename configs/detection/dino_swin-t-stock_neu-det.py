@@ -1,0 +1,10 @@
+# DINO on ManifoldSwin-T with the stock key, NEU-DET.
+_base_ = [
+    '../_base_/models/dino.py',
+    '../_base_/datasets/neu-det.py',
+    '../_base_/schedules/adamw_12k.py',
+    '../_base_/runtime_detection.py',
+]
+model = dict(bbox_head=dict(num_classes={{_base_.num_classes}}))
+# In float32: the head adds its boxes in place to a bfloat16 tensor, which moves them by pixels.
+optim_wrapper = dict(type='OptimWrapper')

@@ -1,0 +1,3 @@
+# DINO on ManifoldViT-S with VanillaK, COCO, 12 epochs.
+_base_ = ['./dino_vit-s-stock_coco.py', '../_base_/keys/vanilla.py']
+model = dict(backbone=dict(key_cfg={{_base_.key_cfg}}))

@@ -1,0 +1,3 @@
+# Faster R-CNN on ManifoldViT-S with the stock key, COCO, 12 epochs (1x).
+_base_ = ['./faster-rcnn_swin-t-stock_coco.py', '../_base_/backbones/vit-s_p2-p6.py']
+model = dict(backbone={{_base_.pretrained_vit}}, neck={{_base_.pyramid}})

@@ -1,0 +1,3 @@
+# Faster R-CNN on ManifoldViT-S with VanillaK, COCO, 12 epochs (1x).
+_base_ = ['./faster-rcnn_vit-s-stock_coco.py', '../_base_/keys/vanilla.py']
+model = dict(backbone=dict(key_cfg={{_base_.key_cfg}}))

@@ -1,0 +1,8 @@
+# RetinaNet on ManifoldSwin-T with the stock key, NEU-DET.
+_base_ = [
+    '../_base_/models/retinanet.py',
+    '../_base_/datasets/neu-det.py',
+    '../_base_/schedules/adamw_12k.py',
+    '../_base_/runtime_detection.py',
+]
+model = dict(bbox_head=dict(num_classes={{_base_.num_classes}}))

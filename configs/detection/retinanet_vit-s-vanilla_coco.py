@@ -1,0 +1,3 @@
+# RetinaNet on ManifoldViT-S with VanillaK, COCO, 12 epochs (1x).
+_base_ = ['./retinanet_vit-s-stock_coco.py', '../_base_/keys/vanilla.py']
+model = dict(backbone=dict(key_cfg={{_base_.key_cfg}}))

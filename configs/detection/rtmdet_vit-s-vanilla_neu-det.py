@@ -1,0 +1,3 @@
+# RTMDet on ManifoldViT-S with VanillaK, NEU-DET.
+_base_ = ['./rtmdet_vit-s-stock_neu-det.py', '../_base_/keys/vanilla.py']
+model = dict(backbone=dict(key_cfg={{_base_.key_cfg}}))

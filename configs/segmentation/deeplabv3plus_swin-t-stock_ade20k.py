@@ -1,0 +1,15 @@
+# DeepLabV3+ on ManifoldSwin-T with the stock key, ADE20K, 160,000 iterations.
+_base_ = [
+    '../_base_/models/deeplabv3plus.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/ade20k_160k.py',
+    '../_base_/runtime_segmentation.py',
+]
+model = dict(
+    data_preprocessor=dict(size=(512, 512), size_divisor=None),
+    backbone=dict(
+        init_cfg=dict(type='Pretrained', checkpoint='timm://swin_tiny_patch4_window7_224.ms_in1k')
+    ),
+    decode_head=dict(num_classes={{_base_.num_classes}}),
+    auxiliary_head=dict(num_classes={{_base_.num_classes}}),
+)

@@ -1,0 +1,3 @@
+# DeepLabV3+ on ManifoldViT-S with VanillaK, NEU-Seg.
+_base_ = ['./deeplabv3plus_vit-s-stock_neu-seg.py', '../_base_/keys/vanilla.py']
+model = dict(backbone=dict(key_cfg={{_base_.key_cfg}}))

@@ -1,0 +1,13 @@
+# Mask2Former on ManifoldSwin-T with the stock key, NEU-Seg.
+_base_ = [
+    '../_base_/models/mask2former.py',
+    '../_base_/datasets/neu-seg.py',
+    '../_base_/schedules/adamw_12k.py',
+    '../_base_/runtime_segmentation.py',
+]
+model = dict(
+    decode_head=dict(
+        num_classes={{_base_.num_classes}},
+        loss_cls=dict(class_weight={{_base_.query_weights}}),
+    ),
+)

@@ -1,0 +1,7 @@
+# Mask2Former on ManifoldViT-S with the stock key, NEU-Seg.
+_base_ = ['./mask2former_swin-t-stock_neu-seg.py', '../_base_/backbones/vit-s_p2-p5.py']
+model = dict(
+    backbone={{_base_.vit}},
+    neck={{_base_.pyramid}},
+    decode_head=dict(in_channels=[256, 256, 256, 256]),
+)

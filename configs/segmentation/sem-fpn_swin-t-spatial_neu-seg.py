@@ -1,0 +1,3 @@
+# Semantic FPN on ManifoldSwin-T with SpatialK, NEU-Seg.
+_base_ = ['./sem-fpn_swin-t-stock_neu-seg.py', '../_base_/keys/spatial.py']
+model = dict(backbone=dict(key_cfg={{_base_.key_cfg}}))

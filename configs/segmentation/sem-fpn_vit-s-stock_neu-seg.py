@@ -1,0 +1,3 @@
+# Semantic FPN on ManifoldViT-S with the stock key, NEU-Seg.
+_base_ = ['./sem-fpn_swin-t-stock_neu-seg.py', '../_base_/backbones/vit-s_p2-p5.py']
+model = dict(backbone={{_base_.vit}}, neck={{_base_.pyramid}})

@@ -1,0 +1,3 @@
+# UPerNet on ManifoldSwin-T with SpatialK, ADE20K, 160,000 iterations.
+_base_ = ['./upernet_swin-t-stock_ade20k.py', '../_base_/keys/spatial.py']
+model = dict(backbone=dict(key_cfg={{_base_.key_cfg}}))

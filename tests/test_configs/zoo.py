@@ -1,0 +1,140 @@
+"""What the tests of the configs share: the configs, and small data in the layout each one reads."""
+
+import json
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+ROOT = Path(__file__).resolve().parents[2] / 'configs'
+#: Everything that a user trains, as paths below configs/ without the suffix.
+CONFIGS = sorted(
+    path.relative_to(ROOT).with_suffix('').as_posix()
+    for path in ROOT.rglob('*.py')
+    if '_base_' not in path.parts and 'studies' not in path.parts
+)
+#: Arguments of transforms that are sizes in pixels.
+SIZES = ('scale', 'crop_size', 'size', 'img_scale')
+
+
+@cache
+def load(name: str) -> Config:
+    """Read a config by its path below configs/, to look at: the next caller gets the same one."""
+    return Config.fromfile(ROOT / f'{name}.py')
+
+
+def read(name: str) -> Config:
+    """Read a config by its path below configs/, to change: it sees the environment as it is now."""
+    return Config.fromfile(ROOT / f'{name}.py')
+
+
+def libraries() -> None:
+    """Fill the registries of mmdet and mmseg, as their own scripts do."""
+    # mkbackbones comes first: it brings the operators that mmdet imports.
+    for name in ('mkbackbones', 'mmdet.datasets', 'mmdet.models', 'mmseg.datasets', 'mmseg.models'):
+        import_module(name)
+
+
+def make_small(cfg: Config, side: int, batch_size: int = 2) -> None:
+    """Let the config's own pipelines make pictures of ``side`` pixels, in this process."""
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False)
+        shrink_transforms(loader.dataset.pipeline, side)
+
+
+def shrink_transforms(pipeline: list, side: int) -> None:
+    for step in pipeline:
+        if isinstance(step, list | tuple):
+            shrink_transforms(step, side)
+            continue
+        step.update({name: (side, side) for name in SIZES if name in step})
+        if 'scales' in step:
+            shortest_edges = isinstance(step.scales[0], int)
+            step.scales = [side] if shortest_edges else [(side, side)]
+        shrink_transforms(step.get('transforms', []), side)
+
+
+def write_data(cfg: Config, side: int = 96, images: int = 2) -> None:
+    """Write the pictures and annotations that a config reads, where it reads them.
+
+    The folder comes from ``$MKBACKBONES_DATA``; the classes from the data set of the config.
+    """
+    for split in ('train', 'val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        classes = dataset_class(cfg).METAINFO.get('classes')
+        classes = dataset.get('metainfo', {}).get('classes', classes)
+        if dataset.get('ann_file'):
+            write_coco(dataset, classes, side, images)
+        else:
+            write_seg_maps(dataset, classes, side, images)
+
+
+def dataset_class(cfg: Config) -> type:
+    """The class of the data set that a config trains on."""
+    libraries()
+    with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
+        return registry.get(cfg.train_dataloader.dataset.type)
+
+
+def picture(side: int, box: tuple[int, int, int, int], seed: int) -> np.ndarray:
+    image = np.random.default_rng(seed).integers(90, 130, (side, side, 3), dtype=np.uint8)
+    x, y, w, h = box
+    image[y : y + h, x : x + w] = 230
+    return image
+
+
+def write_coco(dataset: dict, classes: tuple[str, ...], side: int, images: int) -> None:
+    root = Path(dataset['data_root'])
+    folder = root / dataset['data_prefix']['img']
+    folder.mkdir(parents=True, exist_ok=True)
+    box = (side // 8, side // 8, side // 2, side // 2)
+    x, y, w, h = box
+    polygon = [x, y, x + w, y, x + w, y + h, x, y + h]
+    content = dict(
+        categories=[dict(id=i, name=name) for i, name in enumerate(classes)],
+        images=[dict(id=i, file_name=f'{i}.png', width=side, height=side) for i in range(images)],
+        annotations=[
+            dict(
+                id=i,
+                image_id=i,
+                category_id=i % len(classes),
+                bbox=box,
+                area=w * h,
+                iscrowd=0,
+                segmentation=[polygon],
+            )
+            for i in range(images)
+        ],
+    )
+    for i in range(images):
+        cv2.imwrite(str(folder / f'{i}.png'), picture(side, box, i))
+    ann_file = root / dataset['ann_file']
+    ann_file.parent.mkdir(parents=True, exist_ok=True)
+    ann_file.write_text(json.dumps(content))
+
+
+def write_seg_maps(dataset: dict, classes: tuple[str, ...], side: int, images: int) -> None:
+    root = Path(dataset['data_root'])
+    prefix = dataset['data_prefix']
+    for folder in prefix.values():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    box = (side // 8, side // 8, side // 2, side // 2)
+    x, y, w, h = box
+    for i in range(images):
+        labels = np.zeros((side, side), np.uint8)
+        labels[y : y + h, x : x + w] = 1 + i % (len(classes) - 1)
+        image = picture(side, box, i)
+        suffix = dataset.get('img_suffix', '.jpg')
+        cv2.imwrite(str(root / prefix['img_path'] / f'{i}{suffix}'), image)
+        cv2.imwrite(str(root / prefix['seg_map_path'] / f'{i}.png'), labels)
+
+
+def without_download(cfg: Config) -> Config:
+    """Let the backbone start from random weights."""
+    cfg.model.backbone.pop('init_cfg', None)
+    return cfg
