@@ -13,9 +13,12 @@ COMMANDS = {
     'train': ('train', 'train a model from a config'),
     'test': ('test', 'evaluate a checkpoint'),
     'prepare-dataset': ('prepare_dataset', 'convert a data set and split it by group'),
+    'check-leakage': ('check_leakage', 'find pictures that share content across splits'),
     'convert-checkpoint': ('convert_checkpoint', "write weights in another library's naming"),
     'fold': ('fold', 'turn a trained model with linear keys into a stock one'),
     'profile-backbone': ('profile_backbone', 'time and memory of backbones, side by side'),
+    'profile-training': ('profile_training', 'train throughput with different backbones'),
+    'study': ('study', 'compare arms on tasks over seeds, from one file'),
     'demo': ('demo', 'train and compare tiny models on synthetic defects, on a CPU if need be'),
 }
 
