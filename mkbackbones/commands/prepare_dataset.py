@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from mkbackbones.commands.launch import CommandError, run_command
-from mkbackbones.datasets import Converter, DatasetError, NeuDet, NeuSeg, SyntheticDefects
+from mkbackbones.commands.errors import CommandError, run_command
+from mkbackbones.datasets.catalogue import CATALOGUE, Entry
+from mkbackbones.datasets.fingerprint import fingerprint, is_current
+from mkbackbones.datasets.instances import INSTANCE_RULES, MIN_AREA
+from mkbackbones.datasets.records import Converter, DatasetError
+from mkbackbones.datasets.splitting import METHODS, Splitter, load_groups
 from mkbackbones.datasets.summary import Summary, print_summary
-from mkbackbones.datasets.writer import write_dataset
 
 __all__ = ['main']
 
@@ -34,9 +34,29 @@ def prepare(args: argparse.Namespace) -> None:
     Raises:
         CommandError: The source or the output cannot be used.
     """
-    _check_sources(args)
+    entry = CATALOGUE[args.dataset]
+    sources = [
+        getattr(args, item.keyword)
+        for item in entry.arguments
+        if item.is_source and getattr(args, item.keyword) is not None
+    ]
+    _check_sources(sources, args.out)
+    if args.min_area is not None and args.instances != 'components':
+        raise CommandError('--min-area goes with --instances components')
     try:
-        summary = _write(args.converter(args), args)
+        splitter = _splitter(args)
+        mark = fingerprint(_options(args, entry, splitter), sources)
+        if not args.overwrite and is_current(args.out, mark):
+            print(f'{args.out} is up to date')
+            return
+        converter = entry.make(vars(args), skip_bad=args.skip_bad)
+        info = dict(
+            name=args.dataset,
+            source=[path.name for path in sources],
+            palette=entry.palette or _made_palette(converter),
+            fingerprint=mark,
+        )
+        summary = _write(converter, splitter, info, args)
     except DatasetError as error:
         raise CommandError(error) from error
     except OSError as error:
@@ -44,15 +64,69 @@ def prepare(args: argparse.Namespace) -> None:
     print_summary(summary, f'{args.dataset}: {args.out}')
 
 
-def _check_sources(args: argparse.Namespace) -> None:
-    """Refuse to replace, with ``--overwrite``, a folder that holds the source."""
-    out = args.out.resolve()
-    for source in (getattr(args, 'src', None), getattr(args, 'images', None)):
-        if source is not None and source.resolve().is_relative_to(out):
-            raise CommandError(f'the source {source} lies in the output folder {args.out}')
+def _check_sources(sources: list[Path], out: Path) -> None:
+    """Refuse an output folder that holds the source or lies in it."""
+    out = out.resolve()
+    for source in sources:
+        if source.resolve().is_relative_to(out):
+            raise CommandError(f'the source {source} lies in the output folder {out}')
+        if source.is_dir() and out.is_relative_to(source.resolve()):
+            raise CommandError(
+                f'the output folder {out} lies in the source {source}: name one outside of it'
+            )
 
 
-def _write(converter: Converter, args: argparse.Namespace) -> Summary:
+def _splitter(args: argparse.Namespace) -> Splitter:
+    if not CATALOGUE[args.dataset].can_be_split:
+        return Splitter()
+    return Splitter(
+        args.split,
+        ratios=tuple(args.ratios),
+        seed=args.split_seed,
+        group_regex=args.group_regex,
+        groups=None if args.groups is None else load_groups(args.groups),
+        val_from_train=args.val_from_train,
+    )
+
+
+def _options(args: argparse.Namespace, entry: Entry, splitter: Splitter) -> dict:
+    """What the output depends on, beside the content of the sources."""
+    own = {
+        item.keyword: str(getattr(args, item.keyword))
+        for item in entry.arguments
+        if not item.is_source
+    }
+    return dict(
+        dataset=args.dataset,
+        own=own,
+        split=splitter.describe(),
+        groups=None if splitter.groups is None else dict(splitter.groups),
+        instances=args.instances,
+        min_area=args.min_area,
+        skip_bad=args.skip_bad,
+    )
+
+
+def _made_palette(converter: Converter) -> list[tuple[int, int, int]]:
+    from mkbackbones.datasets.palette import make_palette
+
+    return make_palette(len(converter.classes))
+
+
+def _write(
+    converter: Converter, splitter: Splitter, info: dict, args: argparse.Namespace
+) -> Summary:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from mkbackbones.datasets.writer import write_dataset
+
     columns = (
         TextColumn('{task.description}'),
         BarColumn(),
@@ -67,7 +141,12 @@ def _write(converter: Converter, args: argparse.Namespace) -> Summary:
         return write_dataset(
             converter,
             args.out,
+            splitter=splitter,
+            instances=args.instances,
+            min_area=MIN_AREA if args.min_area is None else args.min_area,
             overwrite=args.overwrite,
+            skip_bad=args.skip_bad,
+            info=info,
             on_record=lambda: progress.advance(task),
         )
 
@@ -77,68 +156,92 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m mkbackbones prepare-dataset',
         description='Write a defect data set in the layout that mmdet and mmseg read.',
+        epilog='example:\n  python -m mkbackbones prepare-dataset neu-det '
+        + CATALOGUE['neu-det'].example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
-    _add_neu_det(commands)
-    _add_neu_seg(commands)
-    _add_synthetic(commands)
+    for name, entry in CATALOGUE.items():
+        _add_dataset(commands, name, entry)
     return parser
 
 
-def _subcommand(commands, name: str, help: str, example: str) -> argparse.ArgumentParser:  # noqa: ANN001
+def _add_dataset(commands, name: str, entry: Entry) -> None:  # noqa: ANN001
     parser = commands.add_parser(
         name,
-        help=help,
-        description=help,
-        epilog=f'example:\n  python -m mkbackbones prepare-dataset {name} {example}',
+        help=entry.help,
+        description=entry.help,
+        epilog=f'example:\n  python -m mkbackbones prepare-dataset {name} {entry.example}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    for item in entry.arguments:
+        parser.add_argument(item.flag, help=item.help, **item.options)
     parser.add_argument('--out', type=Path, required=True, help='folder to create')
     parser.add_argument(
         '--overwrite', action='store_true', help='replace a non-empty output folder'
     )
-    return parser
-
-
-def _add_neu_det(commands) -> None:  # noqa: ANN001
-    parser = _subcommand(
-        commands,
-        'neu-det',
-        'Convert NEU-DET (1800 images, boxes) to COCO on a split without leaks.',
-        '--src downloads/NEU-DET.zip --out data/neu-det',
+    parser.add_argument(
+        '--skip-bad', action='store_true', help='leave out, and list, files with a fault'
     )
-    parser.add_argument('--src', type=Path, required=True, help='the NEU-DET folder or its .zip')
-    parser.set_defaults(converter=lambda args: NeuDet(args.src))
-
-
-def _add_neu_seg(commands) -> None:  # noqa: ANN001
-    parser = _subcommand(
-        commands,
-        'neu-seg',
-        'Convert the 899 unrotated masks of NEU-Seg to class maps and COCO instances.',
-        '--src downloads/NEU_Seg.zip --images downloads/NEU-DET.zip --out data/neu-seg',
+    if entry.can_be_split:
+        _add_split_arguments(parser)
+    instances = parser.add_argument_group('instances')
+    instances.add_argument(
+        '--instances',
+        choices=INSTANCE_RULES,
+        default='source',
+        help='as the source has them (default); connected components of the class map; all '
+        'pixels of a class as one; or boxes alone, without masks',
     )
-    parser.add_argument('--src', type=Path, required=True, help='the NEU-Seg folder or its .zip')
-    parser.add_argument('--images', type=Path, required=True, help='the NEU-DET folder or its .zip')
-    parser.set_defaults(converter=lambda args: NeuSeg(args.src, args.images))
-
-
-def _add_synthetic(commands) -> None:  # noqa: ANN001
-    parser = _subcommand(
-        commands,
-        'synthetic',
-        'Generate the procedural defect set: boxes, instance masks and class maps.',
-        '--out data/synthetic --size 128 --seed 0',
+    instances.add_argument(
+        '--min-area',
+        type=int,
+        metavar='PIXELS',
+        help=f'smallest of the --instances components; default: {MIN_AREA}',
     )
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
-    parser.add_argument('--size', type=int, default=128, help='image side; default: %(default)s')
-    parser.add_argument('--num-train', type=int, default=240, help='default: %(default)s')
-    parser.add_argument('--num-val', type=int, default=60, help='default: %(default)s')
-    parser.add_argument('--num-test', type=int, default=60, help='default: %(default)s')
-    parser.set_defaults(
-        converter=lambda args: SyntheticDefects(
-            dict(train=args.num_train, val=args.num_val, test=args.num_test),
-            size=args.size,
-            seed=args.seed,
-        )
+
+
+def _add_split_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('split')
+    group.add_argument(
+        '--split',
+        choices=METHODS,
+        default='official',
+        help='as published (default); image by image; or keeping groups of images together; the '
+        'last two give every split its share of every class',
+    )
+    group.add_argument(
+        '--ratios',
+        type=float,
+        nargs=3,
+        default=Splitter.ratios,
+        metavar=('TRAIN', 'VAL', 'TEST'),
+        help='parts for the random and the group split; default: 0.7 0.1 0.2',
+    )
+    group.add_argument(
+        '--seed',
+        dest='split_seed',
+        type=int,
+        default=0,
+        metavar='N',
+        help='another split of the same kind; default: 0',
+    )
+    group.add_argument(
+        '--group-regex',
+        metavar='REGEX',
+        help="what it captures in a file's stem names the group, e.g. '^(.*)_[0-9]+$'",
+    )
+    group.add_argument(
+        '--groups',
+        metavar='FILE.json',
+        help='an object of file stem to group, as check-leakage writes it; or neu-det for the '
+        'shipped groups of NEU-DET',
+    )
+    group.add_argument(
+        '--val-from-train',
+        type=float,
+        default=0.0,
+        metavar='SHARE',
+        help='take this share of the training images for validation where the official split has '
+        'no images for it',
     )

@@ -5,7 +5,14 @@ Nothing here imports mmdet, mmseg or mmcv.
 
 from mkbackbones.datasets.neu_det import NeuDet
 from mkbackbones.datasets.neu_seg import NeuSeg
-from mkbackbones.datasets.records import SPLITS, Converter, DatasetError, Instance, Record
+from mkbackbones.datasets.records import (
+    SPLITS,
+    Converter,
+    DatasetError,
+    Instance,
+    Record,
+    iter_records,
+)
 from mkbackbones.datasets.synthetic import SyntheticDefects
 from mkbackbones.datasets.writer import write_dataset
 
@@ -18,5 +25,6 @@ __all__ = [
     'NeuSeg',
     'Record',
     'SyntheticDefects',
+    'iter_records',
     'write_dataset',
 ]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mkbackbones.datasets.images import load_image
 from mkbackbones.datasets.metainfo import NEU_DET
+from mkbackbones.datasets.naming import natural_order
 from mkbackbones.datasets.records import DatasetError, Record
-from mkbackbones.datasets.sources import Source, decode_image
+from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.splits import neu_det_split
 from mkbackbones.datasets.voc import parse_voc
 
-__all__ = ['NeuDet', 'find_images', 'natural_order']
+__all__ = ['NeuDet', 'find_images']
 
 _LAYOUTS = (
     # As published.
@@ -38,8 +39,7 @@ class NeuDet:
         src (str | Path): The folder or the zip, in either layout.
 
     Raises:
-        DatasetError: No such source, an unknown layout, or an incomplete set. While iterating: a
-            file with a fault.
+        DatasetError: No such source, an unknown layout, or an incomplete set.
     """
 
     classes: tuple[str, ...] = NEU_DET['classes']
@@ -48,39 +48,47 @@ class NeuDet:
     def __init__(self, src: str | Path) -> None:
         self.notes: list[str] = []
         self._source = Source(src, 'NEU-DET')
-        self._split, _ = neu_det_split()
+        self._split, self._group = neu_det_split()
+        self._stems = natural_order(self._split)
         layout = _layout(self._source)
         self._images, self._annotations = (_by_stem(self._source, pattern) for pattern in layout)
         self._require_all(self._images, 'image', '.jpg')
         self._require_all(self._annotations, 'annotation', '.xml')
 
     def __len__(self) -> int:
-        return len(self._split)
+        return len(self._stems)
 
-    def __iter__(self) -> Iterator[Record]:
-        for stem in natural_order(self._split):
-            name = self._annotations[stem]
-            where = self._source.where(name)
-            annotation = parse_voc(self._source.read(name), self.classes, where)
-            image = self._source.read(self._images[stem])
-            pixels = decode_image(image, self._source.where(self._images[stem]))
-            height, width = pixels.shape[:2]
-            if (width, height) != (annotation.width, annotation.height):
-                raise DatasetError(
-                    f'{where}: says {annotation.width}x{annotation.height} pixels, but '
-                    f'{self._images[stem]} has {width}x{height}'
-                )
-            yield Record(
-                self._split[stem], f'{stem}.jpg', image, width, height, annotation.instances
-            )
+    def read(self, index: int) -> Record:
+        """Image ``index`` in the natural order of the stems.
+
+        Raises:
+            DatasetError: A file with a fault.
+        """
+        stem = self._stems[index]
+        name, image_name = self._annotations[stem], self._images[stem]
+        where = self._source.where(name)
+        annotation = parse_voc(self._source.read(name), where)
+        image = load_image(
+            self._source.read(image_name),
+            self._source.where(image_name),
+            size=annotation.size,
+            size_from=where,
+        )
+        instances, fixes = annotation.instances(self.classes, image.width, image.height)
+        return Record(
+            self._split[stem],
+            stem + image.suffix,
+            image.content,
+            image.width,
+            image.height,
+            instances,
+            group=self._group[stem],
+            fixes=image.fixes + fixes,
+        )
 
     def _require_all(self, found: dict[str, str], what: str, suffix: str) -> None:
-        missing = natural_order(self._split.keys() - found.keys())
-        if missing:
-            raise DatasetError(
-                f'{self._source.path} is incomplete: {len(missing)} of {len(self._split)} {what} '
-                f'files are missing, the first is {missing[0]}{suffix}'
-            )
+        needed, there = ([stem + suffix for stem in stems] for stems in (self._stems, found))
+        self._source.require(needed, there, what)
         unknown = natural_order(found.keys() - self._split.keys())
         if unknown:
             raise DatasetError(
@@ -96,15 +104,6 @@ def find_images(source: Source) -> dict[str, str]:
         DatasetError: An unknown layout, or two files for one image.
     """
     return _by_stem(source, _layout(source)[0])
-
-
-def natural_order(stems: Iterable[str]) -> list[str]:
-    """Sort so that ``patches_9`` comes before ``patches_10``."""
-    return sorted(stems, key=lambda stem: [_number(part) for part in re.split(r'(\d+)', stem)])
-
-
-def _number(part: str) -> tuple[int, str]:
-    return (int(part), '') if part.isdigit() else (-1, part)
 
 
 def _layout(source: Source) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What a converter yields and what the writer takes: one record an image."""
+"""What a converter gives and what the writer takes: one record an image."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ['SPLITS', 'Converter', 'DatasetError', 'Instance', 'Record']
+__all__ = ['IGNORE', 'SPLITS', 'Converter', 'DatasetError', 'Instance', 'Record', 'iter_records']
 
 SPLITS = ('train', 'val', 'test')
+IGNORE = 255
+"""Value in a class map that neither trains nor counts, as mmseg has it."""
 
 
 class DatasetError(ValueError):
@@ -26,18 +28,20 @@ class Instance:
         bbox (tuple[float, float, float, float]): x, y, width, height in pixels; x and y are the
             upper left corner of the first pixel, from 0.
         mask (np.ndarray | None): Pixels of the object, (height, width) bool.
+        crowd (bool): A region of many objects that nobody told apart: COCO's ``iscrowd``.
     """
 
     label: int
     bbox: tuple[float, float, float, float]
     mask: np.ndarray | None = None
+    crowd: bool = False
 
     @classmethod
-    def from_mask(cls, label: int, mask: np.ndarray) -> Instance:
+    def from_mask(cls, label: int, mask: np.ndarray, *, crowd: bool = False) -> Instance:
         """The instance with the tight box of a non-empty mask."""
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         x, y = int(columns[0]), int(rows[0])
-        return cls(label, (x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1), mask)
+        return cls(label, (x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1), mask, crowd)
 
 
 @dataclass
@@ -45,32 +49,43 @@ class Record:
     """One image with its annotations.
 
     Args:
-        split (str): One of :data:`SPLITS`.
-        file_name (str): Name of the image file, without a folder.
+        split (str | None): One of :data:`SPLITS`; None if the set has no official split.
+        file_name (str): Name of the image file, without a folder; the stem is unique in the set.
         image (bytes): The encoded image, written as it is.
         width (int): Image width in pixels.
         height (int): Image height in pixels.
         instances (list[Instance]): May be empty.
-        seg_map (np.ndarray | None): Class index per pixel, (height, width) uint8.
+        seg_map (np.ndarray | None): Class index per pixel, (height, width) uint8: 0 background,
+            label + 1, or :data:`IGNORE`.
+        group (str | None): Images that share content (crops of one strip, exposures of one part)
+            have the same group.
+        fixes (list[str]): What was mended, one ``kind: where`` each; summaries count by kind.
     """
 
-    split: str
+    split: str | None
     file_name: str
     image: bytes
     width: int
     height: int
     instances: list[Instance] = field(default_factory=list)
     seg_map: np.ndarray | None = None
+    group: str | None = None
+    fixes: list[str] = field(default_factory=list)
+
+    @property
+    def stem(self) -> str:
+        """The file name without its suffix."""
+        return self.file_name.rpartition('.')[0]
 
 
 class Converter(Protocol):
-    """A source of records.
+    """A source of records; it checks the layout of its source when it is made.
 
     Attributes:
         classes: Names of the instance classes, without a background; ``Instance.label`` indexes
             them.
         image_dir: Folder of a split's images below the output, e.g. ``'images/{split}'``.
-        notes: Facts worth a line in the summary, filled while iterating.
+        notes: Facts worth a line in the summary, known before reading.
     """
 
     classes: tuple[str, ...]
@@ -79,4 +94,15 @@ class Converter(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Record]: ...
+    def read(self, index: int) -> Record:
+        """Image ``index`` with its annotations, decoded once.
+
+        Raises:
+            DatasetError: A file with a fault; the message names it.
+        """
+        ...
+
+
+def iter_records(converter: Converter) -> Iterator[Record]:
+    """All records in order."""
+    return (converter.read(index) for index in range(len(converter)))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
+import unicodedata
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
+from mkbackbones.datasets.naming import first_few
 from mkbackbones.datasets.records import DatasetError
 
-__all__ = ['Source', 'decode_image']
+__all__ = ['Source', 'normal_form']
 
 
 class Source:
@@ -58,26 +57,36 @@ class Source:
             if self._zip is None:
                 return (self.path / name).read_bytes()
             return self._zip.read(name)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, KeyError) as error:
             raise DatasetError(f'{self.where(name)} cannot be read: {error}') from error
 
     def where(self, name: str) -> str:
         """A file's name for messages."""
         return f'{self.path}{":" if self._zip else "/"}{name}'
 
+    def require(self, needed: Iterable[str], found: Iterable[str], what: str) -> None:
+        """Check that nothing is missing.
 
-def decode_image(content: bytes, where: str) -> np.ndarray:
-    """Decode a whole image file, (height, width[, channels]) uint8; palette images as indices.
+        Args:
+            needed (Iterable[str]): File names, in the order in which they are listed.
+            found (Iterable[str]): Those that are there.
+            what (str): The kind of file, for the message.
 
-    Raises:
-        DatasetError: Not an image, or a truncated one.
-    """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        reason = 'not an image' if isinstance(error, UnidentifiedImageError) else error
-        raise DatasetError(f'{where}: corrupt image file ({reason})') from error
+        Raises:
+            DatasetError: Some are missing; the first five are named.
+        """
+        needed, found = list(needed), set(found)
+        missing = [name for name in needed if name not in found]
+        if missing:
+            raise DatasetError(
+                f'{self.path} is incomplete: {len(missing)} of {len(needed)} {what} files are '
+                f'missing: {first_few(missing)}'
+            )
+
+
+def normal_form(name: str) -> str:
+    """A name in the composed Unicode form: macOS decomposes what annotation tools compose."""
+    return unicodedata.normalize('NFC', name)
 
 
 def _is_clutter(name: str) -> bool:

@@ -3,42 +3,67 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.table import Table
 
-from mkbackbones.datasets.records import SPLITS, Record
+from mkbackbones.datasets.records import SPLITS
 
 __all__ = ['Summary', 'print_summary']
+
+_SHOWN = 20
 
 
 @dataclass
 class Summary:
-    """Counts per split, filled record by record.
+    """Counts per split, filled image by image.
 
     Args:
         classes (tuple[str, ...]): Instance classes.
-        notes (list[str]): Remarks of the converter.
+        notes (list[str]): Remarks on the set and the split.
+        fixes (list[str]): What was mended, one ``kind: where`` each.
+        skipped (list[str]): Images that were left out, and why.
     """
 
     classes: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
+    fixes: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     images: Counter[str] = field(default_factory=Counter)
     defect_free: Counter[str] = field(default_factory=Counter)
     instances: Counter[tuple[str, int]] = field(default_factory=Counter)
     sizes: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
 
-    def add(self, record: Record) -> None:
-        """Count one record."""
-        self.images[record.split] += 1
-        self.defect_free[record.split] += not record.instances
-        self.instances.update((record.split, item.label) for item in record.instances)
-        self.sizes.setdefault(record.split, set()).add((record.width, record.height))
+    def add(self, split: str, width: int, height: int, annotations: list[dict]) -> None:
+        """Count an image with its COCO annotations."""
+        self.images[split] += 1
+        self.defect_free[split] += not annotations
+        self.instances.update((split, item['category_id'] - 1) for item in annotations)
+        self.sizes.setdefault(split, set()).add((width, height))
 
     def count(self, split: str) -> int:
         """Instances of all classes in a split."""
         return sum(self.instances[split, label] for label in range(len(self.classes)))
+
+    def fix_counts(self) -> dict[str, int]:
+        """How often each kind of repair was made."""
+        return dict(sorted(Counter(fix.partition(': ')[0] for fix in self.fixes).items()))
+
+    def to_dict(self) -> dict:
+        """The counts and lists for ``dataset.json``."""
+        counts = {
+            split: dict(
+                images=self.images[split],
+                defect_free=self.defect_free[split],
+                instances={
+                    name: self.instances[split, label] for label, name in enumerate(self.classes)
+                },
+            )
+            for split in SPLITS
+        }
+        return dict(counts=counts, notes=self.notes, fixes=self.fixes, skipped=self.skipped)
 
 
 def print_summary(summary: Summary, title: str, console: Console | None = None) -> None:
@@ -65,8 +90,20 @@ def print_summary(summary: Summary, title: str, console: Console | None = None) 
     add_row('all instances', [summary.count(split) for split in SPLITS])
     console = console or Console()
     console.print(table)
+    for line in _remarks(summary):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _remarks(summary: Summary) -> Iterator[str]:
     for note in summary.notes:
-        console.print(f'note: {note}', highlight=False, markup=False)
+        yield f'note: {note}'
+    for kind, count in summary.fix_counts().items():
+        yield f'mended: {count} x {kind}'
+    if summary.skipped:
+        yield f'skipped: {len(summary.skipped)} images'
+        yield from (f'  {reason}' for reason in summary.skipped[:_SHOWN])
+    if summary.fixes or len(summary.skipped) > _SHOWN:
+        yield 'dataset.json lists them all'
 
 
 def _size_range(sizes: set[tuple[int, int]]) -> str:

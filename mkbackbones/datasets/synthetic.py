@@ -6,8 +6,6 @@ quick trial before real data. Scores on it say nothing about real defects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 from scipy import ndimage
@@ -55,13 +53,23 @@ class SyntheticDefects:
         self.counts, self.size, self.seed = counts, size, seed
         self.notes: list[str] = []
 
+    @classmethod
+    def from_counts(
+        cls, num_train: int, num_val: int, num_test: int, size: int = 128, seed: int = 0
+    ) -> SyntheticDefects:
+        """Build it from one number of images a split."""
+        return cls(dict(train=num_train, val=num_val, test=num_test), size=size, seed=seed)
+
     def __len__(self) -> int:
         return sum(self.counts.values())
 
-    def __iter__(self) -> Iterator[Record]:
+    def read(self, index: int) -> Record:
+        """Image ``index``, counted through the splits in their order."""
         for split, count in self.counts.items():
-            for index in range(count):
-                yield self.record(split, index)
+            if index < count:
+                return self.record(split, index)
+            index -= count
+        raise IndexError(f'{index} images too far')
 
     def record(self, split: str, index: int) -> Record:
         """Draw image ``index`` of a split.
@@ -83,7 +91,9 @@ class SyntheticDefects:
                 seg_map[defect.mask] = label + 1
                 instances.append(Instance.from_mask(label, defect.mask))
         png = cv2.imencode('.png', expose(rng, surface))[1].tobytes()
-        return Record(split, f'{index:06d}.png', png, self.size, self.size, instances, seg_map)
+        return Record(
+            split, f'{split}_{index:06d}.png', png, self.size, self.size, instances, seg_map
+        )
 
     def _place(
         self, rng: np.random.Generator, surface: Surface, label: int, taken: np.ndarray

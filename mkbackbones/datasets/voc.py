@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from mkbackbones.datasets.boxes import clean_box
 from mkbackbones.datasets.records import DatasetError, Instance
 
-__all__ = ['VocAnnotation', 'parse_voc']
+__all__ = ['VocAnnotation', 'VocObject', 'parse_voc']
+
+_CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+
+
+@dataclass
+class VocObject:
+    """One object as it is in the file.
+
+    Args:
+        name (str): Class name, stripped.
+        corners (tuple[float, float, float, float]): xmin, ymin, xmax, ymax; pixels count from 1
+            and both ends are included.
+        where (str): File, line and number of the object, for messages.
+    """
+
+    name: str
+    corners: tuple[float, float, float, float]
+    where: str
 
 
 @dataclass
@@ -15,63 +36,101 @@ class VocAnnotation:
     """Content of one file.
 
     Args:
-        width (int): Image width in pixels.
-        height (int): Image height in pixels.
-        instances (list[Instance]): Boxes as x, y, width, height from 0.
+        size (tuple[int, int] | None): Stated width and height; None where the file has none, or
+            zeros, as some tools write.
+        objects (list[VocObject]): In the order of the file.
+        filename (str): The stated name of the image, often out of date.
     """
 
-    width: int
-    height: int
-    instances: list[Instance]
+    size: tuple[int, int] | None
+    objects: list[VocObject]
+    filename: str = ''
+
+    def instances(
+        self, classes: tuple[str, ...], width: int, height: int
+    ) -> tuple[list[Instance], list[str]]:
+        """Boxes from 0, clean, and what was mended.
+
+        VOC corners count pixels from 1 and include both ends: ``xmin=1, xmax=200`` is a box over
+        the whole of a 200 pixel wide image, here x = 0 and width = 200. Objects flagged as
+        difficult or truncated are objects like the others.
+
+        Args:
+            classes (tuple[str, ...]): Allowed names; an instance's label is the index.
+            width (int): Image width in pixels.
+            height (int): Image height in pixels.
+
+        Raises:
+            DatasetError: An unknown class.
+        """
+        instances, fixes = [], []
+        for item in self.objects:
+            if item.name not in classes:
+                raise DatasetError(
+                    f'{item.where}: unknown class {item.name!r}, not one of {", ".join(classes)}'
+                )
+            left, right = _span(item.corners[0], item.corners[2])
+            top, bottom = _span(item.corners[1], item.corners[3])
+            box, fix = clean_box(left, top, right, bottom, width, height)
+            if fix is not None:
+                fixes.append(f'{fix}: {item.where}')
+            if box is not None:
+                instances.append(Instance(classes.index(item.name), box))
+        return instances, fixes
 
 
-def parse_voc(content: bytes, classes: tuple[str, ...], where: str) -> VocAnnotation:
-    """Parse a VOC file and check it.
-
-    VOC corners count pixels from 1 and include both ends: ``xmin=1, xmax=200`` is a box over the
-    whole of a 200 pixel wide image, here x = 0 and width = 200. Objects flagged as difficult or
-    truncated are objects like the others.
+def parse_voc(content: bytes, where: str) -> VocAnnotation:
+    """Parse a VOC file.
 
     Args:
         content (bytes): The XML.
-        classes (tuple[str, ...]): Allowed names; an instance's label is the index.
         where (str): The file's name for messages.
 
     Raises:
-        DatasetError: Malformed XML, a missing or non-integer number, an unknown class, an empty
-            box or one that leaves the image.
+        DatasetError: Malformed XML, or a missing number or one that is none.
     """
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise DatasetError(f'{where}: malformed XML ({error})') from error
-    width, height = (_integer(root, f'size/{tag}', where) for tag in ('width', 'height'))
-    instances = []
-    for number, element in enumerate(root.iter('object'), start=1):
-        place = f'{where}, object {number}'
-        name = (element.findtext('name') or '').strip()
-        if name not in classes:
-            raise DatasetError(f'{place}: unknown class {name!r}, not one of {", ".join(classes)}')
-        corners = [_integer(element, f'bndbox/{tag}', place) for tag in _CORNERS]
-        left, top, right, bottom = corners
-        if not (1 <= left <= right <= width and 1 <= top <= bottom <= height):
-            raise DatasetError(
-                f'{place}: box {dict(zip(_CORNERS, corners))} is empty or leaves the image of '
-                f'{width}x{height} pixels (corners count from 1 and are inclusive)'
-            )
-        box = (left - 1, top - 1, right - left + 1, bottom - top + 1)
-        instances.append(Instance(classes.index(name), box))
-    return VocAnnotation(width, height, instances)
+    elements = list(root.iter('object'))
+    lines = _object_lines(content, len(elements))
+    objects = []
+    for number, (element, line) in enumerate(zip(elements, lines), start=1):
+        place = f'{where}{line}, object {number}'
+        corners = tuple(_number(element, f'bndbox/{tag}', place) for tag in _CORNERS)
+        objects.append(VocObject((element.findtext('name') or '').strip(), corners, place))
+    return VocAnnotation(_size(root, where), objects, (root.findtext('filename') or '').strip())
 
 
-_CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+def _span(low: float, high: float) -> tuple[float, float]:
+    """Inclusive ends counted from 1 to edges from 0, in the given order."""
+    return (low - 1, high) if low <= high else (low, high - 1)
 
 
-def _integer(element: ElementTree.Element, path: str, where: str) -> int:
+def _object_lines(content: bytes, count: int) -> list[str]:
+    """``, line N`` of each object; ElementTree does not keep lines."""
+    starts = [match.start() for match in re.finditer(rb'<object[\s>]', content)]
+    if len(starts) != count:  # a comment holds one, or the file is in UTF-16
+        return [''] * count
+    return [f', line {content.count(10, 0, start) + 1}' for start in starts]
+
+
+def _size(root: ElementTree.Element, where: str) -> tuple[int, int] | None:
+    if root.find('size/width') is None and root.find('size/height') is None:
+        return None
+    width, height = (_number(root, f'size/{tag}', where) for tag in ('width', 'height'))
+    return (int(width), int(height)) if width > 0 and height > 0 else None
+
+
+def _number(element: ElementTree.Element, path: str, where: str) -> float:
     text = element.findtext(path)
     if text is None:
         raise DatasetError(f'{where}: no <{path}>')
     try:
-        return int(text)
+        value = float(text)
     except ValueError:
-        raise DatasetError(f'{where}: <{path}> is {text!r}, not an integer') from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise DatasetError(f'{where}: <{path}> is {text!r}, not a number')
+    return int(value) if value.is_integer() else value

@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-
 from mkbackbones.datasets.atomic import atomic_output
-from mkbackbones.datasets.polygons import mask_to_polygons
-from mkbackbones.datasets.records import SPLITS, Converter, DatasetError, Instance, Record
+from mkbackbones.datasets.coco_file import CocoFile, coco_annotation
+from mkbackbones.datasets.fingerprint import measure
+from mkbackbones.datasets.images import encode_png, load_image
+from mkbackbones.datasets.instances import MIN_AREA, apply_rule
+from mkbackbones.datasets.naming import stem_of
+from mkbackbones.datasets.records import IGNORE, SPLITS, Converter, DatasetError, Record
+from mkbackbones.datasets.splitting import SplitItem, Splitter
 from mkbackbones.datasets.summary import Summary
 
 __all__ = ['write_dataset']
 
-_LAYOUT = ('annotations', 'images', 'masks')
+_LAYOUT = ('annotations', 'images', 'masks', 'dataset.json', 'groups.json')
+_STAGED_IMAGES, _STAGED_MASKS = 'staged-images', 'staged-masks'
 
 
 def write_dataset(
     converter: Converter,
     out: str | Path,
     *,
+    splitter: Splitter | None = None,
+    instances: str = 'source',
+    min_area: int = MIN_AREA,
     overwrite: bool = False,
+    skip_bad: bool = False,
+    info: Mapping | None = None,
     on_record: Callable[[], None] | None = None,
 ) -> Summary:
     """Write a data set; on any error nothing is left behind.
 
     Layout: images in the converter's ``image_dir``, ``annotations/{train,val,test}.json`` in COCO
-    format and, where records have a class map, ``masks/{split}/<stem>.png``.
+    format, ``masks/{split}/<stem>.png`` where records have a class map, ``groups.json`` (file stem
+    to group) where groups are known, and ``dataset.json`` with classes, counts and what was
+    mended. A split without images has no files.
 
     Args:
         converter (Converter): Source of the records.
         out (str | Path): Folder to create.
+        splitter (Splitter | None): How to split; None takes the official split.
+        instances (str): One of :data:`~mkbackbones.datasets.instances.INSTANCE_RULES`.
+        min_area (int): Smallest component in pixels, for ``instances='components'``.
         overwrite (bool): Replace a non-empty folder.
+        skip_bad (bool): Leave out, and list, images that cannot be read.
+        info (Mapping | None): More entries for ``dataset.json``, e.g. the name and the palette.
         on_record (Callable[[], None] | None): Called after each image, for a progress bar.
 
     Returns:
@@ -42,83 +59,156 @@ def write_dataset(
     Raises:
         DatasetError: The output exists, or the source has a fault.
     """
+    splitter = splitter or Splitter()
+    summary = Summary(converter.classes, notes=list(converter.notes))
     with atomic_output(Path(out), overwrite=overwrite, expected=_LAYOUT) as root:
-        summary = Summary(converter.classes, notes=converter.notes)
-        files = {split: _CocoFile(converter.classes) for split in SPLITS}
-        for record in converter:
-            _check(record, converter.classes)
-            files[record.split].add(record)
-            summary.add(record)
-            folder = root / converter.image_dir.format(split=record.split)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / record.file_name).write_bytes(record.image)
-            if record.seg_map is not None:
-                _write_seg_map(root / 'masks' / record.split, record)
+        stage = _Stage(root, converter.classes)
+        for index in range(len(converter)):
+            try:
+                record = converter.read(index)
+            except DatasetError as error:
+                if not skip_bad:
+                    raise
+                summary.skipped.append(str(error))
+            else:
+                stage.add(apply_rule(record, instances, min_area))
+                summary.fixes += record.fixes
             if on_record is not None:
                 on_record()
-        (root / 'annotations').mkdir()
-        for split, file in files.items():
-            (root / 'annotations' / f'{split}.json').write_text(file.to_json())
+        if not stage.images:
+            raise DatasetError('no image is left to write')
+        summary.notes += stage.unify_suffixes()
+        splitting = splitter.assign([image.item for image in stage.images])
+        summary.notes += splitting.notes
+        _place(stage, splitting.splits, converter.image_dir, summary)
+        if splitting.groups:
+            _write_json(root / 'groups.json', dict(sorted(splitting.groups.items())))
+        content = dict(info or {})
+        content.update(
+            classes=list(converter.classes),
+            image_dir=converter.image_dir,
+            image_suffixes=sorted({Path(image.item.file_name).suffix for image in stage.images}),
+            split=splitter.describe(),
+            instances=instances,
+            **summary.to_dict(),
+            files=measure(root),
+        )
+        _write_json(root / 'dataset.json', content)
     return summary
 
 
-class _CocoFile:
-    """One COCO annotation file; ids count from 1 in the order of the records."""
+@dataclass
+class _Staged:
+    """A written image that waits for its split."""
 
-    def __init__(self, classes: tuple[str, ...]) -> None:
-        self.categories = [dict(id=index, name=name) for index, name in enumerate(classes, start=1)]
-        self.images: list[dict] = []
-        self.annotations: list[dict] = []
+    item: SplitItem
+    width: int
+    height: int
+    annotations: list[dict]
+    has_mask: bool
+
+
+class _Stage:
+    """Images and masks in one flat folder each, until all are read and the split is known."""
+
+    def __init__(self, root: Path, classes: tuple[str, ...]) -> None:
+        self.root, self.classes = root, classes
+        self.images: list[_Staged] = []
+        self._names: dict[str, str] = {}
+        for folder in (_STAGED_IMAGES, _STAGED_MASKS):
+            (root / folder).mkdir()
 
     def add(self, record: Record) -> None:
-        image_id = len(self.images) + 1
-        size = dict(width=record.width, height=record.height)
-        self.images.append(dict(id=image_id, file_name=record.file_name, **size))
-        for instance in record.instances:
-            annotation = _annotation(instance)
-            annotation.update(id=len(self.annotations) + 1, image_id=image_id)
-            self.annotations.append(annotation)
+        _check(record, self.classes)
+        other = self._names.setdefault(record.stem, record.file_name)
+        if other != record.file_name or (self.root / _STAGED_IMAGES / other).exists():
+            raise DatasetError(f'two images are called {record.stem}: {other}, {record.file_name}')
+        (self.root / _STAGED_IMAGES / record.file_name).write_bytes(record.image)
+        if record.seg_map is not None:
+            self.mask_path(record.stem).write_bytes(encode_png(record.seg_map))
+        annotations = [coco_annotation(instance) for instance in record.instances]
+        has_mask = record.seg_map is not None
+        if self.images and self.images[0].has_mask != has_mask:
+            names = (record.file_name, self.images[0].item.file_name)
+            with_mask, without = names if has_mask else names[::-1]
+            raise DatasetError(f'{with_mask} has a class map, but {without} has none')
+        self.images.append(
+            _Staged(SplitItem.of(record), record.width, record.height, annotations, has_mask)
+        )
 
-    def to_json(self) -> str:
-        content = dict(images=self.images, annotations=self.annotations, categories=self.categories)
-        return json.dumps(content, separators=(',', ':'))
+    def image_path(self, image: _Staged) -> Path:
+        return self.root / _STAGED_IMAGES / image.item.file_name
+
+    def mask_path(self, stem: str) -> Path:
+        return self.root / _STAGED_MASKS / f'{stem}.png'
+
+    def unify_suffixes(self) -> list[str]:
+        """Make all images PNG where several suffixes meet class maps: mmseg takes one only."""
+        suffixes = {Path(image.item.file_name).suffix for image in self.images}
+        if len(suffixes) == 1 or not self.images[0].has_mask:
+            return []
+        for image in self.images:
+            path = self.image_path(image)
+            if path.suffix != '.png':
+                pixels = load_image(path.read_bytes(), path.name).pixels
+                path.unlink()
+                values = vars(image.item) | dict(file_name=f'{path.stem}.png')
+                image.item = SplitItem(**values)
+                self.image_path(image).write_bytes(encode_png(pixels))
+        return [
+            f'images with the suffixes {", ".join(sorted(suffixes))} were written as PNG, since '
+            'mmseg takes one suffix'
+        ]
 
 
-def _annotation(instance: Instance) -> dict:
-    annotation = dict(category_id=instance.label + 1, bbox=list(instance.bbox), iscrowd=0)
-    if instance.mask is None:
-        annotation['area'] = instance.bbox[2] * instance.bbox[3]
-    else:
-        annotation['area'] = int(instance.mask.sum())
-        annotation['segmentation'] = mask_to_polygons(instance.mask)
-    return annotation
+def _place(stage: _Stage, splits: list[str], image_dir: str, summary: Summary) -> None:
+    """Move staged files to their splits and write the annotation files."""
+    files = {split: CocoFile(stage.classes) for split in SPLITS if split in splits}
+    for image, split in zip(stage.images, splits):
+        name = image.item.file_name
+        summary.add(split, image.width, image.height, image.annotations)
+        files[split].add(name, image.width, image.height, image.annotations)
+        _move(stage.image_path(image), stage.root / image_dir.format(split=split))
+        if image.has_mask:
+            _move(stage.mask_path(stem_of(name)), stage.root / 'masks' / split)
+    for folder in (_STAGED_IMAGES, _STAGED_MASKS):
+        (stage.root / folder).rmdir()
+    (stage.root / 'annotations').mkdir()
+    for split, file in files.items():
+        (stage.root / 'annotations' / f'{split}.json').write_text(file.to_json(), encoding='utf-8')
+
+
+def _move(path: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path.rename(folder / path.name)
+
+
+def _write_json(path: Path, content: Mapping) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
 def _check(record: Record, classes: tuple[str, ...]) -> None:
     """What every data set must fulfil, whatever its source."""
-    name = f'{record.split}/{record.file_name}'
-    if record.split not in SPLITS:
+    name = record.file_name
+    if record.split not in (*SPLITS, None):
         raise DatasetError(f'{name}: split {record.split!r} is none of {", ".join(SPLITS)}')
     for instance in record.instances:
         x, y, width, height = instance.bbox
         if not 0 <= instance.label < len(classes):
             raise DatasetError(f'{name}: label {instance.label} of {len(classes)} classes')
-        if width < 1 or height < 1:
+        if width <= 0 or height <= 0:
             raise DatasetError(f'{name}: empty box {instance.bbox}')
-        if x < 0 or y < 0 or x + width > record.width or y + height > record.height:
+        if x < 0 or y < 0 or x + width > record.width + 1e-6 or y + height > record.height + 1e-6:
             raise DatasetError(
                 f'{name}: box {instance.bbox} (x, y, width, height) leaves the image of '
                 f'{record.width}x{record.height} pixels'
             )
-    shape = None if record.seg_map is None else record.seg_map.shape
-    if shape not in (None, (record.height, record.width)):
+    if record.seg_map is None:
+        return
+    if record.seg_map.shape != (record.height, record.width):
         raise DatasetError(
-            f'{name}: class map of {shape[1]}x{shape[0]} pixels for an image of '
-            f'{record.width}x{record.height}'
+            f'{name}: class map of {record.seg_map.shape[1]}x{record.seg_map.shape[0]} pixels for '
+            f'an image of {record.width}x{record.height}'
         )
-
-
-def _write_seg_map(folder: Path, record: Record) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    png = cv2.imencode('.png', record.seg_map)[1]
-    (folder / record.file_name).with_suffix('.png').write_bytes(png.tobytes())
+    if len(classes) >= IGNORE:
+        raise DatasetError(f'{len(classes)} classes do not fit in a class map: at most 254 do')

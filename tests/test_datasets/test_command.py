@@ -16,12 +16,12 @@ def test_synthetic_prints_its_counts(tmp_path, capsys):
 def test_an_existing_folder_needs_overwrite(tmp_path, capsys):
     arguments = ['synthetic', '--out', str(tmp_path / 'out'), *SMALL]
     assert main(arguments) == 0
-    first = (tmp_path / 'out/images/train/000000.png').read_bytes()
+    first = (tmp_path / 'out/images/train/train_000000.png').read_bytes()
     assert main([*arguments, '--seed', '1']) != 0
     assert '--overwrite' in capsys.readouterr().err
-    assert (tmp_path / 'out/images/train/000000.png').read_bytes() == first
+    assert (tmp_path / 'out/images/train/train_000000.png').read_bytes() == first
     assert main([*arguments, '--seed', '1', '--overwrite']) == 0
-    assert (tmp_path / 'out/images/train/000000.png').read_bytes() != first
+    assert (tmp_path / 'out/images/train/train_000000.png').read_bytes() != first
 
 
 def test_neu_det(tmp_path, neu_det_zip, capsys):

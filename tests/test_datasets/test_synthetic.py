@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from mkbackbones.datasets import DatasetError, SyntheticDefects
+from mkbackbones.datasets import DatasetError, SyntheticDefects, iter_records
 from mkbackbones.datasets.metainfo import SYNTHETIC_INSTANCES, SYNTHETIC_SEMANTIC
 
 
@@ -20,7 +20,7 @@ def records():
 
 
 def test_an_image_depends_on_seed_split_and_index_alone():
-    first, longer = list(make(3, seed=5)), list(make(4, seed=5))
+    first, longer = (list(iter_records(make(n, seed=5))) for n in (3, 4))
     key = {(record.split, record.file_name): record.image for record in longer}
     assert all(record.image == key[record.split, record.file_name] for record in first)
     assert len({record.image for record in longer}) == len(longer)

@@ -1,0 +1,231 @@
+"""Images and masks as they come from cameras and tools, brought to what mmcv reads alike.
+
+The rules: an image is written upright, with 8 bits, grey or RGB. A file that is so already is
+copied bit by bit; any other is written anew as PNG, without loss but for
+
+* more than 8 bits a channel: divided by a power of two, the same for every image of the set, so
+  that grey levels stay comparable between images;
+* alpha: dropped, as OpenCV does.
+
+EXIF orientation: annotations refer to the image as viewers show it, upright, unless the annotation
+states a size that only the stored pixels have; the image is then written as stored.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mkbackbones.datasets.records import DatasetError
+
+__all__ = ['IMAGE_SUFFIXES', 'LoadedImage', 'encode_png', 'is_image', 'load_image', 'load_mask']
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+# What PIL calls the formats that may be copied, and the suffix that their file gets.
+_COPIED = {'JPEG': '.jpg', 'MPO': '.jpg', 'PNG': '.png', 'BMP': '.bmp'}
+_ORIENTATION = 0x0112
+_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+@dataclass
+class LoadedImage:
+    """A decoded image.
+
+    Args:
+        pixels (np.ndarray): (height, width) or (height, width, 3) RGB, uint8.
+        content (bytes): The file to write: the original, or a PNG of ``pixels``.
+        suffix (str): Suffix that fits ``content``, lower case.
+        fixes (list[str]): Why the file was written anew, if it was: ``kind: where``.
+    """
+
+    pixels: np.ndarray
+    content: bytes
+    suffix: str
+    fixes: list[str]
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return self.pixels.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return self.pixels.shape[0]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name has the suffix of an image, whatever its case."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def load_image(
+    content: bytes,
+    where: str,
+    *,
+    size: tuple[int, int] | None = None,
+    size_from: str = '',
+    bits: int = 16,
+) -> LoadedImage:
+    """Decode a whole image file.
+
+    Args:
+        content (bytes): The file.
+        where (str): Its name for messages.
+        size (tuple[int, int] | None): Width and height that the annotation states.
+        size_from (str): Name of the annotation, for messages.
+        bits (int): Used bits a channel of images that store 16: 12 for a 12-bit camera.
+
+    Raises:
+        DatasetError: Not an image, a truncated one, one of floating point, one whose values
+            exceed ``bits``, or one whose size is not the stated one.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            suffix = _COPIED.get(image.format)
+            turn = image.getexif().get(_ORIENTATION, 1)
+            pixels, reason = _to_eight_bits(image, content, where, bits)
+    except UnidentifiedImageError as error:
+        pixels = _decode_deep(content)
+        if pixels is None:
+            raise DatasetError(f'{where}: corrupt image file (not an image)') from error
+        suffix, turn = None, 1
+        pixels, reason = _scale(pixels, where, bits), 'deep colour image reduced to 8 bits'
+    except _ERRORS as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(f'{where}: corrupt image file ({error})') from error
+    if turn in range(2, 9):
+        pixels, reason = _turn(pixels, turn, size)
+    if size is not None and size != pixels.shape[1::-1]:
+        raise DatasetError(
+            f'{size_from or "annotation"}: says {size[0]}x{size[1]} pixels, but {where} has '
+            f'{pixels.shape[1]}x{pixels.shape[0]}'
+        )
+    if reason is None and suffix is None:
+        reason = 'image format written as PNG'
+    if reason is None:
+        return LoadedImage(pixels, content, suffix, [])
+    return LoadedImage(pixels, encode_png(pixels), '.png', [f'{reason}: {where}'])
+
+
+def load_mask(content: bytes, where: str) -> np.ndarray:
+    """Decode a mask: the stored number of each pixel.
+
+    Args:
+        content (bytes): The file.
+        where (str): Its name for messages.
+
+    Returns:
+        np.ndarray: (height, width) uint8 or uint16: the index in a palette image, the grey value
+        in others, 0 and 1 in a bilevel one. Colour images whose channels agree are grey images;
+        of others (height, width, 3) RGB is given. Alpha is dropped. Not turned by EXIF.
+
+    Raises:
+        DatasetError: Not an image, a truncated one, or one of floating point.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            if image.mode == 'F':
+                raise DatasetError(f'{where}: a mask of floating point numbers, not of integers')
+            if image.mode == '1':
+                return np.asarray(image).astype(np.uint8)
+            if image.mode in ('P', 'PA'):
+                return np.asarray(image.getchannel(0) if image.mode == 'PA' else image)
+            if image.mode.startswith('I'):
+                return _checked_deep(np.asarray(image), where)
+            if image.mode != 'L':
+                image = image.convert('L' if image.mode == 'LA' else 'RGB')
+            pixels = np.asarray(image)
+    except UnidentifiedImageError as error:
+        raise DatasetError(f'{where}: corrupt image file (not an image)') from error
+    except _ERRORS as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(f'{where}: corrupt image file ({error})') from error
+    if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
+        return pixels[:, :, 0]
+    return pixels
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """PNG of (height, width) or (height, width, 3) RGB uint8 pixels."""
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    return cv2.imencode('.png', pixels)[1].tobytes()
+
+
+def _to_eight_bits(
+    image: Image.Image, content: bytes, where: str, bits: int
+) -> tuple[np.ndarray, str | None]:
+    """Grey or RGB pixels, and why they are not those of the file."""
+    if image.mode in ('L', 'RGB') and not _is_deep_png(content):
+        return np.asarray(image), None
+    if image.mode == 'F':
+        raise DatasetError(f'{where}: an image of floating point numbers, not of 8 or 16 bits')
+    if image.mode.startswith('I'):
+        pixels = _checked_deep(np.asarray(image), where)
+        return _scale(pixels, where, bits), f'grey image of {bits} bits reduced to 8'
+    if _is_deep_png(content):  # PIL keeps the upper byte of these
+        deep = _decode_deep(content)
+        return _scale(deep, where, bits), f'colour image of {bits} bits reduced to 8'
+    grey = image.mode in ('1', 'LA', 'La') or (image.mode == 'P' and _has_grey_palette(image))
+    names = {'P': 'palette', 'RGBA': 'alpha', 'LA': 'alpha', '1': 'bilevel'}
+    kind = names.get(image.mode, image.mode)
+    if image.mode in ('P', 'PA') and not grey:
+        image = image.convert('RGBA')  # a palette may hold transparency; RGB alone warns
+    pixels = np.asarray(image.convert('L' if grey else 'RGB'))
+    return pixels, f'{kind} image written as {"grey" if grey else "RGB"}'
+
+
+def _is_deep_png(content: bytes) -> bool:
+    return content[:8] == b'\x89PNG\r\n\x1a\n' and content[24:25] == b'\x10'
+
+
+def _has_grey_palette(image: Image.Image) -> bool:
+    colours = np.asarray(image.getpalette() or [], np.uint8).reshape(-1, 3)
+    return bool((colours == colours[:, :1]).all())
+
+
+def _decode_deep(content: bytes) -> np.ndarray | None:
+    """Colour pixels with 16 bits, which PIL does not have; None if OpenCV cannot read them."""
+    if not content:
+        return None
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        return None
+    if pixels.ndim == 2:
+        return pixels
+    return np.ascontiguousarray(pixels[:, :, 2::-1])  # BGR[A] to RGB
+
+
+def _checked_deep(pixels: np.ndarray, where: str) -> np.ndarray:
+    if pixels.size and (pixels.min() < 0 or pixels.max() > 65535):
+        raise DatasetError(f'{where}: values from {pixels.min()} to {pixels.max()} are no 16 bits')
+    return pixels.astype(np.uint16)
+
+
+def _scale(pixels: np.ndarray, where: str, bits: int) -> np.ndarray:
+    if pixels.size and pixels.max() >= 1 << bits:
+        raise DatasetError(f'{where}: value {pixels.max()} does not fit in {bits} bits')
+    return (pixels >> (bits - 8)).astype(np.uint8)
+
+
+def _turn(pixels: np.ndarray, turn: int, size: tuple[int, int] | None) -> tuple[np.ndarray, str]:
+    stored = pixels.shape[1::-1]
+    upright = stored[::-1] if turn >= 5 else stored
+    if size == stored != upright:
+        return pixels, 'EXIF orientation dropped, since the annotation has the stored size'
+    exif = Image.Exif()
+    exif[_ORIENTATION] = turn
+    image = Image.fromarray(pixels)
+    image.info['exif'] = exif.tobytes()
+    return np.asarray(ImageOps.exif_transpose(image)), 'image turned upright by its EXIF entry'

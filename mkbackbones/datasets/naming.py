@@ -1,0 +1,74 @@
+"""Names: sorted as people count, listed in messages, unique in an output, and telling a split."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from mkbackbones.datasets.records import DatasetError
+
+__all__ = ['first_few', 'folder_split', 'natural_order', 'stem_of', 'unique_stems']
+
+_SPLIT_WORDS = {
+    'train': 'train',
+    'training': 'train',
+    'val': 'val',
+    'valid': 'val',
+    'validation': 'val',
+    'test': 'test',
+    'testing': 'test',
+}
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Sort so that ``patches_9`` comes before ``patches_10``."""
+    return sorted(names, key=lambda name: [_number(part) for part in re.split(r'([0-9]+)', name)])
+
+
+def _number(part: str) -> tuple[int, str]:
+    return (int(part), '') if part.isdecimal() else (-1, part)
+
+
+def first_few(names: Sequence[str], count: int = 5) -> str:
+    """The first names and the number of the others, for messages."""
+    shown = ', '.join(names[:count])
+    return shown if len(names) <= count else f'{shown} and {len(names) - count} more'
+
+
+def stem_of(name: str) -> str:
+    """File name without folder and last suffix."""
+    return PurePosixPath(name).stem
+
+
+def folder_split(name: str) -> str | None:
+    """The split that a folder on a path names (train, valid, testing, ...); None if none does."""
+    for part in reversed(PurePosixPath(name).parts[:-1]):
+        # 'train', 'train2017', 'images_train', but not 'trainer'
+        for word in re.split(r'[\W_\d]+', part.lower()):
+            if word in _SPLIT_WORDS:
+                return _SPLIT_WORDS[word]
+    return None
+
+
+def unique_stems(names: Sequence[str]) -> list[str]:
+    """One stem for each path: the file's own, or with the folders before it where two agree.
+
+    ``a/1.png`` and ``b/1.png`` become ``a__1`` and ``b__1``; a name that is unique stays.
+
+    Raises:
+        DatasetError: Two files differ in nothing but the suffix, so that they would share a mask.
+    """
+    counts = Counter(stem_of(name) for name in names)
+    stems = [
+        stem_of(name) if counts[stem_of(name)] == 1 else name.rpartition('.')[0].replace('/', '__')
+        for name in names
+    ]
+    first: dict[str, str] = {}
+    for name, stem in zip(names, stems):
+        if first.setdefault(stem, name) != name:
+            raise DatasetError(
+                f'{first[stem]} and {name} would both be called {stem}: rename one of them'
+            )
+    return stems
