@@ -14,6 +14,10 @@ COMMANDS = {
     'test': ('test', 'evaluate a checkpoint'),
     'prepare-dataset': ('prepare_dataset', 'convert a data set and split it by group'),
     'check-leakage': ('check_leakage', 'find pictures that share content across splits'),
+    'browse-dataset': (
+        'browse_dataset',
+        'draw a contact sheet of a data set or of what a model sees',
+    ),
     'convert-checkpoint': ('convert_checkpoint', "write weights in another library's naming"),
     'fold': ('fold', 'turn a trained model with linear keys into a stock one'),
     'profile-backbone': ('profile_backbone', 'time and memory of backbones, side by side'),

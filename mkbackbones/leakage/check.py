@@ -35,7 +35,7 @@ FULL = (256, 0.15, 20.0)
 #: A shift counts only if it fits that much better than any other one.
 MIN_DISTINCT = 2.0
 #: A picture shares content with another as a whole, not as a crop, from this overlap on.
-WHOLE = 0.9
+WHOLE = 0.97
 #: Mean difference of grey levels, blurred, above which two copies were exposed differently.
 EXPOSURE = 3.0
 

@@ -1,0 +1,120 @@
+"""Many annotated images on one page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+__all__ = ['Tile', 'contact_sheet']
+
+_TILE = 2.3  # inches
+
+
+@dataclass
+class Tile:
+    """One annotated image.
+
+    Args:
+        image (np.ndarray): RGB (height, width, 3) uint8.
+        title (str): Its name.
+        boxes (np.ndarray): (n, 4) as x1, y1, x2, y2 in pixels.
+        labels (np.ndarray): (n,) class index of each box.
+        masks (np.ndarray | None): (n, height, width) bool.
+        seg_map (np.ndarray | None): (height, width) class index of each pixel.
+    """
+
+    image: np.ndarray
+    title: str
+    boxes: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None = None
+    seg_map: np.ndarray | None = None
+
+    def classes(self, names: Sequence[str]) -> set[str]:
+        """Names of the classes in the image, without the background."""
+        if self.seg_map is not None:
+            present = {int(label) for label in np.unique(self.seg_map)}
+        else:
+            present = {int(label) for label in self.labels}
+        found = {names[label] for label in present if label < len(names)}
+        return found - {'background'}
+
+
+def contact_sheet(
+    tiles: Sequence[Tile], classes: Sequence[str], palette: Sequence[Sequence[int]], title: str
+) -> Figure:
+    """Draw tiles in rows, with a legend of the classes that occur.
+
+    Args:
+        tiles (Sequence[Tile]): At least one.
+        classes (Sequence[str]): Names by class index; 'background' is left clear.
+        palette (Sequence[Sequence[int]]): RGB in [0, 255] by class index.
+        title (str): Heading.
+    """
+    columns = min(len(tiles), max(4, math.ceil(math.sqrt(len(tiles)))))
+    rows = math.ceil(len(tiles) / columns)
+    figure = Figure(figsize=(max(columns, 3) * _TILE, rows * (_TILE + 0.3) + 0.9))
+    figure.set_layout_engine('constrained')
+    figure.suptitle(title, fontsize=11)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    colours = [tuple(np.asarray(colour) / 255) for colour in palette]
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, tile in zip(axes, tiles):
+        _draw(axis, tile, classes, colours)
+    present = set().union(*(tile.classes(classes) for tile in tiles))
+    handles = [
+        Patch(color=colour, label=name) for name, colour in zip(classes, colours) if name in present
+    ]
+    if handles:
+        figure.legend(
+            handles=handles,
+            loc='outside lower center',
+            ncols=min(len(handles), columns + 1),
+            fontsize=9,
+            frameon=False,
+        )
+    return figure
+
+
+def _draw(axis: Axes, tile: Tile, classes: Sequence[str], colours: Sequence[tuple]) -> None:
+    axis.imshow(tile.image)
+    empty = not tile.classes(classes)
+    axis.set_title(
+        f'{tile.title}\nno defect' if empty else tile.title,
+        fontsize=7,
+        color='#00785a' if empty else 'black',
+    )
+    if empty:
+        height, width = tile.image.shape[:2]
+        frame = (-0.5, -0.5), width, height
+        axis.add_patch(Rectangle(*frame, fill=False, ec='#009e73', lw=3, clip_on=False))
+    if tile.seg_map is not None:
+        _fill(axis, tile.seg_map, classes, colours)
+    for index, (box, label) in enumerate(zip(tile.boxes, tile.labels)):
+        colour = colours[int(label)]
+        if tile.masks is not None:
+            mask = tile.masks[index]
+            layer = np.zeros((*mask.shape, 4))
+            layer[mask] = (*colour, 0.45)
+            axis.imshow(layer, interpolation='nearest')
+        x1, y1, x2, y2 = box
+        # Pixel centres lie at whole numbers, so that the edges of a box are half a pixel before.
+        corner = (x1 - 0.5, y1 - 0.5)
+        axis.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.3))
+
+
+def _fill(
+    axis: Axes, seg_map: np.ndarray, classes: Sequence[str], colours: Sequence[tuple]
+) -> None:
+    layer = np.zeros((*seg_map.shape, 4))
+    for label in np.unique(seg_map):
+        if label < len(classes) and classes[label] != 'background':
+            layer[seg_map == label] = (*colours[label], 0.5)
+    axis.imshow(layer, interpolation='nearest')
