@@ -6,15 +6,30 @@ The order is that of the labels written by the converters. Segmentation has the 
 from __future__ import annotations
 
 __all__ = [
+    'ANOMALY',
+    'BSDATA',
+    'CRACKFOREST',
+    'DAGM',
+    'DEEP_PCB',
+    'GC10_DET',
+    'KOLEKTOR',
+    'MAGNETIC_TILE',
     'NEU_DET',
     'NEU_SEG_INSTANCES',
     'NEU_SEG_SEMANTIC',
+    'SEVERSTAL',
     'SYNTHETIC_INSTANCES',
     'SYNTHETIC_SEMANTIC',
+    'with_background',
 ]
 
+_RED, _BLUE, _YELLOW, _GREEN = (230, 60, 50), (50, 120, 230), (250, 200, 40), (60, 190, 90)
+_VIOLET, _ORANGE, _CYAN, _PINK = (200, 70, 220), (240, 140, 30), (60, 200, 220), (250, 130, 170)
+_BROWN, _LIME = (150, 100, 60), (170, 210, 50)
 
-def _with_background(metainfo: dict) -> dict:
+
+def with_background(metainfo: dict) -> dict:
+    """The metainfo of class maps, from that of instances: label 0 becomes index 1."""
     return dict(
         classes=('background', *metainfo['classes']),
         palette=[(0, 0, 0), *metainfo['palette']],
@@ -23,9 +38,9 @@ def _with_background(metainfo: dict) -> dict:
 
 SYNTHETIC_INSTANCES = dict(
     classes=('scratch', 'pit', 'inclusion', 'stain', 'patch'),
-    palette=[(230, 60, 50), (250, 200, 40), (200, 70, 220), (60, 190, 90), (50, 120, 230)],
+    palette=[_RED, _YELLOW, _VIOLET, _GREEN, _BLUE],
 )
-SYNTHETIC_SEMANTIC = _with_background(SYNTHETIC_INSTANCES)
+SYNTHETIC_SEMANTIC = with_background(SYNTHETIC_INSTANCES)
 
 NEU_DET = dict(
     classes=(
@@ -36,18 +51,64 @@ NEU_DET = dict(
         'rolled-in_scale',
         'scratches',
     ),
-    palette=[
-        (240, 140, 30),
-        (200, 70, 220),
-        (50, 120, 230),
-        (250, 200, 40),
-        (60, 190, 90),
-        (230, 60, 50),
-    ],
+    palette=[_ORANGE, _VIOLET, _BLUE, _YELLOW, _GREEN, _RED],
 )
 
 NEU_SEG_INSTANCES = dict(
     classes=('inclusion', 'patches', 'scratches'),
-    palette=[(200, 70, 220), (50, 120, 230), (230, 60, 50)],
+    palette=[_VIOLET, _BLUE, _RED],
 )
-NEU_SEG_SEMANTIC = _with_background(NEU_SEG_INSTANCES)
+NEU_SEG_SEMANTIC = with_background(NEU_SEG_INSTANCES)
+
+GC10_DET = dict(
+    classes=(
+        'punching_hole',
+        'welding_line',
+        'crescent_gap',
+        'water_spot',
+        'oil_spot',
+        'silk_spot',
+        'inclusion',
+        'rolled_pit',
+        'crease',
+        'waist_folding',
+    ),
+    palette=[
+        _RED,
+        _ORANGE,
+        _LIME,
+        _CYAN,
+        _BROWN,
+        _PINK,
+        _VIOLET,
+        _YELLOW,
+        _BLUE,
+        _GREEN,
+    ],
+)
+
+DEEP_PCB = dict(
+    classes=('open', 'short', 'mousebite', 'spur', 'copper', 'pin-hole'),
+    palette=[_RED, _ORANGE, _BLUE, _VIOLET, _YELLOW, _GREEN],
+)
+
+MAGNETIC_TILE = dict(
+    classes=('blowhole', 'break', 'crack', 'fray', 'uneven'),
+    palette=[_YELLOW, _BLUE, _RED, _VIOLET, _GREEN],
+)
+
+KOLEKTOR = dict(classes=('defect',), palette=[_RED])
+ANOMALY = dict(classes=('anomaly',), palette=[_RED])
+BSDATA = dict(classes=('pitting',), palette=[_YELLOW])
+CRACKFOREST = dict(classes=('crack',), palette=[_RED])
+
+SEVERSTAL = dict(
+    classes=('defect_1', 'defect_2', 'defect_3', 'defect_4'),
+    palette=[_YELLOW, _GREEN, _RED, _BLUE],
+)
+
+# The defect of each of the ten textures.
+DAGM = dict(
+    classes=tuple(f'class_{number}' for number in range(1, 11)),
+    palette=[_RED, _BLUE, _YELLOW, _GREEN, _VIOLET, _ORANGE, _CYAN, _PINK, _BROWN, _LIME],
+)
