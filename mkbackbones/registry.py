@@ -6,7 +6,9 @@
 """
 
 try:
+    from mmengine.registry import DATASETS as MMENGINE_DATASETS
     from mmengine.registry import HOOKS as MMENGINE_HOOKS
+    from mmengine.registry import METRICS as MMENGINE_METRICS
     from mmengine.registry import MODELS as MMENGINE_MODELS
     from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
     from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
@@ -24,7 +26,19 @@ MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mkbackbones',
-    locations=['mkbackbones.backbones', 'mkbackbones.necks'],
+    locations=['mkbackbones.backbones', 'mkbackbones.necks', 'mkbackbones.classification'],
+)
+DATASETS = Registry(
+    'dataset',
+    parent=MMENGINE_DATASETS,
+    scope='mkbackbones',
+    locations=['mkbackbones.classification'],
+)
+METRICS = Registry(
+    'metric',
+    parent=MMENGINE_METRICS,
+    scope='mkbackbones',
+    locations=['mkbackbones.classification'],
 )
 OPTIM_WRAPPERS = Registry(
     'optimizer wrapper',

@@ -1,0 +1,272 @@
+"""``python -m mkbackbones study``: arms x tasks x seeds from one file, and what came out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import CommandError, run_command
+from .launch import select_device
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..study.executors import Executor
+    from ..study.prepared import PreparedStudy
+
+EXAMPLES = """
+examples:
+  python -m mkbackbones study plan configs/studies/neu_scratch.py
+  python -m mkbackbones study run configs/studies/neu_scratch.py --slots 3
+  python -m mkbackbones study status work_dirs/studies/neu_scratch
+  python -m mkbackbones study run my_study.py --executor slurm --slurm partition=gpu
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser, one sub-command for each thing to do with a study."""
+    parser = argparse.ArgumentParser(
+        prog='python -m mkbackbones study',
+        description='Train every arm on every task with every seed, fairly, and compare.',
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    add_run(commands, 'run', 'start what is not done yet, and go on with what was stopped', run)
+    add_run(commands, 'resume', 'the same as run', run)
+    add_run(commands, 'plan', 'print the runs and how long they take, from a short timing', plan)
+    status_parser = commands.add_parser('status', help='show the state of a study')
+    status_parser.add_argument('folder', type=Path, help="the study's folder, or its file")
+    status_parser.add_argument('--watch', action='store_true', help='until Ctrl-C')
+    status_parser.set_defaults(function=status)
+    return parser
+
+
+def add_run(commands, name: str, help: str, function) -> None:  # noqa: ANN001
+    """Add a sub-command that takes a study file and an executor."""
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.add_argument('study', help='path of a study file, or the name of a shipped one')
+    parser.add_argument(
+        '--work-dir', type=Path, help="the study's folder; default ./work_dirs/studies/<its name>"
+    )
+    parser.add_argument(
+        '--executor', choices=['local', 'slurm', 'ray'], default='local', help='default: local'
+    )
+    parser.add_argument(
+        '--slots',
+        type=int,
+        help='runs at the same time: for each GPU, or in all without one (default 1); '
+        'for slurm, jobs in the queue (default 64)',
+    )
+    parser.add_argument(
+        '--device', choices=['auto', 'cpu', 'cuda'], default='auto', help='default: GPUs if any'
+    )
+    parser.add_argument('--ray-address', help='of a running cluster; default: start one here')
+    parser.add_argument(
+        '--slurm',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='options of sbatch, e.g. partition=gpu time=600',
+    )
+    parser.add_argument('--dry-run', action='store_true', help='the same as plan')
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        '--rerun-stale',
+        dest='stale',
+        action='store_const',
+        const='rerun',
+        default='stop',
+        help='repeat runs whose config, code or data have changed',
+    )
+    choice.add_argument(
+        '--keep-stale',
+        dest='stale',
+        action='store_const',
+        const='keep',
+        help='take runs whose config, code or data have changed as they are',
+    )
+    parser.set_defaults(function=function, gpus=None, launcher='none', local_rank=None)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(build_parser(), lambda args: args.function(args), argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run a study and print what came out.
+
+    Raises:
+        CommandError: The study cannot run, or some of its runs failed.
+    """
+    if args.dry_run:
+        plan(args)
+        return
+    from rich.console import Console
+
+    console = Console()
+    prepared = read_and_prepare(args, console)
+    folder = args.work_dir or Path('work_dirs/studies') / prepared.study.name
+    failed = run_prepared(prepared, folder, args, console)
+    finish(folder, console)
+    if failed:
+        raise CommandError(
+            f'{failed} runs are not done; `python -m mkbackbones study status {folder}` tells why, '
+            'and the same command again goes on with them'
+        )
+
+
+def run_prepared(
+    prepared: PreparedStudy, folder: Path, args: argparse.Namespace, console: Console
+) -> int:
+    """Run a checked study in a folder; return how many runs are not done.
+
+    Raises:
+        CommandError: Another process is at it, or there are stale runs to decide about.
+    """
+    from ..study.live import Watch
+    from ..study.schedule import open_schedule
+    from ..study.spec import StudyError
+
+    executor = build_executor(args, folder)
+    console.print(f'study: {folder}', soft_wrap=True)
+    try:
+        with (
+            contextlib.closing(executor),
+            open_schedule(prepared, folder, args.stale) as schedule,
+            Watch(folder, schedule.ledger, console) as watch,
+        ):
+            schedule.run(executor, watch)
+            rows = schedule.ledger.rows()
+    except StudyError as error:
+        raise CommandError(error) from error
+    except KeyboardInterrupt:
+        console.print('stopped; the same command goes on from the last checkpoints')
+        raise
+    return sum(row.state != 'done' for row in rows.values())
+
+
+def finish(folder: Path, console: Console) -> None:
+    """Print the means."""
+    from ..study.means import means_table
+    from ..study.results import load_results
+
+    console.print(means_table(load_results(folder)))
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Print what ``run`` would do, and how long it takes here.
+
+    Raises:
+        CommandError: The study cannot run.
+    """
+    import tempfile
+
+    from rich.console import Console
+
+    from ..study.estimate import estimate_table
+    from ..study.live import Watch
+    from ..study.schedule import open_schedule
+    from ..study.spec import StudyError
+
+    console = Console()
+    prepared = read_and_prepare(args, console)
+    with tempfile.TemporaryDirectory(prefix='mkbackbones-plan-') as folder:
+        executor = build_executor(args, Path(folder))
+        try:
+            with (
+                contextlib.closing(executor),
+                open_schedule(prepared, Path(folder), timing=True) as schedule,
+                Watch(Path(folder), schedule.ledger, console) as watch,
+            ):
+                schedule.run_stage('timing', executor, watch)
+                console.print(estimate_table(schedule, executor.slots))
+        except StudyError as error:
+            raise CommandError(error) from error
+
+
+def status(args: argparse.Namespace) -> None:
+    """Show the state of a study.
+
+    Raises:
+        CommandError: There is none.
+    """
+    import time
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from ..study.ledger import Ledger
+    from ..study.live import overview
+
+    folder = args.folder
+    if folder.suffix == '.py':
+        folder = Path('work_dirs/studies') / folder.stem
+    try:
+        ledger = Ledger(folder, read_only=True)
+    except FileNotFoundError as error:
+        raise CommandError(error) from error
+    with contextlib.closing(ledger):
+        console = Console()
+        if not args.watch:
+            console.print(overview(folder, ledger.rows().values()))
+            return
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(overview(folder, ledger.rows().values()), refresh=True)
+                time.sleep(1)
+
+
+def read_and_prepare(args: argparse.Namespace, console: Console) -> PreparedStudy:
+    """Read and check a study file.
+
+    Raises:
+        CommandError: It cannot run.
+    """
+    from .config_files import find_config
+
+    select_device(args)
+    path = find_config(args.study)
+    with console.status('reading the study') as line:
+        from ..study.prepared import prepare_study
+        from ..study.spec import StudyError, read_study
+
+        try:
+            # Libraries print while they read annotations.
+            with contextlib.redirect_stdout(io.StringIO()):
+                return prepare_study(read_study(path), line.update)
+        except StudyError as error:
+            raise CommandError(error) from error
+
+
+def build_executor(args: argparse.Namespace, folder: Path) -> Executor:
+    """The executor that the arguments ask for.
+
+    Raises:
+        CommandError: A flag is wrong, or a library is missing.
+    """
+    from ..study.executors import LocalExecutor, RayExecutor, SlurmExecutor
+
+    if args.slots is not None and args.slots < 1:
+        raise CommandError(f'--slots {args.slots} is too few; give at least 1')
+    try:
+        if args.executor == 'ray':
+            return RayExecutor(args.ray_address, args.slots or 1)
+        if args.executor == 'slurm':
+            options = {}
+            for option in args.slurm:
+                key, equals, value = option.partition('=')
+                if not equals:
+                    raise CommandError(f'--slurm {option} is not of the form KEY=VALUE')
+                options[f'slurm_{key}'] = int(value) if value.isdigit() else value
+            return SlurmExecutor(folder / 'slurm', args.slots or 64, options)
+    except (ModuleNotFoundError, RuntimeError) as error:
+        raise CommandError(
+            f'--executor {args.executor}: {error}; pip install "mkbackbones[cluster]", and run it '
+            'where the scheduler is'
+        ) from error
+    return LocalExecutor(args.slots or 1, [] if args.device == 'cpu' else None)

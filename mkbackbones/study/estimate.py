@@ -1,0 +1,82 @@
+"""How long a study takes, from a short timing of every task and arm."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from .live import duration
+from .plan import Run
+from .schedule import Schedule
+
+__all__ = ['estimate_table', 'run_seconds']
+
+#: Start of a worker and building of models, in seconds.
+START_SECONDS = 15.0
+
+
+def run_seconds(schedule: Schedule, run: Run) -> float:
+    """Estimated time of a run: training, validations and the test.
+
+    Args:
+        schedule (Schedule): A schedule whose timings are done.
+        run (Run): A trial or a main run.
+    """
+    prepared = schedule.prepared
+    timing = schedule.output(Run('timing', run.task, run.arm, prepared.study.seeds[0]))
+    cfg = prepared.config(run, schedule.iterations(run))
+    images = prepared.tasks[run.task].num_images
+    iters = cfg.train_cfg.max_iters
+    validations = -(-iters // cfg.train_cfg.get('val_interval', iters))
+    predicted = validations * images['val'] + (images['test'] if run.stage == 'main' else 0)
+    seconds = iters * timing['step_seconds'] + predicted * timing['inference_seconds']
+    return START_SECONDS + seconds
+
+
+def estimate_table(schedule: Schedule, slots: int) -> Table:
+    """The plan: a line for each task and arm, and the sum.
+
+    Args:
+        schedule (Schedule): A schedule whose timings are done.
+        slots (int): Runs at the same time.
+    """
+    study = schedule.prepared.study
+    table = Table(title=f'{study.name}: {study.question}', box=None)
+    for name in ('task', 'arm'):
+        table.add_column(name)
+    for name in ('runs', 'iterations', 's/iter', 'memory', 'a run', 'all runs'):
+        table.add_column(name, justify='right')
+    total = 0.0
+    for task in study.tasks:
+        for arm in study.arms:
+            runs = [
+                run
+                for run in schedule.runs.values()
+                if (run.task, run.arm) == (task, arm) and run.stage != 'timing'
+            ]
+            timing = Run('timing', task, arm, study.seeds[0])
+            name = study.arms[arm].label
+            if schedule.ledger.rows()[timing.key].state != 'done':
+                error = schedule.ledger.rows()[timing.key].error
+                table.add_row(task, name, str(len(runs)), '', '', '', '', error)
+                continue
+            main = next(run for run in runs if run.stage == 'main')
+            found = schedule.output(timing)
+            seconds = sum(run_seconds(schedule, run) for run in runs)
+            total += seconds
+            memory = found['peak_memory']
+            table.add_row(
+                task,
+                name,
+                str(len(runs)),
+                f'{schedule.prepared.config(main, schedule.iterations(main)).train_cfg.max_iters:,}',
+                f'{found["step_seconds"]:.3g}',
+                f'{memory / 2**30:.1f} GiB' if memory else '',
+                duration(run_seconds(schedule, main)),
+                f'{seconds / 3600:.2f} h',
+            )
+    num_runs = sum(run.stage != 'timing' for run in schedule.runs.values())
+    table.caption = (
+        f'{num_runs} runs, {total / 3600:.1f} device hours one after the other; with {slots} at '
+        f'the same time about {duration(total / slots)} if they do not slow each other down'
+    )
+    return table

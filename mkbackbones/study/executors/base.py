@@ -1,0 +1,43 @@
+"""What a study asks of an executor."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+__all__ = ['Executor', 'Job', 'worker_command']
+
+
+def worker_command(folder: Path) -> list[str]:
+    """Command line of the worker of a run."""
+    return [sys.executable, '-m', 'mkbackbones.study.worker', str(folder)]
+
+
+class Job(ABC):
+    """A worker that was started."""
+
+    @abstractmethod
+    def poll(self) -> str | None:
+        """How it ended: ``''`` by itself, else why, in a few words; None while it runs."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """End it; its run goes on from its last checkpoint another time."""
+
+
+class Executor(ABC):
+    """Starts workers.
+
+    Attributes:
+        slots (int): Workers that may run, or wait in a queue, at the same time.
+    """
+
+    slots: int
+
+    @abstractmethod
+    def submit(self, folder: Path) -> Job:
+        """Start the worker of the run in a folder."""
+
+    def close(self) -> None:
+        """Let go of what the executor holds."""

@@ -1,0 +1,73 @@
+"""Workers as tasks of a Ray cluster whose machines share the study's folder."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .base import Executor, Job, worker_command
+
+__all__ = ['RayExecutor']
+
+
+def run_worker(folder: str) -> int:
+    """What a task does; Ray has set ``CUDA_VISIBLE_DEVICES``."""
+    with open(Path(folder) / 'console.log', 'ab') as log:
+        return subprocess.run(worker_command(Path(folder)), stdout=log, stderr=log).returncode
+
+
+class RayJob(Job):
+    """A task of Ray."""
+
+    def __init__(self, reference: Any) -> None:
+        self.reference = reference
+
+    def poll(self) -> str | None:
+        import ray
+
+        done, _ = ray.wait([self.reference], timeout=0)
+        if not done:
+            return None
+        try:
+            code = ray.get(self.reference)
+        except ray.exceptions.RayError as error:
+            return f'Ray lost the worker: {str(error).strip().splitlines()[0]}'
+        return '' if code >= 0 else f'the worker was ended by signal {-code}'
+
+    def cancel(self) -> None:
+        import ray
+
+        ray.cancel(self.reference, force=True)
+
+
+class RayExecutor(Executor):
+    """Tasks of Ray.
+
+    Args:
+        address (str | None): Address of a cluster; None starts Ray on this machine.
+        slots (int): Tasks for each GPU, or, without GPUs, in all.
+    """
+
+    def __init__(self, address: str | None = None, slots: int = 1) -> None:
+        import ray
+
+        if not ray.is_initialized():
+            ray.init(address=address, include_dashboard=False, log_to_driver=False)
+        resources = ray.cluster_resources()
+        gpus, cpus = int(resources.get('GPU', 0)), max(int(resources.get('CPU', 1)), 1)
+        self.slots = slots * max(gpus, 1)
+        share = dict(num_gpus=1 / slots) if gpus else dict(num_cpus=max(cpus // slots, 1))
+        # Ray limits each task to one thread unless told otherwise.
+        threads = str(max(cpus // self.slots, 1))
+        self.remote = ray.remote(max_retries=0, **share)(run_worker).options(
+            runtime_env={'env_vars': {'OMP_NUM_THREADS': threads}}
+        )
+
+    def submit(self, folder: Path) -> RayJob:
+        return RayJob(self.remote.remote(str(folder.resolve())))
+
+    def close(self) -> None:
+        import ray
+
+        ray.shutdown()

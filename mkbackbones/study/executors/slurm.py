@@ -1,0 +1,64 @@
+"""Workers as Slurm jobs, through submitit."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .base import Executor, Job, worker_command
+
+__all__ = ['SlurmExecutor']
+
+
+def run_worker(folder: str) -> int:
+    """What a job does."""
+    with open(Path(folder) / 'console.log', 'ab') as log:
+        return subprocess.run(worker_command(Path(folder)), stdout=log, stderr=log).returncode
+
+
+class SlurmJob(Job):
+    """A job of submitit."""
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+
+    def poll(self) -> str | None:
+        if not self.job.done():
+            return None
+        error = self.job.exception()
+        if error is None and self.job.result() >= 0:
+            return ''
+        if error is None:
+            return f'the worker was ended by signal {-self.job.result()}'
+        return f'the job ended as {self.job.state}: {str(error).strip().splitlines()[-1]}'
+
+    def cancel(self) -> None:
+        self.job.cancel()
+
+
+class SlurmExecutor(Executor):
+    """Jobs of Slurm, one GPU each.
+
+    Args:
+        folder (Path): For submitit's logs; on a file system that all nodes see.
+        slots (int): Jobs in the queue at the same time.
+        parameters (dict): Of ``submitit.AutoExecutor.update_parameters``, e.g.
+            ``dict(slurm_partition='gpu', timeout_min=600)``.
+        cluster (str): ``'slurm'``; ``'local'`` tries it out without Slurm.
+    """
+
+    def __init__(
+        self, folder: Path, slots: int = 64, parameters: dict | None = None, cluster: str = 'slurm'
+    ) -> None:
+        import submitit
+
+        self.slots = slots
+        self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        defaults = dict(name='mkbackbones', timeout_min=24 * 60, cpus_per_task=8)
+        if cluster == 'slurm':
+            defaults['gpus_per_node'] = 1
+        self.executor.update_parameters(**defaults | (parameters or {}))
+
+    def submit(self, folder: Path) -> SlurmJob:
+        return SlurmJob(self.executor.submit(run_worker, str(folder.resolve())))

@@ -1,0 +1,110 @@
+"""Hooks that make the arms of a seed comparable: the same start, the same data, the same draws."""
+
+from __future__ import annotations
+
+import copy
+import random
+
+import numpy as np
+import torch
+from mmengine.config import ConfigDict
+from mmengine.hooks import Hook
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner, load_checkpoint, set_random_seed
+from torch import nn
+
+from ..engine.exact_resume import random_states, restore_random_states
+
+__all__ = ['PairedRandomHook', 'SharedStartHook', 'start_like']
+
+#: Entries of a state dict that belong to the backbone.
+BACKBONE = 'backbone.'
+
+
+class SharedStartHook(Hook):
+    """Give an arm the initial weights of the baseline, wherever both have them.
+
+    The baseline's model is built with the seed of the run; its heads, and its backbone where the
+    arm's is of the same type, are loaded into the arm's model. Stock weights load into a manifold
+    key as from a checkpoint; what only the arm has keeps its own initial values.
+
+    Args:
+        model (ConfigDict): Config of the baseline's model.
+        with_backbone (bool): Whether the backbone is shared, too. It is not where every arm starts
+            from its own network of another task.
+    """
+
+    priority = 'HIGH'
+
+    def __init__(self, model: ConfigDict, with_backbone: bool) -> None:
+        self.model = model
+        self.with_backbone = with_backbone
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter:  # resumed
+            return
+        set_random_seed(runner.seed)
+        with DefaultScope.overwrite_default_scope(runner.cfg.get('default_scope', 'mmengine')):
+            baseline = MODELS.build(copy.deepcopy(self.model))
+            baseline.init_weights()
+        if runner.cfg.get('load_from'):
+            load_checkpoint(baseline, runner.cfg.load_from, map_location='cpu')
+        same_type = self.model.backbone.type == runner.cfg.model.backbone.type
+        start_like(runner.model, baseline, self.with_backbone and same_type)
+        set_random_seed(runner.seed)  # arms have drawn more or less so far
+
+
+def start_like(model: nn.Module, baseline: nn.Module, with_backbone: bool) -> list[str]:
+    """Load into a model what it has in common with another one.
+
+    Args:
+        model (nn.Module): The model to change.
+        baseline (nn.Module): The model to start like.
+        with_backbone (bool): Whether entries of the backbone are loaded, too.
+
+    Returns:
+        list[str]: Names of the baseline's entries that were handed to the model.
+    """
+    own = model.state_dict()
+    shared = {
+        name: value.clone()  # hooks of the keys may write into what they are given
+        for name, value in baseline.state_dict().items()
+        if (with_backbone or not name.startswith(BACKBONE))
+        and (name not in own or own[name].shape == value.shape)
+    }
+    names = list(shared)
+    model.load_state_dict(shared, strict=False)
+    return names
+
+
+class PairedRandomHook(Hook):
+    """Let the data and the model draw from streams of their own, which depend on the seed alone.
+
+    Augmentation in the training process, drop path and sampled regions share Python's, NumPy's and
+    torch's generators. An arm that draws once more would see other images from there on. Here the
+    model draws, in each iteration, from generators seeded with the seed and the iteration, and the
+    data from generators that no model touches.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.data_states: dict = {}
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        self.data_states = random_states()
+        seed = np.random.SeedSequence([runner.seed, runner.iter]).generate_state(1)[0]
+        random.seed(int(seed))
+        np.random.seed(seed)  # noqa: NPY002 - what mm uses
+        torch.manual_seed(int(seed))
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        restore_random_states(self.data_states)

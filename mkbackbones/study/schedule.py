@@ -1,0 +1,280 @@
+"""Run a study: start what is not done, watch it, keep the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ..files import written_aside
+from .executors import Executor, Job
+from .ledger import Ledger, Row
+from .plan import Run, plan_runs
+from .prepared import PreparedStudy
+from .progress import is_alive, take_lock
+from .recording import BEST
+from .spec import StudyError
+from .worker import ERROR, OUTPUTS
+
+__all__ = ['Schedule', 'open_schedule']
+
+LOCK = 'study.lock'
+POLL_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def open_schedule(
+    prepared: PreparedStudy, folder: Path, stale: str = 'stop', timing: bool | None = None
+) -> Iterator[Schedule]:
+    """Take hold of a study's folder.
+
+    Args:
+        prepared (PreparedStudy): The study.
+        folder (Path): Its folder.
+        stale (str): What to do with runs whose config, code or data have changed since they were
+            started: ``stop``, ``rerun`` or ``keep``.
+        timing (bool | None): See :func:`plan_runs`.
+
+    Raises:
+        StudyError: Another process runs the study, or there are stale runs to decide about.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = take_lock(folder / LOCK)
+    except BlockingIOError as error:
+        raise StudyError(
+            f'{folder} is being run by another process; `study status {folder}` shows it'
+        ) from error
+    with contextlib.closing(lock), contextlib.closing(Ledger(folder)) as ledger:
+        schedule = Schedule(prepared, folder, ledger, timing)
+        schedule.reconcile(stale)
+        schedule.write_info()
+        yield schedule
+
+
+class Schedule:
+    """The runs of a study, their states and the workers that are at it.
+
+    Args:
+        prepared (PreparedStudy): The study.
+        folder (Path): Its folder.
+        ledger (Ledger): Its ledger, held by this process alone.
+        timing (bool | None): See :func:`plan_runs`.
+    """
+
+    def __init__(
+        self, prepared: PreparedStudy, folder: Path, ledger: Ledger, timing: bool | None = None
+    ) -> None:
+        self.prepared = prepared
+        self.folder = folder
+        self.ledger = ledger
+        self.runs = {run.key: run for run in plan_runs(prepared.study, timing)}
+        self.fingerprints = {key: prepared.fingerprint(run) for key, run in self.runs.items()}
+        self.jobs: dict[str, Job] = {}
+        self.orphans: set[str] = set()
+        self.tried: set[str] = set()
+
+    # ---- what is there already
+
+    def reconcile(self, stale: str) -> None:
+        """Bring the ledger in line with the plan and with what lies on disk.
+
+        Raises:
+            StudyError: There are stale runs, and ``stale`` is ``stop``.
+        """
+        for key in self.ledger.rows().keys() - self.runs.keys():
+            self.ledger.remove(key)
+        self.ledger.add(self.runs.values())
+        changed = {}
+        for key, row in self.ledger.rows().items():
+            self.settle(row)
+            difference = changes(row, self.fingerprints[key])
+            if difference and stale == 'keep':
+                self.ledger.accept(key, self.fingerprints[key])
+            elif difference and key not in self.orphans:
+                changed[key] = difference
+        if changed and stale == 'stop':
+            for key, difference in changed.items():
+                self.ledger.set_state(key, 'stale', f'changed since: {difference}')
+            key, difference = next(iter(changed.items()))
+            raise StudyError(
+                f'{len(changed)} of {len(self.runs)} runs are stale, e.g. {self.runs[key]}: '
+                f'changed since it was started: {difference}. Add --rerun-stale to repeat them, '
+                '--keep-stale to take them as they are, or name another --work-dir'
+            )
+        for key in changed:
+            shutil.rmtree(self.folder / key, ignore_errors=True)
+            self.ledger.forget(key)
+
+    def settle(self, row: Row) -> None:
+        """Let what lies on disk tell the state of a run that no job of this process is at."""
+        folder, state, error = self.folder / row.key, 'pending', ''
+        if is_alive(folder):
+            self.orphans.add(row.key)
+            state = 'running'
+        elif (folder / OUTPUTS[row.stage]).is_file():
+            state = 'done'
+        elif (folder / ERROR).is_file():
+            state = 'failed'
+            error = json.loads((folder / ERROR).read_text(encoding='utf-8'))['error']
+        elif row.state == 'failed':  # without a word of its own
+            return
+        if state != row.state:
+            self.ledger.set_state(row.key, state, error)
+
+    def write_info(self) -> None:
+        """Write ``study.json``."""
+        from dataclasses import asdict
+
+        with written_aside(self.folder / 'study.json') as work:
+            work.write_text(json.dumps(asdict(self.prepared.info()), indent=1), encoding='utf-8')
+
+    # ---- running
+
+    def run(self, executor: Executor, watch: Callable[[], None] = lambda: None) -> None:
+        """Do all that can be done; each run that failed before is tried once more.
+
+        Args:
+            executor (Executor): Starts the workers.
+            watch (Callable): Called twice a second.
+        """
+        try:
+            while True:
+                self.collect_ended()
+                self.start_ready(executor)
+                watch()
+                if not self.jobs and not self.orphans:
+                    return
+                time.sleep(POLL_SECONDS)
+        except BaseException:
+            for job in self.jobs.values():
+                job.cancel()
+            rows = self.ledger.rows()
+            for key in self.jobs:
+                self.settle(rows[key])
+            raise
+
+    def run_stage(
+        self, stage: str, executor: Executor, watch: Callable[[], None] = lambda: None
+    ) -> None:
+        """Do the runs of one stage alone; see :meth:`run`."""
+        self.tried |= {key for key, run in self.runs.items() if run.stage != stage}
+        self.run(executor, watch)
+
+    def collect_ended(self) -> None:
+        """Note the runs whose worker has ended."""
+        for key, job in list(self.jobs.items()):
+            reason = job.poll()
+            if reason is None:
+                continue
+            del self.jobs[key]
+            self.settle(self.ledger.rows()[key])
+            if self.ledger.rows()[key].state == 'pending':  # neither result nor error
+                self.ledger.set_state(key, 'failed', reason or self.last_words(key))
+        for key in list(self.orphans):
+            if not is_alive(self.folder / key):
+                self.orphans.discard(key)
+                self.settle(self.ledger.rows()[key])
+
+    def last_words(self, key: str) -> str:
+        """Last line that a worker printed."""
+        log = self.folder / key / 'console.log'
+        lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
+        return lines[-1][-600:] if lines else 'the worker ended without a result'
+
+    def start_ready(self, executor: Executor) -> None:
+        """Start runs, in the order of the plan, while there are free slots."""
+        rows = self.ledger.rows()
+        # Timings are taken one at a time, so that they do not disturb each other.
+        timing = any(self.runs[key].stage == 'timing' for key in self.jobs)
+        for key, row in rows.items():
+            busy = len(self.jobs) + len(self.orphans)
+            if busy >= executor.slots or timing:
+                return
+            if row.state not in ('pending', 'failed') or key in self.tried | self.orphans:
+                continue
+            run = self.runs[key]
+            if any(rows[need].state != 'done' for need in run.needs):
+                continue
+            timing = run.stage == 'timing'
+            if timing and busy:
+                return
+            self.tried.add(key)
+            self.start(run, executor)
+
+    def start(self, run: Run, executor: Executor) -> None:
+        """Write the config of a run and start its worker."""
+        try:
+            iters, lr = self.iterations(run), self.learning_rate(run)
+        except StudyError as error:
+            self.ledger.set_state(run.key, 'failed', str(error))
+            return
+        cfg = self.prepared.config(run, iters, lr, self.source(run))
+        folder = self.folder / run.key
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ERROR).unlink(missing_ok=True)
+        with written_aside(folder / 'config.py') as work:
+            work.write_text(cfg.pretty_text, encoding='utf-8')
+        self.ledger.start(run.key, self.fingerprints[run.key])
+        self.jobs[run.key] = executor.submit(folder)
+
+    # ---- what runs take from each other
+
+    def iterations(self, run: Run) -> int | None:
+        """Iterations of a run; for a budget in minutes, as many as its timing allows."""
+        planned = self.prepared.planned_iterations(run)
+        if planned is not None or run.stage == 'timing':
+            return planned
+        timing = self.output(Run('timing', run.task, run.arm, self.prepared.study.seeds[0]))
+        seconds = 60 * self.prepared.study.budget.minutes
+        return max(int(seconds / timing['step_seconds']), 1)
+
+    def learning_rate(self, run: Run) -> float | None:
+        """Learning rate of a run: its own, the best of the trials, or None for the config's.
+
+        Raises:
+            StudyError: Every trial diverged.
+        """
+        rates = self.prepared.study.learning_rates
+        if run.stage != 'main' or not rates.grid:
+            return run.lr
+        means = {
+            lr: statistics.fmean(
+                self.output(Run('trial', run.task, run.arm, seed, lr))['score']
+                for seed in rates.seeds
+            )
+            for lr in sorted(rates.grid)
+        }
+        best = max(means, key=means.get)
+        if means[best] == -math.inf:
+            raise StudyError(
+                f'task {run.task}, arm {run.arm}: every learning rate of the grid diverged; '
+                'add lower ones'
+            )
+        return best
+
+    def output(self, run: Run) -> dict:
+        """What a timing or trial left."""
+        path = self.folder / run.key / OUTPUTS[run.stage]
+        return json.loads(path.read_text(encoding='utf-8'))
+
+    def source(self, run: Run) -> str | None:
+        """Checkpoint that a run starts from, of another task."""
+        sources = [need for need in run.needs if self.runs[need].stage == 'main']
+        return str((self.folder / sources[0] / BEST).resolve()) if sources else None
+
+
+def changes(row: Row, fingerprint: dict[str, str]) -> str:
+    """What has changed since a run was started, in words; empty where nothing has."""
+    if not row.fingerprint:
+        return ''
+    return ', '.join(
+        f'{name} ({row.fingerprint.get(name, "none")} to {value})'
+        for name, value in fingerprint.items()
+        if row.fingerprint.get(name) != value
+    )

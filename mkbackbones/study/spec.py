@@ -1,0 +1,391 @@
+"""A study file: what it may say, read and checked before any long work."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..hints import did_you_mean
+from .results import TASK_KINDS
+
+__all__ = ['Arm', 'Budget', 'LearningRates', 'Study', 'StudyError', 'Task', 'read_study']
+
+ROLES = ('baseline', 'control', 'candidate')
+#: Kind of task -> primary metrics and the name and factor of each in the evaluator's output.
+PRIMARY = {
+    'classification': {'top1': ('accuracy/top1', 1.0)},
+    'detection': {
+        'AP': ('coco/bbox_mAP', 100.0),
+        'AP50': ('coco/bbox_mAP_50', 100.0),
+        'AP75': ('coco/bbox_mAP_75', 100.0),
+    },
+    'instance-segmentation': {
+        'AP': ('coco/segm_mAP', 100.0),
+        'AP50': ('coco/segm_mAP_50', 100.0),
+        'AP75': ('coco/segm_mAP_75', 100.0),
+    },
+    'segmentation': {'mIoU': ('mIoU', 1.0)},
+}
+
+
+class StudyError(ValueError):
+    """A study that cannot run as it stands; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm.
+
+    Args:
+        key (str): Name in folders and tables.
+        label (str): Name for readers.
+        role (str): One of :data:`ROLES`.
+        backbone (dict): Entries of ``model.backbone`` that the arm replaces, each as a whole; with
+            ``_delete_=True`` the whole backbone.
+    """
+
+    key: str
+    label: str
+    role: str
+    backbone: dict
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Args:
+        key (str): Name in folders and tables.
+        kind (str): One of ``TASK_KINDS``.
+        config (Path): The mmengine config of the baseline.
+        primary (str): Primary metric.
+        data_root (str | None): Takes the place of the config's ``data_root``.
+        options (dict): Overrides of the config, as in ``--cfg-options``.
+        initial_weights (str | dict): ``'scratch'``, ``dict(checkpoint=...)`` or ``dict(task=...)``.
+        iters (int | None): Iterations; None takes the study's budget.
+    """
+
+    key: str
+    kind: str
+    config: Path
+    primary: str
+    data_root: str | None
+    options: dict
+    initial_weights: Any
+    iters: int | None
+
+    @property
+    def source(self) -> str | None:
+        """The task whose networks this one starts from."""
+        weights = self.initial_weights
+        return weights.get('task') if isinstance(weights, dict) else None
+
+    @property
+    def validation_metric(self) -> tuple[str, float]:
+        """Name of the primary metric in the evaluator's output, and its factor to per cent."""
+        return PRIMARY[self.kind][self.primary]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What each run may spend; with neither, the iterations of the task's config.
+
+    Args:
+        iters (int | None): Iterations.
+        minutes (float | None): Minutes of training; a timing run tells the iterations.
+    """
+
+    iters: int | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """How learning rates are set; without a grid, as the task's config says, for every arm alike.
+
+    Args:
+        grid (tuple[float, ...]): Learning rates to try for each task and arm.
+        seeds (tuple[int, ...]): Seeds of the trials, none of them a seed of the study.
+        iters (int | None): Iterations of a trial; None takes the budget.
+    """
+
+    grid: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
+    iters: int | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as its file describes it.
+
+    Args:
+        name (str): Its name.
+        question (str): What it asks.
+        arms (dict[str, Arm]): Arms by key.
+        tasks (dict[str, Task]): Tasks by key; one that others start from comes before them.
+        seeds (list[int]): Seeds.
+        budget (Budget): Budget of each run.
+        learning_rates (LearningRates): Shared, or a grid.
+        text (str): The file's text.
+    """
+
+    name: str
+    question: str
+    arms: dict[str, Arm]
+    tasks: dict[str, Task]
+    seeds: list[int]
+    budget: Budget = field(default_factory=Budget)
+    learning_rates: LearningRates = field(default_factory=LearningRates)
+    text: str = ''
+
+    @property
+    def baseline(self) -> Arm:
+        """The baseline arm."""
+        return next(arm for arm in self.arms.values() if arm.role == 'baseline')
+
+
+def read_study(path: str | Path) -> Study:
+    """Read a study file, a plain mmengine config.
+
+    Args:
+        path (str | Path): The file.
+
+    Returns:
+        Study: What it says.
+
+    Raises:
+        StudyError: The file says something that no study can do.
+    """
+    from mmengine.config import Config
+
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError(f'study file {path} does not exist')
+    try:
+        content = Config.fromfile(path).to_dict()
+    except Exception as error:  # a config is a program: it may raise anything
+        raise StudyError(f'study file {path}: {type(error).__name__}: {error}') from error
+    return parse_study(content, path)
+
+
+def parse_study(content: dict, path: Path) -> Study:
+    """Check the content of a study file; ``path`` gives its name and where its paths start.
+
+    Raises:
+        StudyError: An entry is unknown, missing or impossible.
+    """
+    content = {key: value for key, value in content.items() if key != 'custom_imports'}
+    allow(
+        content,
+        ('name', 'question', 'arms', 'tasks', 'seeds')
+        + ('initial_weights', 'budget', 'learning_rates'),
+        'the study',
+    )
+    seeds = parse_seeds(content.get('seeds'), 'seeds')
+    arms = {key: parse_arm(key, arm) for key, arm in entries(content, 'arms')}
+    check_roles(arms)
+    weights = content.get('initial_weights', 'scratch')
+    tasks = {
+        key: parse_task(key, task, weights, path.parent) for key, task in entries(content, 'tasks')
+    }
+    return Study(
+        name=content.get('name', path.stem),
+        question=content.get('question', 'Does the manifold key help?'),
+        arms=arms,
+        tasks=in_order(tasks),
+        seeds=seeds,
+        budget=parse_budget(content.get('budget')),
+        learning_rates=parse_learning_rates(content.get('learning_rates'), seeds),
+        text=path.read_text(encoding='utf-8') if path.is_file() else '',
+    )
+
+
+def allow(content: dict, known: tuple[str, ...], where: str) -> None:
+    """Refuse unknown entries."""
+    for key in content:
+        if key not in known:
+            raise StudyError(
+                f'{where} has an entry {key!r}; it may have {", ".join(known)}'
+                f'{did_you_mean(key, known)}'
+            )
+
+
+def entries(content: dict, name: str) -> list[tuple[str, dict]]:
+    """The named sub-dicts of ``content[name]``."""
+    found = content.get(name)
+    if not isinstance(found, dict) or not found:
+        raise StudyError(f'the study needs {name}=dict(NAME=dict(...), ...) with one entry or more')
+    for key, value in found.items():
+        if not isinstance(value, dict):
+            raise StudyError(f'{name}.{key} is {value!r}; it must be a dict')
+        if not key.replace('-', '_').replace('.', '_').isidentifier():
+            raise StudyError(f'{name}.{key}: use letters, digits, - and _: it names folders')
+    return list(found.items())
+
+
+def parse_seeds(seeds: Any, where: str) -> list[int]:
+    """A list of different whole numbers."""
+    if not isinstance(seeds, list | tuple) or not seeds:
+        raise StudyError(f'{where}={seeds!r}; give a list of whole numbers, e.g. [0, 1, 2, 3, 4]')
+    for seed in seeds:
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise StudyError(f'{where} holds {seed!r}; a seed is a whole number from 0')
+        if list(seeds).count(seed) > 1:
+            raise StudyError(f'{where} holds {seed} twice; each seed may occur once')
+    return list(seeds)
+
+
+def parse_arm(key: str, arm: dict) -> Arm:
+    """One entry of ``arms``."""
+    allow(arm, ('label', 'role', 'backbone'), f'arm {key}')
+    role = arm.get('role', 'candidate')
+    if role not in ROLES:
+        raise StudyError(
+            f'arm {key} has the role {role!r}; choose from {", ".join(ROLES)}'
+            f'{did_you_mean(role, ROLES)}'
+        )
+    backbone = arm.get('backbone', {})
+    if not isinstance(backbone, dict):
+        raise StudyError(f'arm {key}: backbone is {backbone!r}; it must be a dict')
+    return Arm(key, arm.get('label', key), role, backbone)
+
+
+def check_roles(arms: dict[str, Arm]) -> None:
+    """One baseline, and something to compare with it."""
+    baselines = [arm.key for arm in arms.values() if arm.role == 'baseline']
+    if len(baselines) != 1:
+        found = f'{len(baselines)} ({", ".join(baselines)})' if baselines else 'none'
+        raise StudyError(
+            f"a study needs exactly one arm with role='baseline', the one that all others are "
+            f'compared with; this one has {found}'
+        )
+    if len(arms) < 2:
+        raise StudyError(f'the study has one arm, {baselines[0]}; a comparison needs two')
+
+
+def parse_task(key: str, task: dict, weights: Any, folder: Path) -> Task:
+    """One entry of ``tasks``."""
+    known = ('kind', 'config', 'primary', 'data_root', 'options', 'initial_weights', 'iters')
+    allow(task, known, f'task {key}')
+    kind = task.get('kind')
+    if kind not in TASK_KINDS:
+        raise StudyError(
+            f'task {key} has the kind {kind!r}; choose from {", ".join(TASK_KINDS)}'
+            f'{did_you_mean(kind, TASK_KINDS)}'
+        )
+    primary = task.get('primary', next(iter(PRIMARY[kind])))
+    if primary not in PRIMARY[kind]:
+        raise StudyError(
+            f'task {key}: primary={primary!r} is no metric of {kind}; '
+            f'choose from {", ".join(PRIMARY[kind])}'
+        )
+    weights = task.get('initial_weights', 'scratch' if weights == {'task': key} else weights)
+    check_weights(key, weights)
+    return Task(
+        key=key,
+        kind=kind,
+        config=find_task_config(key, task.get('config'), folder),
+        primary=primary,
+        data_root=task.get('data_root'),
+        options=task.get('options', {}),
+        initial_weights=weights,
+        iters=positive(task.get('iters'), f'task {key}: iters'),
+    )
+
+
+def find_task_config(key: str, config: Any, folder: Path) -> Path:
+    """A task's config: beside the study file, or a shipped one by its name."""
+    from ..commands.config_files import find_config
+    from ..commands.errors import CommandError
+
+    if not isinstance(config, str):
+        raise StudyError(f'task {key}: config is {config!r}; give the path of an mmengine config')
+    if (folder / config).is_file():
+        return (folder / config).resolve()
+    try:
+        return find_config(config).resolve()
+    except CommandError as error:
+        raise StudyError(f'task {key}: {error}') from error
+
+
+def check_weights(key: str, weights: Any) -> None:
+    """``'scratch'``, or a dict with either a checkpoint or a task."""
+    if weights == 'scratch':
+        return
+    if not isinstance(weights, dict) or set(weights) not in ({'checkpoint'}, {'task'}):
+        raise StudyError(
+            f"task {key}: initial_weights={weights!r}; choose from 'scratch', "
+            "dict(checkpoint='FILE') and dict(task='NAME of a classification task')"
+        )
+    file = weights.get('checkpoint')
+    if file and '://' not in file and not Path(file).is_file():
+        raise StudyError(f'task {key}: the checkpoint {file} of initial_weights does not exist')
+
+
+def in_order(tasks: dict[str, Task]) -> dict[str, Task]:
+    """Tasks that others start from first."""
+    for task in tasks.values():
+        source = tasks.get(task.source) if task.source else None
+        if task.source and (source is None or source is task or source.source):
+            raise StudyError(
+                f'task {task.key} starts from the task {task.source!r}; it must be another task '
+                f'of this study that starts from scratch or a checkpoint'
+                f'{did_you_mean(task.source, tasks)}'
+            )
+    return dict(sorted(tasks.items(), key=lambda item: item[1].source is not None))
+
+
+def parse_budget(budget: Any) -> Budget:
+    """``dict(iters=...)`` or ``dict(minutes=...)``."""
+    if budget is None:
+        return Budget()
+    if not isinstance(budget, dict) or set(budget) not in ({'iters'}, {'minutes'}):
+        raise StudyError(
+            f'budget={budget!r}; give dict(iters=NUMBER) or dict(minutes=NUMBER), or leave it out '
+            "for what the tasks' configs say"
+        )
+    if 'iters' in budget:
+        return Budget(iters=positive(budget['iters'], 'budget.iters'))
+    minutes = budget['minutes']
+    if not isinstance(minutes, int | float) or not 0 < minutes < math.inf:
+        raise StudyError(f'budget.minutes={minutes!r}; it must be a number above 0')
+    return Budget(minutes=float(minutes))
+
+
+def parse_learning_rates(rates: Any, seeds: list[int]) -> LearningRates:
+    """``dict(grid=[...], seeds=[...], iters=...)``."""
+    if rates is None:
+        return LearningRates()
+    if not isinstance(rates, dict) or not {'grid', 'seeds'} <= set(rates):
+        raise StudyError(
+            f'learning_rates={rates!r}; give dict(grid=[1e-4, ...], seeds=[100, ...]), or leave it '
+            "out for the one that a task's config names"
+        )
+    allow(rates, ('grid', 'seeds', 'iters'), 'learning_rates')
+    grid = rates['grid']
+    if (
+        not isinstance(grid, list | tuple)
+        or len(set(grid)) < max(len(grid), 2)
+        or not all(isinstance(lr, int | float) and 0 < lr < math.inf for lr in grid)
+    ):
+        raise StudyError(
+            f'learning_rates.grid={grid!r}; give two or more different numbers above 0'
+        )
+    trial_seeds = parse_seeds(rates['seeds'], 'learning_rates.seeds')
+    shared = sorted(set(trial_seeds) & set(seeds))
+    if shared:
+        raise StudyError(
+            f'learning_rates.seeds holds {shared[0]}, which is a seed of the study: a run whose '
+            'validation score chose its own learning rate is no fair sample; take another seed'
+        )
+    iters = positive(rates.get('iters'), 'learning_rates.iters')
+    return LearningRates(tuple(float(lr) for lr in grid), tuple(trial_seeds), iters)
+
+
+def positive(number: Any, where: str) -> int | None:
+    """A whole number from 1, or None."""
+    if number is not None and (not isinstance(number, int) or number < 1):
+        raise StudyError(f'{where}={number!r}; it must be a whole number from 1')
+    return number

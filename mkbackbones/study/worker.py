@@ -1,0 +1,155 @@
+"""``python -m mkbackbones.study.worker FOLDER``: train and test one run, in a process of its own.
+
+The folder holds ``config.py``, a complete config whose entry ``study`` says what to do. The worker
+goes on from ``latest.pth`` where there is one, and leaves ``result.json`` (main runs), ``trial.json``
+or ``timing.json``, or ``error.json`` where it failed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import statistics
+import sys
+import traceback
+from pathlib import Path
+
+from ..files import written_aside
+from .progress import Heartbeat
+
+__all__ = ['OUTPUTS', 'main']
+
+#: What a finished run of each stage leaves.
+OUTPUTS = {'main': 'result.json', 'trial': 'trial.json', 'timing': 'timing.json'}
+ERROR = 'error.json'
+ALREADY_RUNNING = 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do the run of the folder that the arguments name; return an exit code."""
+    (folder,) = sys.argv[1:] if argv is None else argv
+    folder = Path(folder)
+    try:
+        heartbeat = Heartbeat(folder)
+    except BlockingIOError as error:
+        print(error, file=sys.stderr)
+        return ALREADY_RUNNING
+    try:
+        (folder / ERROR).unlink(missing_ok=True)
+        work(folder, heartbeat)
+    except KeyboardInterrupt:
+        return 130
+    except BaseException as error:
+        traceback.print_exc()
+        text = ' '.join(str(error).split()) or 'no message'
+        write_json(folder / ERROR, {'error': f'{type(error).__name__}: {text}'[-600:]})
+        return 1
+    return 0
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file whole or not at all."""
+    with written_aside(path) as work:
+        work.write_text(json.dumps(content, indent=1), encoding='utf-8')
+
+
+def work(folder: Path, heartbeat: Heartbeat) -> None:
+    """Train, then do what the stage asks for."""
+    from mmengine.config import Config
+
+    from .recording import BEST, LATEST, Diverged
+    from .training import build_training, train
+
+    cfg = Config.fromfile(folder / 'config.py')
+    stage = cfg.study.stage
+    runner, recorder = build_training(cfg, folder, heartbeat)
+    try:
+        train(runner, recorder)
+    except Diverged as error:
+        if stage != 'trial':
+            raise
+        # A learning rate that is too high is an answer, not a failure.
+        write_json(folder / OUTPUTS[stage], {'score': -math.inf, 'note': str(error)})
+    record = recorder.record
+    if stage == 'timing':
+        step = statistics.median(record.seconds[len(record.seconds) // 3 :])
+        memory = record.peak_memory or None
+        content = {'step_seconds': step, 'peak_memory': memory, **time_inference(runner, folder)}
+        write_json(folder / OUTPUTS[stage], content)
+    elif stage == 'main':
+        write_result(runner, recorder, folder, heartbeat)
+    elif not (folder / OUTPUTS[stage]).exists():
+        content = {'score': record.best_score, 'iteration': record.best_iteration}
+        write_json(folder / OUTPUTS[stage], content)
+    (folder / LATEST).unlink(missing_ok=True)
+    if stage != 'main':
+        (folder / BEST).unlink(missing_ok=True)
+
+
+def time_inference(runner: object, folder: Path, num_images: int = 12) -> dict:
+    """Time of the model for one validation image."""
+    from mmengine.config import Config
+    from torch.utils.data import DataLoader, Subset
+
+    from .collect import collect
+
+    class Nothing:
+        def add(self, sample: object) -> None:
+            pass
+
+    loader = runner.build_dataloader(Config.fromfile(folder / 'config.py').val_dataloader)
+    images = Subset(loader.dataset, range(min(num_images, len(loader.dataset))))
+    part = DataLoader(images, batch_size=1, collate_fn=loader.collate_fn)
+    return {'inference_seconds': collect(runner.model, part, Nothing())}
+
+
+def write_result(runner: object, recorder: object, folder: Path, heartbeat: Heartbeat) -> None:
+    """Test the weights that validation picked, and write evidence, predictions and result."""
+    import torch
+
+    from .collect import collect, collector_of
+    from .cost import count_cost
+    from .recording import BEST
+    from .results import RunResult
+    from .training import training_size, unwrap
+
+    study, record = runner.cfg.study, recorder.record
+    heartbeat.update(phase='testing')
+    runner.load_checkpoint(str(folder / BEST), map_location='cpu')
+    loader = runner.test_dataloader
+    partial = folder / '.predictions.partial'
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    collector = collector_of(study.kind, loader.dataset, study.data_root, partial)
+    model = unwrap(runner.model)
+    inference_seconds = collect(model, loader, collector)
+    evidence = collector.evidence()
+    shutil.rmtree(folder / 'predictions', ignore_errors=True)
+    partial.rename(folder / 'predictions')
+    evidence.save(folder / 'evidence.npz')
+    cost = count_cost(model.backbone, training_size(runner))
+    RunResult(
+        task=study.task,
+        arm=study.arm,
+        seed=study.seed,
+        metrics=evidence.metrics(collector.classes),
+        val_curve=record.val_curve,
+        losses=record.losses,
+        best_iteration=record.best_iteration,
+        lr=float(runner.cfg.optim_wrapper.optimizer.lr),
+        parameters=cost.parameters,
+        flops=cost.flops,
+        step_seconds=statistics.median(record.seconds),
+        train_seconds=sum(record.seconds),
+        inference_seconds=inference_seconds,
+        peak_memory=record.peak_memory or None,
+        environment={
+            **study.environment,
+            'device': torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU',
+        },
+    ).save(folder / OUTPUTS['main'])
+
+
+if __name__ == '__main__':
+    sys.exit(main())
