@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 __all__ = ['PairedMean', 'TestSplit', 'paired_mean', 'seeds_needed', 'sign_flip']
 
@@ -64,7 +64,7 @@ class PairedMean:
         """
         if self.standard_error == 0:
             return 0.0
-        seed, test = stats.t.ppf(1 - alpha / 2, [self.num_seeds - 1, self.test_df])
+        seed, test = special.stdtrit([self.num_seeds - 1, self.test_df], 1 - alpha / 2)
         share = self.v_seed / (self.v_seed + self.v_test)
         return float(share * seed + (1 - share) * test)
 
@@ -85,27 +85,31 @@ class PairedMean:
             return 1.0
         return float(optimize.brentq(lambda alpha: self.critical(alpha) - t, *tail))
 
-    def smallest_effect(self, alpha: float = ALPHA) -> float:
-        """True difference that a test at level ``alpha`` finds with 80 per cent power."""
+    def power(self, effect: float, alpha: float = ALPHA) -> float:
+        """Probability that a test at level ``alpha`` finds a true difference of this size."""
         critical = self.critical(alpha)
         if critical == 0:
+            return float(effect != 0)
+        shift = abs(effect) / self.standard_error
+        return 1 - float(special.nctdtr(_df_of(critical, alpha), shift, critical))
+
+    def smallest_effect(self, alpha: float = ALPHA) -> float:
+        """True difference that a test at level ``alpha`` finds with 80 per cent power."""
+        ceiling = 4 * (self.critical(alpha) + 1) * self.standard_error
+        if ceiling == 0:
             return 0.0
-        df = _df_of(critical, alpha)
-        ceiling = 4 * critical + 4
-
-        def lack(shift: float) -> float:
-            return POWER - stats.nct.sf(critical, df, shift)
-
-        return float(optimize.brentq(lack, 0, ceiling)) * self.standard_error
+        return float(optimize.brentq(lambda e: self.power(e, alpha) - POWER, 0, ceiling))
 
 
 def _df_of(critical: float, alpha: float) -> float:
-    """Degrees of freedom of Student's t with this critical value."""
-    many = 1e6
-    if critical <= stats.t.ppf(1 - alpha / 2, many):
-        return many
+    """Degrees of freedom of Student's t with this critical value, from 1 to a million."""
+    fewest, most = 1.0, 1e6
+    if critical <= special.stdtrit(most, 1 - alpha / 2):
+        return most
+    if critical >= special.stdtrit(fewest, 1 - alpha / 2):
+        return fewest
     return float(
-        optimize.brentq(lambda df: stats.t.ppf(1 - alpha / 2, df) - critical, 1 - 1e-9, many)
+        optimize.brentq(lambda df: special.stdtrit(df, 1 - alpha / 2) - critical, fewest, most)
     )
 
 
@@ -154,7 +158,7 @@ def seeds_needed(estimate: PairedMean, alpha: float = ALPHA) -> int | None:
 
     def enough(n: int) -> bool:
         planned = PairedMean(estimate.mean, n, one_seed / n, estimate.v_test, estimate.test_df)
-        return planned.smallest_effect(alpha) <= abs(estimate.mean)
+        return planned.power(estimate.mean, alpha) >= POWER
 
     if not enough(MOST_SEEDS):
         return None

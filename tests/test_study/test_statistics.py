@@ -1,0 +1,299 @@
+"""Paired statistics, carry-over and verdicts, on numbers whose answers are known."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from mkbackbones.study.results import ArmInfo, StudyInfo, StudyResults, TaskInfo, load_results
+from mkbackbones.study.statistics import analyse, analyse_evidence, headline
+from mkbackbones.study.statistics.carry_over import fieller
+from mkbackbones.study.statistics.compare import holm
+from mkbackbones.study.statistics.paired import (
+    PairedMean,
+    TestSplit,
+    paired_mean,
+    seeds_needed,
+    sign_flip,
+)
+
+from .simulated import BOTH, run_of, simulate
+
+values = st.lists(st.floats(-5, 5).map(lambda v: round(v, 3)), min_size=2, max_size=8)
+variances = st.floats(0.001, 10)
+DIFFERENCES = [0.9, 1.1, 1.0, 1.2, 0.8]  # a clear gain of one point over five seeds
+
+
+def study(tasks, roles=('baseline', 'candidate'), seeds=5, **settings):
+    """A study without evidence. ``tasks``: by name, each arm's metric by seed."""
+    names = ['stock', 'spatial', 'mlp'][: len(roles)]
+    arms = {name: ArmInfo(name.title(), role) for name, role in zip(names, roles)}
+    infos = {
+        name: TaskInfo('classification' if name == 'cls' else 'detection', 'AP', ['a'])
+        for name in tasks
+    }
+    runs = [
+        run_of(task, arm, seed, {'AP': value}, **(settings if arm != 'stock' else {}))
+        for task, by_arm in tasks.items()
+        for arm, column in zip(names, by_arm)
+        for seed, value in enumerate(column)
+        if value is not None
+    ]
+    return StudyResults(StudyInfo('s', '?', arms, infos, list(range(seeds))), runs)
+
+
+def arms(*differences):
+    """The baseline's metric over five seeds, and that of arms with these differences."""
+    base = [20.0, 22.0, 21.0, 24.0, 23.0]
+    return [base, *([b + d for b, d in zip(base, column)] for column in differences)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(values)
+def test_without_evidence_it_is_the_paired_t_test(column):
+    column = np.array(column)
+    if np.ptp(column) < 0.01:
+        return
+    estimate = paired_mean(column)
+    want = stats.ttest_1samp(column, 0)
+    assert estimate.p() == pytest.approx(want.pvalue, rel=1e-6, abs=1e-12)
+    assert estimate.interval() == pytest.approx(tuple(want.confidence_interval(0.95)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(-5, 5), st.integers(2, 12), variances, variances, st.integers(2, 200))
+def test_interval_and_p_agree(mean, n, v_seed, v_test, groups):
+    estimate = PairedMean(mean, n, v_seed, v_test, groups - 1)
+    low, high = estimate.interval()
+    p = estimate.p()
+    if abs(p - 0.05) > 1e-6:
+        assert (p < 0.05) == (low > 0 or high < 0)
+    lowest, highest = sorted(stats.t.ppf(0.975, [n - 1, groups - 1]))
+    assert lowest - 1e-9 <= estimate.critical(0.05) <= highest + 1e-9
+
+
+def test_what_images_do_to_single_seeds_counts_once():
+    """Of the bootstrap, only what all seeds share adds to the spread over seeds."""
+    rng = np.random.default_rng(0)
+    split = TestSplit(100, 100.0)
+    own, shared = rng.normal(0, 2, (4, 20000)), rng.normal(0, 1.5, 20000)
+    column = np.array([1.0, 2.0, 3.0, 4.0])
+    assert paired_mean(column, own, split).v_test < 0.05
+    found = paired_mean(column, own + shared, split)
+    assert found.v_test == pytest.approx(1.5**2 * 100 / 99, rel=0.1)
+    assert found.v_seed == pytest.approx(np.var(column, ddof=1) / 4)
+    assert found.test_df == 99
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 12), variances, st.sampled_from([0.05, 0.05 / 3]))
+def test_smallest_effect_is_found_four_times_in_five(n, v_seed, alpha):
+    effect = PairedMean(0.0, n, v_seed).smallest_effect(alpha)
+    critical = stats.t.ppf(1 - alpha / 2, n - 1)
+    power = stats.nct.sf(critical, n - 1, effect / np.sqrt(v_seed))
+    assert power == pytest.approx(0.8, abs=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.3, 5), st.integers(2, 10), variances)
+def test_seeds_needed_is_the_least_number(mean, n, v_seed):
+    needed = seeds_needed(PairedMean(mean, n, v_seed, 0.001, 149))
+    if needed is None:
+        return
+
+    def effect(seeds):
+        return PairedMean(mean, seeds, v_seed * n / seeds, 0.001, 149).smallest_effect()
+
+    assert effect(needed) <= mean
+    assert needed == 2 or effect(needed - 1) > mean
+
+
+def test_more_seeds_do_not_make_up_for_few_test_images():
+    assert seeds_needed(PairedMean(1.0, 5, 0.1, 1.0, 149)) is None
+    assert seeds_needed(PairedMean(0.0, 5, 0.1)) is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(values)
+def test_sign_flip_is_exact(column):
+    flips = np.array(list(itertools.product([1, -1], repeat=len(column))))
+    means = (flips * column).mean(1)
+    want = (np.abs(means) >= abs(np.mean(column)) - 1e-12).mean()
+    assert sign_flip(np.array(column)) == pytest.approx(want)
+
+
+def test_three_seeds_never_reach_significance_by_sign_flips():
+    assert sign_flip(np.array([5.0, 5.1, 5.2])) == 0.25
+
+
+@pytest.mark.parametrize(
+    ('p', 'corrected'),
+    [
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+        ([0.02, 0.02], [0.04, 0.04]),
+        ([0.9, 0.001, 0.6], [1.0, 0.003, 1.0]),
+        ([0.2], [0.2]),
+    ],
+)
+def test_holm_steps_down(p, corrected):
+    assert holm(p) == pytest.approx(corrected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 8))
+def test_fieller_ends_where_the_difference_is_just_significant(seed, n):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(2, 1, n), rng.normal(1, 1, n)
+    ratio, ends = fieller(x, y, paired_mean(x), paired_mean(y))
+    significant = stats.ttest_1samp(x, 0).pvalue < 0.05
+    assert (ends is not None) == significant
+    if ends is None:
+        return
+    assert ends[0] <= ratio <= ends[1]
+    for end in ends:
+        assert stats.ttest_1samp(y - end * x, 0).pvalue == pytest.approx(0.05, abs=1e-6)
+
+
+def test_a_gain_in_both_stages_carries_over():
+    tasks = {'cls': arms([2 * d for d in DIFFERENCES]), 'det': arms(DIFFERENCES)}
+    analysis = analyse(study(tasks))
+    verdict = analysis.verdict('det', 'spatial')
+    assert verdict.kind == 'carries over'
+    assert '+1.00 points AP over Stock' in verdict.sentence
+    assert '0.50 points for each point of classification' in verdict.sentence
+    (ratio,) = analysis.carry_over
+    assert ratio.ratio == pytest.approx(0.5)
+    assert ratio.correlation == pytest.approx(1)
+    assert analysis.verdict('cls', 'spatial').kind == 'helps'
+    assert 'carries over to det (+1.00 AP' in headline(analysis)
+
+
+def test_without_a_classification_gain_it_only_helps():
+    none = [0.9, -1.1, 0.2, -0.3, 0.4]
+    analysis = analyse(study({'cls': arms(none), 'det': arms(DIFFERENCES)}))
+    verdict = analysis.verdict('det', 'spatial')
+    assert verdict.kind == 'helps'
+    assert 'no classification gain was found' in verdict.sentence
+    assert analysis.carry_over[0].unbounded
+    assert analyse(study({'det': arms(DIFFERENCES)})).verdict('det', 'spatial').kind == 'helps'
+
+
+def test_losses_and_doubt_are_said():
+    analysis = analyse(study({'det': arms([-d for d in DIFFERENCES])}))
+    assert analysis.verdict('det', 'spatial').kind == 'hurts'
+    analysis = analyse(study({'det': arms([1.0, -0.6, 0.9, -0.4, 0.6])}))
+    verdict = analysis.verdict('det', 'spatial')
+    assert verdict.kind == 'no evidence'
+    assert f'would need about {verdict.seeds_needed} seeds' in verdict.sentence
+    assert 10 < verdict.seeds_needed < 100
+    difference = analysis.difference('det', 'spatial')
+    assert difference.low < 0 < difference.high < difference.smallest_effect
+    assert abs(difference.low) < difference.rules_out < difference.high
+
+
+def test_one_seed_gives_no_verdict():
+    results = study({'det': [[20.0], [29.0]]}, seeds=1)
+    verdict = analyse(results).verdict('det', 'spatial')
+    assert verdict.kind == 'no verdict'
+    assert verdict.sentence.startswith('One seed is no evidence, in either direction: +9.00')
+    assert analyse(results).difference('det', 'spatial').p is None
+    assert 'no verdict on det (+9.00 AP, one seed)' in headline(analyse(results))
+
+
+def test_only_pairs_count_and_gaps_are_said():
+    base, arm = arms(DIFFERENCES)
+    arm[4], base[3] = None, None
+    analysis = analyse(study({'det': [base, arm]}))
+    difference = analysis.difference('det', 'spatial')
+    assert list(difference.per_seed) == [0, 1, 2]
+    assert difference.missing == [3, 4]
+    assert difference.mean == pytest.approx(1.0)
+    assert [s.missing for s in analysis.summaries] == [[3], [4]]
+    assert any('2 of the planned runs are missing' in note for note in analysis.notes)
+    verdict = analyse(study({'det': [base, [None] * 5]})).verdict('det', 'spatial')
+    assert verdict.kind == 'no verdict'
+    assert 'no seed was finished' in verdict.sentence
+
+
+def test_candidates_are_held_against_the_control():
+    roles = ('baseline', 'candidate', 'control')
+    closer = [0.8, 1.3, 0.9, 1.1, 1.0]
+    analysis = analyse(study({'det': arms(DIFFERENCES, closer)}, roles))
+    verdict = analysis.verdict('det', 'spatial')
+    assert verdict.against_controls == {'mlp': 'no evidence'}
+    assert 'Not told from the control Mlp' in verdict.sentence
+    assert analysis.verdict('det', 'mlp').against_controls == {}
+    assert 'but not shown to be better than the control Mlp' in headline(analysis)
+    analysis = analyse(study({'det': arms([3 * d for d in DIFFERENCES], closer)}, roles))
+    assert analysis.verdict('det', 'spatial').against_controls == {'mlp': 'better'}
+    first = analysis.difference('det', 'spatial')
+    assert first.p_holm == pytest.approx(holm([first.p, analysis.difference('det', 'mlp').p])[0])
+
+
+def test_equal_arms_and_equal_differences():
+    difference = analyse(study({'det': arms([0.0] * 5)})).difference('det', 'spatial')
+    assert (difference.p, difference.low, difference.high) == (1.0, 0.0, 0.0)
+    # Five times the same difference is no proof: without test images the t test would say p = 0.
+    column = [[32.0] * 5, [33.5] * 5]
+    analysis = analyse(study({'det': column}))
+    assert analysis.difference('det', 'spatial').p == 0.0625
+    assert analysis.verdict('det', 'spatial').kind == 'no evidence'
+    json.dumps(analysis.to_dict(), allow_nan=False)
+
+
+def test_what_a_gain_costs():
+    dear = dict(parameters=150, flops=100, step_seconds=1.2, peak_memory=None)
+    found = {e.cost: e for e in analyse(study({'det': arms(DIFFERENCES)}, **dear)).efficiency}
+    assert found['parameters'].gain_per_10 == pytest.approx(0.2)
+    assert found['step_seconds'].gain_per_10 == pytest.approx(0.5)
+    assert found['step_seconds'].low < 0.5 < found['step_seconds'].high
+    assert found['flops'].gain_per_10 is None
+    assert 'peak_memory' not in found
+
+
+def test_mistakes_in_results_are_named():
+    results = study({'det': arms(DIFFERENCES)})
+    results.runs[3].metrics['AP50'] = float('nan')
+    with pytest.raises(ValueError, match='det, stock, seed 3: AP50 is nan'):
+        analyse(results)
+    results = study({'det': arms(DIFFERENCES)})
+    results.runs[6].metrics = {'mAP': 3.0}
+    with pytest.raises(ValueError, match="seed 1 lacks the primary metric 'AP'; it has mAP"):
+        analyse(results)
+
+
+def test_evidence_has_to_belong_to_its_run():
+    results, evidence = simulate(BOTH, np.random.default_rng(0))
+    results.runs[2].metrics['top1'] += 3
+    with pytest.raises(ValueError, match='one of them is of another run'):
+        analyse_evidence(results, evidence)
+    results, evidence = simulate(BOTH, np.random.default_rng(0))
+    evidence['classification']['arm0', 1].images[0] = 'other'
+    with pytest.raises(ValueError, match='arm0, seed 1, was tested on other images'):
+        analyse_evidence(results, evidence)
+
+
+def test_a_study_on_disk(tmp_path):
+    results, evidence = simulate(BOTH, np.random.default_rng(0))
+    for run in results.runs:
+        folder = tmp_path / 'runs' / run.task / run.arm / f'seed{run.seed}'
+        folder.mkdir(parents=True)
+        run.save(folder / 'result.json')
+        evidence[run.task][run.arm, run.seed].save(folder / 'evidence.npz')
+    info = {k: v for k, v in vars(results.info).items() if k not in ('arms', 'tasks')}
+    info |= {
+        'arms': {key: vars(arm) for key, arm in results.info.arms.items()},
+        'tasks': {key: vars(task) for key, task in results.info.tasks.items()},
+    }
+    (tmp_path / 'study.json').write_text(json.dumps(info))
+    again = analyse(load_results(tmp_path), num_resamples=200)
+    assert again.to_dict() == analyse_evidence(results, evidence, num_resamples=200).to_dict()
+    assert again.difference('classification', 'arm0').covers == 'seeds and test images'
+    next(tmp_path.rglob('evidence.npz')).unlink()
+    without = analyse(load_results(tmp_path))
+    assert without.difference('classification', 'arm0').covers == 'seeds'
+    assert any('the seeds alone as random' in note for note in without.notes)
