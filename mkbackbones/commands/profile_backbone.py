@@ -88,13 +88,11 @@ def profile_backbone(args: argparse.Namespace) -> None:
 
     if args.rounds < 1:
         raise CommandError(f'--rounds {args.rounds} is too few; give at least 1, better 10')
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        raise CommandError('--device cuda: torch sees no CUDA device; use --device cpu')
-    cuda = args.device != 'cpu' and torch.cuda.is_available()
-    jobs = plan(args, cuda)
+    device = select_device(args.device)
+    jobs = plan(args, device == 'cuda')
     args.out.mkdir(parents=True, exist_ok=True)
-    settings = dict(device='cuda' if cuda else 'cpu', rounds=args.rounds, optimizer=args.optimizer)
-    profile = new_profile(torch.device(settings['device']), [j.precision for j in jobs], settings)
+    settings = dict(device=device, rounds=args.rounds, optimizer=args.optimizer)
+    profile = new_profile(torch.device(device), [j.precision for j in jobs], settings)
 
     def save() -> None:
         profile.save(args.out / 'profile.json')
@@ -113,6 +111,20 @@ def profile_backbone(args: argparse.Namespace) -> None:
         raise CommandError(
             f'of {len(verdicts)} goals {missed} are missed and {len(failed) - missed} not measured'
         )
+
+
+def select_device(wanted: str) -> str:
+    """``cuda`` or ``cpu``; ``auto`` takes a GPU if there is one.
+
+    Raises:
+        CommandError: If there is no GPU but one is asked for.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == 'cuda' and not available:
+        raise CommandError('--device cuda: torch sees no CUDA device; use --device cpu')
+    return 'cuda' if available and wanted != 'cpu' else 'cpu'
 
 
 def plan(args: argparse.Namespace, cuda: bool) -> list[Job]:

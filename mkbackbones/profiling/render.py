@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..files import written_aside
 from .goals import Verdict
-from .results import Profile, Row
+from .results import Profile, Row, median
 
 COLUMNS = (
     'backbone',
@@ -98,9 +98,7 @@ def spread(values: list[float]) -> str:
     """Median and range."""
     if not values:
         return '-'
-    ordered = sorted(values)
-    middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    return f'{middle:.2f} [{ordered[0]:.2f}, {ordered[-1]:.2f}]'
+    return f'{median(values):.2f} [{min(values):.2f}, {max(values):.2f}]'
 
 
 def over(value: float | None, floor: float | None) -> str:

@@ -12,6 +12,11 @@ from pathlib import Path
 from ..files import written_aside
 
 
+def median(values: list[float]) -> float | None:
+    """The median; None of nothing."""
+    return statistics.median(values) if values else None
+
+
 @dataclass
 class Row:
     """One backbone at one size and precision; what was not measured is None or empty.
@@ -51,9 +56,7 @@ class Row:
     def median(self, quantity: str) -> float | None:
         """Median of a list, or the number itself; None if it was not measured."""
         value = getattr(self, quantity)
-        if isinstance(value, list):
-            return statistics.median(value) if value else None
-        return value
+        return median(value) if isinstance(value, list) else value
 
 
 @dataclass
