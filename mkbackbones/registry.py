@@ -32,7 +32,7 @@ DATASETS = Registry(
     'dataset',
     parent=MMENGINE_DATASETS,
     scope='mkbackbones',
-    locations=['mkbackbones.classification'],
+    locations=['mkbackbones.classification', 'mkbackbones.datasets.openmmlab'],
 )
 METRICS = Registry(
     'metric',
