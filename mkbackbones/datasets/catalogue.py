@@ -84,6 +84,26 @@ def _count(flag: str, default: int, help: str = 'number of images') -> Argument:
     return Argument(flag, f'{help}; default: %(default)s', options=dict(type=int, default=default))
 
 
+def _unannotated(default: str) -> Argument:
+    return Argument(
+        '--unannotated',
+        'what an image without an annotation file is: a fault, an image without defects, or '
+        'nothing to take; default: %(default)s',
+        options=dict(choices=('error', 'negative', 'skip'), default=default),
+    )
+
+
+_CLASSES = Argument(
+    '--classes',
+    'class names in their order; default: those of the source',
+    options=dict(nargs='+', metavar='NAME'),
+)
+_BIT_DEPTH = Argument(
+    '--bit-depth',
+    'bits that the camera uses of images that store 16, e.g. 12; default: %(default)s',
+    options=dict(type=int, choices=range(9, 17), default=16, metavar='BITS'),
+)
+
 CATALOGUE: dict[str, Entry] = {
     'neu-det': Entry(
         'mkbackbones.datasets.neu_det:NeuDet',
@@ -115,5 +135,93 @@ CATALOGUE: dict[str, Entry] = {
         ),
         palette=tuple(metainfo.SYNTHETIC_INSTANCES['palette']),
         can_be_split=False,
+    ),
+    'coco': Entry(
+        'mkbackbones.datasets.generic.coco:Coco',
+        'Your own data: COCO files (boxes, polygons, run lengths).',
+        '--src exports/line1 --out data/line1 --split random',
+        (
+            source('folder or .zip with the JSONs and the images'),
+            Argument(
+                '--annotations',
+                'JSONs to read, by their path in the source; default: all',
+                options=dict(nargs='+', metavar='JSON'),
+            ),
+            _CLASSES,
+            _BIT_DEPTH,
+        ),
+        takes_skip_bad=True,
+    ),
+    'voc': Entry(
+        'mkbackbones.datasets.generic.voc:Voc',
+        'Your own data: images with a Pascal VOC file each (boxes).',
+        '--src exports/line1 --out data/line1 --split random --unannotated negative',
+        (
+            source('folder or .zip with the XMLs and the images'),
+            _CLASSES,
+            _unannotated('error'),
+            _BIT_DEPTH,
+        ),
+        takes_skip_bad=True,
+    ),
+    'yolo': Entry(
+        'mkbackbones.datasets.generic.yolo:Yolo',
+        'Your own data: images with a YOLO file each (boxes or polygons).',
+        '--src exports/line1 --out data/line1',
+        (
+            source('folder or .zip with data.yaml or classes.txt, label files and images'),
+            _CLASSES,
+            _unannotated('negative'),
+            _BIT_DEPTH,
+        ),
+        takes_skip_bad=True,
+    ),
+    'labelme': Entry(
+        'mkbackbones.datasets.generic.labelme:Labelme',
+        'Your own data: images with a labelme file each (polygons, boxes, circles, masks).',
+        "--src exports/line1 --out data/line1 --split group --group-regex '^(part[0-9]+)_'",
+        (
+            source('folder or .zip with the JSONs and the images'),
+            _CLASSES,
+            _unannotated('error'),
+            _BIT_DEPTH,
+        ),
+        takes_skip_bad=True,
+    ),
+    'mask-folder': Entry(
+        'mkbackbones.datasets.generic.mask_folder:MaskFolder',
+        'Your own data: images with a mask file each.',
+        '--src exports/line1 --out data/line1 --classes 1=scratch 2=dent --split random',
+        (
+            source('folder or .zip with the images and the masks'),
+            Argument(
+                '--classes',
+                'what the values (or colours) of a mask mean; or one NAME with --threshold',
+                options=dict(nargs='+', required=True, metavar='VALUE=NAME'),
+            ),
+            Argument(
+                '--masks',
+                'folder of the masks, beside that of the images; default: %(default)s',
+                options=dict(default='masks', metavar='FOLDER'),
+            ),
+            Argument(
+                '--suffix',
+                'end of the stem of a mask that lies beside its image, e.g. _mask',
+                options=dict(default='', metavar='TEXT'),
+            ),
+            Argument(
+                '--threshold',
+                'pixels above it are the one class: for grey masks, or masks saved as JPEG',
+                options=dict(type=int, metavar='VALUE'),
+            ),
+            Argument(
+                '--ignore',
+                'pixels with this value neither train nor count',
+                options=dict(type=int, metavar='VALUE'),
+            ),
+            _unannotated('error'),
+            _BIT_DEPTH,
+        ),
+        takes_skip_bad=True,
     ),
 }

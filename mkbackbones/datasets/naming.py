@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from mkbackbones.datasets.records import DatasetError
 
-__all__ = ['first_few', 'folder_split', 'natural_order', 'stem_of', 'unique_stems']
+__all__ = ['KIND_WORDS', 'first_few', 'folder_split', 'natural_order', 'stem_of', 'unique_stems']
 
 _SPLIT_WORDS = {
     'train': 'train',
@@ -20,6 +20,12 @@ _SPLIT_WORDS = {
     'test': 'test',
     'testing': 'test',
 }
+_KINDS = """
+image images img imgs jpegimages photo photos annotation annotations ann anns label labels json xml
+txt mask masks gt groundtruth segmentation segmentationclass data dataset
+"""
+KIND_WORDS = frozenset(_KINDS.split())
+"""Words that tell what kind of file a folder holds, not which part of the set."""
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
@@ -45,10 +51,11 @@ def stem_of(name: str) -> str:
 def folder_split(name: str) -> str | None:
     """The split that a folder on a path names (train, valid, testing, ...); None if none does."""
     for part in reversed(PurePosixPath(name).parts[:-1]):
-        # 'train', 'train2017', 'images_train', but not 'trainer'
-        for word in re.split(r'[\W_\d]+', part.lower()):
-            if word in _SPLIT_WORDS:
-                return _SPLIT_WORDS[word]
+        # 'train', 'train2017' and 'images_train', but neither 'trainer' nor 'test_line_3'.
+        words = [word for word in re.split(r'[\W_\d]+', part.lower()) if word]
+        found = [_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS]
+        if len(found) == 1 and all(word in _SPLIT_WORDS or word in KIND_WORDS for word in words):
+            return found[0]
     return None
 
 

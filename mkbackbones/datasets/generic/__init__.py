@@ -1,0 +1,1 @@
+"""Converters for data sets of your own, one a notation."""
