@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -221,8 +222,10 @@ def status(args: argparse.Namespace) -> None:
                 time.sleep(1)
 
 
-def read_and_prepare(args: argparse.Namespace, console: Console) -> PreparedStudy:
-    """Read and check a study file.
+def read_and_prepare(
+    args: argparse.Namespace, console: Console, iters: int | None = None
+) -> PreparedStudy:
+    """Read and check a study file; ``iters`` takes the place of its budget.
 
     Raises:
         CommandError: It cannot run.
@@ -233,12 +236,15 @@ def read_and_prepare(args: argparse.Namespace, console: Console) -> PreparedStud
     path = find_config(args.study)
     with console.status('reading the study') as line:
         from ..study.prepared import prepare_study
-        from ..study.spec import StudyError, read_study
+        from ..study.spec import Budget, StudyError, read_study
 
         try:
             # Libraries print while they read annotations.
             with contextlib.redirect_stdout(io.StringIO()):
-                return prepare_study(read_study(path), line.update)
+                study = read_study(path)
+                if iters is not None:
+                    study = dataclasses.replace(study, budget=Budget(iters=iters))
+                return prepare_study(study, line.update)
         except StudyError as error:
             raise CommandError(error) from error
 

@@ -1,15 +1,13 @@
-"""Comparing arms: run trials, count their cost, draw and report what came out."""
+"""Studies: arms x tasks x seeds, trained fairly, and what can be said about the outcome."""
 
 from .cost import Cost, count_cost
-from .report import Report, write_report
-from .trial import Trial, TrialResult, run_trial
+from .results import RunResult, StudyInfo, StudyResults, load_results
 
 __all__ = [
     'Cost',
-    'Report',
-    'Trial',
-    'TrialResult',
+    'RunResult',
+    'StudyInfo',
+    'StudyResults',
     'count_cost',
-    'run_trial',
-    'write_report',
+    'load_results',
 ]

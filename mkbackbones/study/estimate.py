@@ -60,6 +60,7 @@ def estimate_table(schedule: Schedule, slots: int) -> Table:
                 table.add_row(task, name, str(len(runs)), '', '', '', '', error)
                 continue
             main = next(run for run in runs if run.stage == 'main')
+            iters = schedule.prepared.config(main, schedule.iterations(main)).train_cfg.max_iters
             found = schedule.output(timing)
             seconds = sum(run_seconds(schedule, run) for run in runs)
             total += seconds
@@ -68,7 +69,7 @@ def estimate_table(schedule: Schedule, slots: int) -> Table:
                 task,
                 name,
                 str(len(runs)),
-                f'{schedule.prepared.config(main, schedule.iterations(main)).train_cfg.max_iters:,}',
+                f'{iters:,}',
                 f'{found["step_seconds"]:.3g}',
                 f'{memory / 2**30:.1f} GiB' if memory else '',
                 duration(run_seconds(schedule, main)),

@@ -1,8 +1,8 @@
 """``python -m mkbackbones.study.worker FOLDER``: train and test one run, in a process of its own.
 
 The folder holds ``config.py``, a complete config whose entry ``study`` says what to do. The worker
-goes on from ``latest.pth`` where there is one, and leaves ``result.json`` (main runs), ``trial.json``
-or ``timing.json``, or ``error.json`` where it failed.
+goes on from ``latest.pth`` where there is one, and leaves ``result.json`` (main runs),
+``trial.json`` or ``timing.json``, or ``error.json`` where it failed.
 """
 
 from __future__ import annotations

@@ -39,5 +39,5 @@ class Executor(ABC):
     def submit(self, folder: Path) -> Job:
         """Start the worker of the run in a folder."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most hold nothing
         """Let go of what the executor holds."""
