@@ -104,6 +104,26 @@ _BIT_DEPTH = Argument(
     options=dict(type=int, choices=range(9, 17), default=16, metavar='BITS'),
 )
 
+
+def _public(
+    converter: str, help: str, name: str, what: str, colours: dict, split: str = '', *more: Argument
+) -> Entry:
+    """A public set: ``split`` is what its example needs beside source and output."""
+    return Entry(
+        f'mkbackbones.datasets.public.{converter}',
+        help,
+        f'--src downloads/{what} --out data/{name}{split}',
+        (source(f'the {what} folder or its .zip'), *more),
+        palette=tuple(colours['palette']),
+    )
+
+
+_CATEGORIES = Argument(
+    '--categories',
+    'only these objects; default: all',
+    options=dict(nargs='+', default=(), metavar='NAME'),
+)
+
 CATALOGUE: dict[str, Entry] = {
     'neu-det': Entry(
         'mkbackbones.datasets.neu_det:NeuDet',
@@ -135,6 +155,100 @@ CATALOGUE: dict[str, Entry] = {
         ),
         palette=tuple(metainfo.SYNTHETIC_INSTANCES['palette']),
         can_be_split=False,
+    ),
+    'gc10-det': _public(
+        'gc10_det:Gc10Det',
+        'Convert GC10-DET (2300 images of steel sheet, ten classes, boxes).',
+        'gc10-det',
+        'GC10-DET',
+        metainfo.GC10_DET,
+        ' --split group',
+    ),
+    'deep-pcb': _public(
+        'deep_pcb:DeepPcb',
+        'Convert DeepPCB (1500 images of circuit boards, six classes, boxes).',
+        'deep-pcb',
+        'DeepPCB',
+        metainfo.DEEP_PCB,
+    ),
+    'magnetic-tile': _public(
+        'magnetic_tile:MagneticTile',
+        'Convert Magnetic tile (1344 images, five classes, masks).',
+        'magnetic-tile',
+        'Magnetic-tile-defect-datasets.',
+        metainfo.MAGNETIC_TILE,
+        ' --split group',
+    ),
+    'kolektor-sdd': _public(
+        'kolektor:KolektorSdd',
+        'Convert KolektorSDD (399 images of commutators, masks).',
+        'kolektor-sdd',
+        'KolektorSDD',
+        metainfo.KOLEKTOR,
+        ' --split group',
+    ),
+    'kolektor-sdd2': _public(
+        'kolektor:KolektorSdd2',
+        'Convert KolektorSDD2 (3335 images, masks).',
+        'kolektor-sdd2',
+        'KolektorSDD2',
+        metainfo.KOLEKTOR,
+    ),
+    'bsdata': _public(
+        'bsdata:BsData',
+        'Convert BSData (394 labelled images of ball screws, polygons of pitting).',
+        'bsdata',
+        'BSData',
+        metainfo.BSDATA,
+        ' --split group',
+    ),
+    'mvtec-ad': _public(
+        'mvtec_ad:MvtecAd',
+        'Convert MVTec AD (15 objects and textures) to masks of one class, anomaly.',
+        'mvtec-ad',
+        'mvtec_anomaly_detection',
+        metainfo.ANOMALY,
+        ' --split random --categories bottle cable',
+        _CATEGORIES,
+    ),
+    'visa': _public(
+        'visa:Visa',
+        'Convert VisA (12 objects, 10821 images) to masks of one class, anomaly.',
+        'visa',
+        'VisA',
+        metainfo.ANOMALY,
+        '',
+        _CATEGORIES,
+        Argument(
+            '--setup',
+            'the official split; 1cls has no anomalies for training; default: %(default)s',
+            options=dict(
+                choices=('2cls_highshot', '2cls_fewshot', '1cls'), default='2cls_highshot'
+            ),
+        ),
+    ),
+    'severstal': _public(
+        'severstal:Severstal',
+        'Convert Severstal steel (12568 labelled images, four classes, masks).',
+        'severstal',
+        'severstal-steel-defect-detection',
+        metainfo.SEVERSTAL,
+        ' --split random',
+    ),
+    'dagm': _public(
+        'dagm:Dagm',
+        'Convert DAGM 2007 (ten generated textures, elliptic masks).',
+        'dagm',
+        'DAGM2007',
+        metainfo.DAGM,
+    ),
+    'crackforest': _public(
+        'crackforest:CrackForest',
+        'Convert CrackForest (118 images of road surfaces, masks).',
+        'crackforest',
+        'CrackForest-dataset',
+        metainfo.CRACKFOREST,
+        ' --split random',
     ),
     'coco': Entry(
         'mkbackbones.datasets.generic.coco:Coco',
