@@ -29,11 +29,14 @@ __all__ = ['Shared', 'find_shared', 'overlap_slices']
 #: Side in pixels, pass band and least score of the three levels. Scores of pictures without common
 #: content do not depend on the texture, so these numbers hold for any set; docs/leakage.md shows
 #: the gap that they lie in.
-COARSE = (34, 0.35, 6.2)
+COARSE = (34, 0.35, 5.8)
 MIDDLE = (100, 0.2, 12.0)
 FULL = (256, 0.15, 20.0)
 #: A shift counts only if it fits that much better than any other one.
-MIN_DISTINCT = 2.0
+MIN_DISTINCT = 1.75
+#: Least correlation of the common part with even lighting. Two photos of one camera also share the
+#: fixed pattern of its sensor, which is significant but explains little of what is seen.
+MIN_CORRELATION = 0.4
 #: A picture shares content with another as a whole, not as a crop, from this overlap on.
 WHOLE = 0.97
 #: Mean difference of grey levels, blurred, above which two copies were exposed differently.
@@ -102,7 +105,8 @@ def find_shared(
     pictures, pixels = [pictures[i] for i in order], [pixels[i] for i in order]
     surfaces = _Surfaces(pixels)
     hits = _search(surfaces, turned_crops, report)
-    found = {hit.pair[:2]: surfaces.judge(pictures, hit) for hit in hits}
+    judged = {hit.pair[:2]: surfaces.judge(pictures, hit) for hit in hits}
+    found = {key: pair for key, pair in judged.items() if pair.correlation > MIN_CORRELATION}
     found.update(_identical(pictures, pixels))
     return sorted(found.values(), key=lambda pair: (-pair.overlap, -pair.score, pair.first.key))
 
