@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -10,11 +11,20 @@ from mmengine.config import Config, ConfigDict
 from .plan import Run
 from .spec import Arm, StudyError, Task
 
-__all__ = ['baseline_backbone', 'read_task_config', 'run_config', 'set_iterations']
+__all__ = [
+    'baseline_backbone',
+    'count_iterations',
+    'read_task_config',
+    'run_config',
+    'same_split',
+    'set_iterations',
+]
 
 #: Seeds are spaced, since worker w of a data loader is seeded with seed + w.
 SEED_STEP = 100
 TIMED_ITERATIONS = 12
+#: Entries of a schedule that count epochs or iterations.
+COUNTS = ('begin', 'end', 'T_max', 'step_size')
 
 
 def read_task_config(task: Task) -> Config:
@@ -36,10 +46,10 @@ def read_task_config(task: Task) -> Config:
         if cfg.get(key) is None:
             raise StudyError(f'task {task.key}: config {task.config} has no {key}')
     train_cfg = cfg.get('train_cfg') or {}
-    if train_cfg.get('max_iters') is None or train_cfg.get('by_epoch'):
+    if train_cfg.get('max_iters') is None and train_cfg.get('max_epochs') is None:
         raise StudyError(
-            f'task {task.key}: config {task.config} does not count iterations; a study needs '
-            "train_cfg=dict(type='IterBasedTrainLoop', max_iters=..., val_interval=...)"
+            f'task {task.key}: config {task.config} says neither train_cfg.max_iters nor '
+            'train_cfg.max_epochs'
         )
     if cfg.model.get('backbone') is None:
         raise StudyError(f'task {task.key}: the model of config {task.config} has no backbone')
@@ -125,6 +135,45 @@ def baseline_backbone(task_cfg: Config, task: Task, baseline: Arm) -> ConfigDict
     return run_config(task_cfg, task, baseline, run).model.backbone
 
 
+def count_iterations(cfg: Config, num_images: int) -> None:
+    """Let a config that counts epochs count iterations: a study compares equal numbers of them.
+
+    Args:
+        cfg (Config): The config to change; one that counts iterations stays as it is.
+        num_images (int): Images of the train split.
+    """
+    if cfg.train_cfg.get('max_epochs') is None:
+        return
+    length = math.ceil(num_images / cfg.train_dataloader.batch_size)
+    epochs = cfg.train_cfg.max_epochs
+    interval = cfg.train_cfg.get('val_interval', 1)
+    cfg.train_cfg = ConfigDict(
+        type='IterBasedTrainLoop', max_iters=epochs * length, val_interval=interval * length
+    )
+    for scheduler in schedulers_of(cfg):
+        if scheduler.pop('by_epoch', True):
+            scheduler.pop('convert_to_iter_based', None)
+            for key in COUNTS:
+                if isinstance(scheduler.get(key), int):
+                    scheduler[key] *= length
+            if scheduler.get('milestones'):
+                scheduler.milestones = [m * length for m in scheduler.milestones]
+        scheduler.by_epoch = False
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if hook:
+        hook.interval = hook.get('interval', 1) * length
+    cfg.log_processor = dict(cfg.get('log_processor') or {}, by_epoch=False)
+    sampler = cfg.train_dataloader.get('sampler') or {}
+    if sampler.get('type') == 'DefaultSampler':  # which would restart its workers every epoch
+        sampler.type = 'InfiniteSampler'
+
+
+def schedulers_of(cfg: Config) -> list[ConfigDict]:
+    """The schedules of learning rate and momentum."""
+    schedulers = cfg.get('param_scheduler') or []
+    return schedulers if isinstance(schedulers, list) else [schedulers]
+
+
 def set_iterations(cfg: Config, iters: int) -> None:
     """Stretch or shrink the training of a config to a number of iterations, schedule included."""
     former = cfg.train_cfg.max_iters
@@ -134,12 +183,18 @@ def set_iterations(cfg: Config, iters: int) -> None:
     cfg.train_cfg.max_iters = iters
     interval = cfg.train_cfg.get('val_interval', former)
     cfg.train_cfg.val_interval = max(round(interval * ratio), 1)
-    schedulers = cfg.get('param_scheduler') or []
-    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-        for key in ('begin', 'end', 'T_max', 'step_size'):
+    for scheduler in schedulers_of(cfg):
+        for key in COUNTS:
             if isinstance(scheduler.get(key), int):
                 scheduler[key] = round(scheduler[key] * ratio)
         if scheduler.get('end') is not None:
             scheduler.end = max(scheduler.end, scheduler.get('begin', 0) + 1)
         if scheduler.get('milestones'):
             scheduler.milestones = [max(round(m * ratio), 1) for m in scheduler.milestones]
+
+
+def same_split(cfg: Config) -> bool:
+    """Whether validation and test read the same data, as in configs for COCO or ADE20K."""
+    val, test = cfg.val_dataloader.dataset, cfg.test_dataloader.dataset
+    keys = ('data_root', 'ann_file', 'data_prefix', 'split')
+    return all(val.get(key) == test.get(key) for key in keys)

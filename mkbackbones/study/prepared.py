@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 
-from .configs import baseline_backbone, read_task_config, run_config
+from .configs import (
+    baseline_backbone,
+    count_iterations,
+    read_task_config,
+    run_config,
+    same_split,
+)
 from .fingerprint import code_version, config_hash, data_hash, library_versions
 from .plan import Run
 from .results import ArmInfo, StudyInfo, TaskInfo
@@ -138,7 +144,9 @@ def prepare_study(study: Study, note: Callable[[str], None] = lambda text: None)
         cfg = configs[task.key] = read_task_config(task)
         check_data(task, cfg)
         check_backbones(study, task, cfg)
-        tasks[task.key] = describe_task(task, cfg)
+        info = tasks[task.key] = describe_task(task, cfg)
+        count_iterations(cfg, info.num_images['train'])
+        check_selection(study, task, cfg)
     for key, info in tasks.items():
         note(f'hashing the data of task {key}')
         data[key] = data_hash(info.data_root) if info.data_root else 'not hashed'
@@ -155,6 +163,20 @@ def check_data(task: Task, cfg: Config) -> None:
         check_paths(cfg, ('train', 'val', 'test'))
     except CommandError as error:
         raise StudyError(f'task {task.key}: {error}') from error
+
+
+def check_selection(study: Study, task: Task, cfg: Config) -> None:
+    """Raise StudyError if anything would be picked on the images of the test split."""
+    if not same_split(cfg):
+        return
+    picks = cfg.train_cfg.get('val_interval', 1) < cfg.train_cfg.max_iters
+    if picks or study.learning_rates.grid:
+        raise StudyError(
+            f'task {task.key}: the val and the test split of config {task.config.name} are the '
+            'same, so the test would not be one; hold a val split out of the train split, or set '
+            "options={'train_cfg.val_interval': VERY_MANY} and no learning_rates, so that the "
+            'last weights are tested'
+        )
 
 
 def check_backbones(study: Study, task: Task, cfg: Config) -> None:
