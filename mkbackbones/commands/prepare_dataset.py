@@ -9,7 +9,7 @@ from mkbackbones.commands.errors import CommandError, run_command
 from mkbackbones.datasets.catalogue import CATALOGUE, Entry
 from mkbackbones.datasets.fingerprint import fingerprint, is_current
 from mkbackbones.datasets.instances import INSTANCE_RULES, MIN_AREA
-from mkbackbones.datasets.records import Converter, DatasetError
+from mkbackbones.datasets.records import Converter, DatasetError, FileFault
 from mkbackbones.datasets.splitting import METHODS, Splitter, load_groups
 from mkbackbones.datasets.summary import Summary, print_summary
 
@@ -57,6 +57,8 @@ def prepare(args: argparse.Namespace) -> None:
             fingerprint=mark,
         )
         summary = _write(converter, splitter, info, args)
+    except FileFault as error:
+        raise CommandError(f'{error}; --skip-bad leaves such images out') from error
     except DatasetError as error:
         raise CommandError(error) from error
     except OSError as error:

@@ -30,6 +30,7 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 # What PIL calls the formats that may be copied, and the suffix that their file gets.
 _COPIED = {'JPEG': '.jpg', 'MPO': '.jpg', 'PNG': '.png', 'BMP': '.bmp'}
 _ORIENTATION = 0x0112
+_BITS_PER_SAMPLE = 258
 _ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -167,14 +168,15 @@ def _to_eight_bits(
     image: Image.Image, content: bytes, where: str, bits: int
 ) -> tuple[np.ndarray, str | None]:
     """Grey or RGB pixels, and why they are not those of the file."""
-    if image.mode in ('L', 'RGB') and not _is_deep_png(content):
+    deep_colour = _is_deep_colour(image, content)
+    if image.mode in ('L', 'RGB') and not deep_colour:
         return np.asarray(image), None
     if image.mode == 'F':
         raise DatasetError(f'{where}: an image of floating point numbers, not of 8 or 16 bits')
     if image.mode.startswith('I'):
         pixels = _checked_deep(np.asarray(image), where)
         return _scale(pixels, where, bits), f'grey image of {bits} bits reduced to 8'
-    if _is_deep_png(content):  # PIL keeps the upper byte of these
+    if deep_colour:  # PIL keeps the upper byte alone
         deep = _decode_deep(content)
         return _scale(deep, where, bits), f'colour image of {bits} bits reduced to 8'
     grey = image.mode in ('1', 'LA', 'La') or (image.mode == 'P' and _has_grey_palette(image))
@@ -186,8 +188,10 @@ def _to_eight_bits(
     return pixels, f'{kind} image written as {"grey" if grey else "RGB"}'
 
 
-def _is_deep_png(content: bytes) -> bool:
-    return content[:8] == b'\x89PNG\r\n\x1a\n' and content[24:25] == b'\x10'
+def _is_deep_colour(image: Image.Image, content: bytes) -> bool:
+    if image.format == 'TIFF':
+        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) == 16
+    return image.format == 'PNG' and content[24] == 16
 
 
 def _has_grey_palette(image: Image.Image) -> bool:

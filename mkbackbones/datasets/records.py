@@ -8,7 +8,16 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ['IGNORE', 'SPLITS', 'Converter', 'DatasetError', 'Instance', 'Record', 'iter_records']
+__all__ = [
+    'IGNORE',
+    'SPLITS',
+    'Converter',
+    'DatasetError',
+    'FileFault',
+    'Instance',
+    'Record',
+    'iter_records',
+]
 
 SPLITS = ('train', 'val', 'test')
 IGNORE = 255
@@ -17,6 +26,10 @@ IGNORE = 255
 
 class DatasetError(ValueError):
     """A source that cannot be converted; the message names the file and what is wrong with it."""
+
+
+class FileFault(DatasetError):
+    """A fault of a single image or of its annotation, which ``skip_bad`` would leave out."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from mkbackbones.datasets.fingerprint import measure
 from mkbackbones.datasets.images import encode_png, load_image
 from mkbackbones.datasets.instances import MIN_AREA, apply_rule
 from mkbackbones.datasets.naming import stem_of
-from mkbackbones.datasets.records import IGNORE, SPLITS, Converter, DatasetError, Record
+from mkbackbones.datasets.records import IGNORE, SPLITS, Converter, DatasetError, FileFault, Record
 from mkbackbones.datasets.splitting import SplitItem, Splitter
 from mkbackbones.datasets.summary import Summary
 
@@ -57,7 +57,8 @@ def write_dataset(
         Summary: Counts per split and class.
 
     Raises:
-        DatasetError: The output exists, or the source has a fault.
+        DatasetError: The output exists, or the source has a fault: a FileFault where it is one of
+            a single image.
     """
     splitter = splitter or Splitter()
     summary = Summary(converter.classes, notes=list(converter.notes))
@@ -68,7 +69,7 @@ def write_dataset(
                 record = converter.read(index)
             except DatasetError as error:
                 if not skip_bad:
-                    raise
+                    raise FileFault(str(error)) from error
                 summary.skipped.append(str(error))
             else:
                 stage.add(apply_rule(record, instances, min_area))

@@ -10,7 +10,7 @@ import numpy as np
 from mkbackbones.datasets.images import LoadedImage, is_image, load_image
 from mkbackbones.datasets.instances import instances_to_seg_map
 from mkbackbones.datasets.naming import folder_split, natural_order, unique_stems
-from mkbackbones.datasets.records import DatasetError, Instance, Record
+from mkbackbones.datasets.records import DatasetError, FileFault, Instance, Record
 from mkbackbones.datasets.sources import Source
 
 __all__ = ['FileSet', 'attempt', 'class_names', 'image_names', 'polygon_mask']
@@ -97,7 +97,7 @@ def attempt(parse: Callable[[], Parsed], skip_bad: bool) -> Parsed | DatasetErro
         return parse()
     except DatasetError as error:
         if not skip_bad:
-            raise
+            raise FileFault(str(error)) from error
         return error
 
 

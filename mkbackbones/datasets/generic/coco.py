@@ -13,7 +13,7 @@ import numpy as np
 from mkbackbones.datasets.boxes import clean_box
 from mkbackbones.datasets.generic.base import FileSet, class_names, image_names, polygon_mask
 from mkbackbones.datasets.naming import first_few, folder_split
-from mkbackbones.datasets.records import DatasetError, Instance, Record
+from mkbackbones.datasets.records import DatasetError, FileFault, Instance, Record
 from mkbackbones.datasets.sources import Source, normal_form
 
 __all__ = ['Coco', 'coco_mask']
@@ -64,7 +64,7 @@ class Coco(FileSet):
         for json_name, content in files.items():
             listed, faults = _entries(content, source.where(json_name), json_name, names)
             if faults and not skip_bad:
-                raise DatasetError(faults[0])
+                raise FileFault(faults[0])
             notes += [f'left out: {fault}' for fault in faults if ': image_id ' in fault]
             entries += listed
         self.classes = class_names(classes or list(names), ())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -88,9 +87,7 @@ def _splits(source: Source, images: list[str]) -> list[str | None]:
             path = PurePosixPath(name)
             if path.parts[-3:] == ('ImageSets', 'Main', f'{stem}.txt'):
                 lines = source.read(name).decode('utf-8', 'replace').splitlines()
-                # Ids may contain spaces, and may have a flag behind them.
-                ids = (re.sub(r'\s+-?[01]$', '', line.strip()) for line in lines)
-                listed.update((item, split) for item in ids if item)
+                listed.update((line.strip(), split) for line in lines)
     if not listed:
         return [folder_split(name) for name in images]
     return [listed.get(stem_of(name), listed.get(PurePosixPath(name).name)) for name in images]

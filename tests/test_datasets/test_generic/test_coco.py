@@ -1,0 +1,184 @@
+import json
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pycocotools import mask as pycoco
+
+from mkbackbones.datasets import DatasetError
+from mkbackbones.datasets.generic.coco import Coco, coco_mask
+
+from .common import boxes, by_name, png, write
+
+CATEGORIES = [dict(id=7, name='scratch'), dict(id=3, name='dent')]
+
+
+def coco(names, of_first=(), **kwargs):
+    """A file with these images; ``of_first`` are annotations of the first one."""
+    images = [
+        dict(id=n, file_name=name, width=30, height=20) for n, name in enumerate(names, start=1)
+    ]
+    annotations = [dict(id=n, image_id=1, category_id=3, **item) for n, item in enumerate(of_first)]
+    content = dict(images=images, annotations=annotations, categories=CATEGORIES)
+    return json.dumps(content | kwargs)
+
+
+def test_boxes_crowds_and_negatives(tmp_path):
+    annotations = [
+        dict(bbox=[1, 2, 5, 6]),
+        dict(bbox=[25, 2, 9, 6]),
+        dict(bbox=[5, 5, -3, 4]),
+        dict(bbox=[5, 5, 0, 4]),
+        dict(bbox=[0, 0, 30, 20], iscrowd=1),
+    ]
+    write(
+        tmp_path, {'a.json': coco(['a.png', 'b.png'], annotations), 'a.png': png(), 'b.png': png()}
+    )
+    converter = Coco(tmp_path)
+    assert converter.classes == ('dent', 'scratch')
+    records = by_name(converter)
+    assert boxes(records['a.png']) == [
+        (0, (1, 2, 5, 6)),
+        (0, (25, 2, 5, 6)),
+        (0, (2, 5, 3, 4)),
+        (0, (0, 0, 30, 20)),
+    ]
+    assert [item.crowd for item in records['a.png'].instances] == [False] * 3 + [True]
+    kinds = [fix.partition(': ')[0] for fix in records['a.png'].fixes]
+    assert kinds == [
+        'box clipped to the image',
+        'box with swapped corners mended',
+        'box narrower than a pixel dropped',
+    ]
+    assert 'annotation 2 (id 1)' in records['a.png'].fixes[0]
+    assert records['b.png'].instances == [] and records['b.png'].seg_map is None
+
+
+def test_polygons_and_a_crowd(tmp_path):
+    ring = np.ones((20, 30), bool)
+    ring[5:15, 5:25] = False
+    crowd = pycoco.encode(np.asfortranarray(ring.astype(np.uint8)))
+    crowd['counts'] = crowd['counts'].decode()
+    annotations = [
+        dict(segmentation=[[0, 0, 4, 0, 4, 4, 0, 4], [8, 8, 10, 8, 10, 10, 8, 10]], bbox=[0] * 4),
+        dict(segmentation=crowd, iscrowd=1, bbox=[0, 0, 30, 20]),
+    ]
+    write(tmp_path, {'x/a.json': coco(['a.png'], annotations), 'x/a.png': png()})
+    record = Coco(tmp_path).read(0)
+    assert record.instances[0].bbox == (0, 0, 10, 10) and record.instances[0].mask.sum() == 20
+    assert np.array_equal(record.instances[1].mask, ring)
+    assert (record.seg_map == 1).sum() == 20 and (record.seg_map[ring] != 0).all()
+    assert (record.seg_map == 255).sum() == ring.sum() - 16
+
+
+shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+@given(shapes.flatmap(lambda shape: arrays(bool, shape)), st.booleans())
+@settings(deadline=None)
+def test_run_lengths_with_holes(mask, compressed):
+    if compressed:
+        segmentation = pycoco.encode(np.asfortranarray(mask.astype(np.uint8)))
+        segmentation['counts'] = segmentation['counts'].decode()
+    else:
+        flat = mask.ravel(order='F')
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], flat]).astype(int)))
+        counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+        segmentation = dict(size=list(mask.shape), counts=counts)
+    assert np.array_equal(coco_mask(segmentation, mask.shape, 'a'), mask)
+
+
+def test_splits_and_folders(tmp_path):
+    write(
+        tmp_path,
+        {
+            'annotations/instances_train2017.json': coco(['1.png']),
+            'annotations/instances_val2017.json': coco(['1.png']),
+            'train2017/1.png': png(1),
+            'val2017/1.png': png(2),
+            'test/_annotations.coco.json': coco(['2.png']),
+            'test/2.png': png(3),
+            'annotations/other.json': '{"info": []}',
+        },
+    )
+    records = by_name(Coco(tmp_path))
+    assert {name: record.split for name, record in records.items()} == {
+        'train2017__1.png': 'train',
+        'val2017__1.png': 'val',
+        '2.png': 'test',
+    }
+    assert records['val2017__1.png'].image == png(2)
+
+
+def test_paths_and_unicode_forms(tmp_path):
+    name = unicodedata.normalize('NFC', 'Fläche é.png')
+    write(
+        tmp_path,
+        {
+            'a.json': coco([f'C:\\line\\{name}']),
+            f'img/{unicodedata.normalize("NFD", name)}': png(),
+        },
+    )
+    assert len(Coco(tmp_path)) == 1
+
+
+def test_missing_images(tmp_path):
+    write(tmp_path, {'a.json': coco([f'{n}.png' for n in range(8)]), '0.png': png()})
+    with pytest.raises(DatasetError, match=r'7 of 8 images are missing: 1.png, .*5.png and 2 more'):
+        Coco(tmp_path)
+    converter = Coco(tmp_path, skip_bad=True)
+    assert len(converter) == 8 and converter.read(0).width == 30
+    with pytest.raises(DatasetError, match=r'1.png is missing'):
+        converter.read(1)
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('{"images": [\n', 'malformed JSON .*line 2'),
+        ('{}', 'holds no COCO file'),
+        (coco(['a.png', 'a.png']), 'is listed twice'),
+        (coco(['a.png'], images=[dict(id=1)]), "without 'file_name'"),
+        (coco(['a.png'], images=[dict(id=1, file_name='a.png')] * 2), 'two images have one id'),
+        (coco(['a.png'], categories=[]), 'no object is annotated'),
+        (coco(['a.png'], annotations=[5]), '5 is not an object'),
+        (coco(['a.png'], annotations=[dict(image_id=9)]), 'annotation 1: image_id 9 is not in'),
+        (coco(['a.png'], annotations=[dict(image_id=1, category_id=9)]), 'category_id 9 is not in'),
+        (coco(['a.png'], [dict(bbox=[1, 2, 3])]), r'bbox \[1, 2, 3\] is not four numbers'),
+        (coco(['a.png'], [dict(bbox=[1, 2, 3, float('nan')])]), 'not four finite numbers'),
+        (coco(['a.png'], [dict(segmentation=[[1, 2, 3, 4]])]), 'a polygon needs three'),
+        (coco(['a.png'], [dict(segmentation=[['a'] * 6])]), 'malformed segmentation'),
+        (coco(['a.png'], [dict(segmentation=dict(size=[20, 30], counts=[9]))]), 'do not add up'),
+        (coco(['a.png'], [dict(segmentation=dict(size=[2, 3], counts=[6]))]), 'run lengths of'),
+    ],
+)
+def test_faults(tmp_path, content, message):
+    write(tmp_path, {'a.json': content, 'a.png': png()})
+    with pytest.raises(DatasetError, match=message) as error:
+        Coco(tmp_path).read(0)
+    assert str(tmp_path) in str(error.value) or 'annotated' in message
+
+
+def test_single_faults_can_be_skipped(tmp_path):
+    faults = [dict(image_id=9), dict(image_id=1, category_id=9)]
+    write(
+        tmp_path,
+        {'a.json': coco(['a.png', 'b.png'], annotations=faults), 'a.png': png(), 'b.png': png()},
+    )
+    converter = Coco(tmp_path, skip_bad=True)
+    assert 'annotation 1: image_id 9' in converter.notes[0]
+    with pytest.raises(DatasetError, match='annotation 2: category_id 9'):
+        converter.read(0)
+    assert converter.read(1).instances == []
+
+
+def test_named_files(tmp_path):
+    write(tmp_path, {'a.json': coco(['a.png']), 'b.json': coco(['a.png']), 'a.png': png()})
+    with pytest.raises(DatasetError, match=r'listed twice, in a.json and b.json.*--annotations'):
+        Coco(tmp_path)
+    assert len(Coco(tmp_path, annotations=['b.json'])) == 1
+    with pytest.raises(DatasetError, match=r'c.json does not exist'):
+        Coco(tmp_path, annotations=['c.json'])

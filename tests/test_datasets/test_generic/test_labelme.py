@@ -1,0 +1,132 @@
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from mkbackbones.datasets import DatasetError
+from mkbackbones.datasets.generic.labelme import Labelme, parse_labelme
+
+from .common import boxes, by_name, png, write
+
+
+def shape(label, points, kind='polygon', **kwargs):
+    return dict(label=label, points=points, shape_type=kind, **kwargs)
+
+
+def labelme(*shapes, width=30, height=20):
+    return json.dumps(dict(shapes=shapes, imageWidth=width, imageHeight=height, imageData=None))
+
+
+SQUARE = [[2, 2], [8, 2], [8, 8], [2, 8]]
+
+
+def read(tmp_path, *shapes, **kwargs):
+    write(tmp_path, {'a.png': png(), 'a.json': labelme(*shapes, **kwargs)})
+    return Labelme(tmp_path).read(0)
+
+
+def test_polygons_groups_and_rectangles(tmp_path):
+    record = read(
+        tmp_path,
+        shape('dent', SQUARE),
+        shape('crack', [[10, 2], [12, 2], [12, 4], [10, 4]], group_id=1),
+        shape('crack', [[20, 10], [24, 10], [24, 14], [20, 14]], group_id=1),
+        shape('dent', [[28, 18], [25, 15]], 'rectangle'),
+    )
+    # Classes are sorted: crack, dent. The two parts with one group are one object.
+    assert boxes(record) == [(1, (2, 2, 6, 6)), (1, (25, 15, 3, 3)), (0, (10, 2, 14, 12))]
+    assert record.instances[2].mask.sum() == 20 and record.instances[1].mask is None
+    # What is under the rectangle is not known.
+    assert (record.seg_map == 255).sum() == 9 and (record.seg_map == 2).sum() == 36
+
+
+def test_rectangles_alone_are_boxes_without_class_maps(tmp_path):
+    assert read(tmp_path, shape('dent', [[1, 1], [5, 6]], 'rectangle')).seg_map is None
+
+
+def test_circles_and_masks(tmp_path):
+    bitmap = base64.b64encode(write_mask([[0, 1, 1], [1, 1, 0]])).decode()
+    record = read(
+        tmp_path,
+        shape('dent', [[10, 10], [14, 10]], 'circle'),
+        shape('dent', [[28, 1], [30, 2]], 'mask', mask=bitmap),
+    )
+    circle, mask = record.instances
+    assert circle.bbox == (6, 6, 8, 8) and abs(circle.mask.sum() - np.pi * 16) < 4
+    assert mask.mask[1, 29] and mask.mask[2, 28:30].all() and mask.mask.sum() == 3
+
+
+def write_mask(rows):
+    import cv2
+
+    return cv2.imencode('.png', np.array(rows, np.uint8) * 255)[1].tobytes()
+
+
+def test_what_has_no_area_is_dropped_and_told(tmp_path):
+    record = read(
+        tmp_path,
+        shape('dent', [[1, 1]], 'point'),
+        shape('dent', [[1, 1], [9, 9]], 'line'),
+        shape('dent', [[40, 40], [50, 40], [50, 50]]),
+        shape('dent', [[1, 1], [1, 8]], 'rectangle'),
+    )
+    assert record.instances == []
+    where = f'{tmp_path}/a.json, shape'
+    assert record.fixes == [
+        f'point without an area dropped: {where} 1',
+        f'line without an area dropped: {where} 2',
+        f'polygon without a pixel in the image dropped: {where} 3',
+        f'box narrower than a pixel dropped: {where} 4',
+    ]
+
+
+def test_negatives_and_splits(tmp_path):
+    write(
+        tmp_path,
+        {
+            'train/a.png': png(),
+            'train/a.json': labelme(shape('dent', SQUARE)),
+            'test/b.png': png(),
+            'test/b.json': labelme(),
+            'test/c.png': png(),
+        },
+    )
+    records = by_name(Labelme(tmp_path, unannotated='negative'))
+    assert {name: record.split for name, record in records.items()} == {
+        'a.png': 'train',
+        'b.png': 'test',
+        'c.png': 'test',
+    }
+    assert not records['b.png'].seg_map.any() and not records['c.png'].seg_map.any()
+
+
+def test_another_size_than_stated(tmp_path):
+    with pytest.raises(DatasetError, match=r'a.json: says 31x20 pixels, but .*a.png has 30x20'):
+        read(tmp_path, shape('dent', SQUARE), width=31)
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'{\n"shapes": [', 'malformed JSON .*line 2'),
+        (b'\xff\xfe\xfa', 'malformed JSON'),
+        (b'[]', 'not a labelme file'),
+        (labelme(shape('a', [[1, 2], [3]])), 'shape 1: no label, or points'),
+        (labelme(shape('a', [[1, 2], [3, None], [4, 5]])), 'shape 1: points are not pairs'),
+        (labelme(shape('a', SQUARE), shape('a', [[1, 2]])), 'shape 2: polygon of 1 points'),
+        (labelme(dict(points=SQUARE)), "shape 1: no label.*'label'"),
+        (labelme(shape('a', [[1, 1], [2, 2]], 'mask', mask='x')), 'shape 1: '),
+    ],
+)
+def test_malformed_files(content, message):
+    with pytest.raises(DatasetError, match=f'^a.json.*{message}'):
+        parse_labelme(content if isinstance(content, bytes) else content.encode(), 'a.json')
+
+
+def test_unknown_class(tmp_path):
+    write(tmp_path, {'a.png': png(), 'a.json': labelme(shape('rust', SQUARE))})
+    with pytest.raises(
+        DatasetError, match=r"a.json, shape 1: unknown class 'rust', not one of dent"
+    ):
+        Labelme(tmp_path, classes=['dent']).read(0)
