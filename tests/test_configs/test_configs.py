@@ -1,5 +1,6 @@
 """The shipped configs: they parse, name what exists, build, and train on a few images."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,24 +9,21 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mkbackbones.datasets import SyntheticDefects, metainfo
+from mkbackbones.datasets import SyntheticDefects
+from mkbackbones.datasets.catalogue import CATALOGUE
 from mkbackbones.datasets.writer import write_dataset
 from mkbackbones.keys import build_key
 from mkbackbones.study import count_cost
 
-from .zoo import CONFIGS, ROOT, dataset_class, load, make_small, read
+from .zoo import CONFIGS, ROOT, classes_of, load, make_small, read
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
-METAINFO = {
-    'neu-det': metainfo.NEU_DET,
-    'neu-seg-instances': metainfo.NEU_SEG_INSTANCES,
-    'neu-seg': metainfo.NEU_SEG_SEMANTIC,
-    'synthetic-instances': metainfo.SYNTHETIC_INSTANCES,
-    'synthetic': metainfo.SYNTHETIC_SEMANTIC,
-}
-
-
+DEFECT_SETS = sorted(
+    path.stem
+    for path in (ROOT / '_base_' / 'datasets').glob('*.py')
+    if not path.stem.startswith(('coco', 'ade20k'))
+)
 KEYS = {
     'stock': None,
     'spatial': 'SpatialK',
@@ -63,8 +61,7 @@ def test_a_config_is_what_its_name_says(name):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_heads_have_the_classes_of_the_data(name):
     cfg = load(name)
-    dataset = cfg.train_dataloader.dataset
-    classes = dataset.get('metainfo', {}).get('classes') or dataset_class(cfg).METAINFO['classes']
+    classes = classes_of(cfg)
     counts = list(find('num_classes', cfg.model))
     assert counts and set(counts) == {len(classes)}
     for weights in find('class_weight', cfg.model):
@@ -91,30 +88,53 @@ def test_pretrained_weights_exist(name):
         assert checkpoint.removeprefix('timm://') in timm.list_models(pretrained=True)
 
 
-@pytest.mark.parametrize('name', METAINFO)
-def test_classes_are_those_the_converters_write(name):
+@cache
+def read_set(name):
     cfg = Config.fromfile(ROOT / '_base_' / 'datasets' / f'{name}.py')
-    wanted = METAINFO[name]
-    assert tuple(cfg.metainfo.classes) == tuple(wanted['classes'])
-    assert cfg.metainfo.palette == wanted['palette']
-    # mmdet's visualiser takes tuples only.
-    assert all(isinstance(colour, tuple) for colour in cfg.metainfo.palette)
+    semantic = 'seg_map_path' in cfg.train_dataloader.dataset.data_prefix
+    cfg.default_scope = 'mmseg' if semantic else 'mmdet'
+    return cfg
 
 
-@pytest.mark.parametrize('name', METAINFO)
+@pytest.mark.parametrize('name', DEFECT_SETS)
+def test_number_of_classes_is_that_of_the_set(name):
+    cfg = read_set(name)
+    assert cfg.num_classes == len(classes_of(cfg))
+    if cfg.default_scope == 'mmseg':
+        assert classes_of(cfg)[0] == 'background'
+        assert len(cfg.query_weights) == cfg.num_classes + 1
+
+
+def test_every_set_that_can_be_prepared_has_a_config():
+    prepared = {name for name, entry in CATALOGUE.items() if 'Your own' not in entry.help}
+    bases = {name.removesuffix('-instances') for name in DEFECT_SETS if not name.startswith('own-')}
+    assert bases == prepared
+
+
+@pytest.mark.parametrize('name', DEFECT_SETS)
 def test_splits_do_not_mix(name):
-    cfg = Config.fromfile(ROOT / '_base_' / 'datasets' / f'{name}.py')
+    cfg = read_set(name)
     for split in ('train', 'val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset
-        ann_file = dataset.get('ann_file')
-        if ann_file is not None:
-            assert ann_file == f'annotations/{split}.json'
-        else:
-            assert dataset.data_prefix == dict(
-                img_path=f'images/{split}', seg_map_path=f'masks/{split}'
-            )
-        if ann_file and split != 'train':
-            assert cfg[f'{split}_evaluator'].ann_file == dataset.data_root + ann_file
+        folders = [dataset.data_prefix[key] for key in dataset.data_prefix]
+        if 'ann_file' in dataset:
+            assert dataset.ann_file == f'annotations/{split}.json'
+        if name != 'neu-det':  # its splits share a folder of images
+            assert all(folder.rstrip('/').endswith(f'/{split}') for folder in folders)
+        if 'ann_file' in dataset and split != 'train':
+            assert cfg[f'{split}_evaluator'].ann_file == dataset.data_root + dataset.ann_file
+
+
+@pytest.mark.parametrize('name', DEFECT_SETS)
+def test_all_loaders_read_one_set(name):
+    cfg = read_set(name)
+    loaders = [cfg[f'{split}_dataloader'] for split in ('train', 'val', 'test')]
+    assert len({loader.dataset.data_root for loader in loaders}) == 1
+    assert len({loader.dataset.type for loader in loaders}) == 1
+    folder = name.removesuffix('-instances').removesuffix('-boxes').removesuffix('-semantic')
+    assert loaders[0].dataset.data_root.endswith(f'/{folder}/')
+    assert loaders[1].dataset.get('test_mode', True)
+    assert loaders[0].dataset.pipeline != loaders[1].dataset.pipeline
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ def make_small(cfg: Config, side: int, batch_size: int = 2) -> None:
         loader = cfg[f'{split}_dataloader']
         loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False)
         shrink_transforms(loader.dataset.pipeline, side)
+    if cfg.model.data_preprocessor.get('size'):
+        cfg.model.data_preprocessor.size = (side, side)
 
 
 def shrink_transforms(pipeline: list, side: int) -> None:
@@ -66,19 +68,21 @@ def write_data(cfg: Config, side: int = 96, images: int = 2) -> None:
     """
     for split in ('train', 'val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset
-        classes = dataset_class(cfg).METAINFO.get('classes')
-        classes = dataset.get('metainfo', {}).get('classes', classes)
+        classes = classes_of(cfg)
         if dataset.get('ann_file'):
             write_coco(dataset, classes, side, images)
         else:
             write_seg_maps(dataset, classes, side, images)
 
 
-def dataset_class(cfg: Config) -> type:
-    """The class of the data set that a config trains on."""
+def classes_of(cfg: Config) -> tuple[str, ...]:
+    """The classes of the data set that a config trains on."""
     libraries()
+    dataset = cfg.train_dataloader.dataset
+    if 'metainfo' in dataset:
+        return dataset.metainfo.classes
     with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
-        return registry.get(cfg.train_dataloader.dataset.type)
+        return registry.get(dataset.type).METAINFO['classes']
 
 
 def picture(side: int, box: tuple[int, int, int, int], seed: int) -> np.ndarray:

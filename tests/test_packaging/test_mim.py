@@ -78,6 +78,21 @@ def test_mim_tests_and_runs_tools(installed, tmp_path, toy, installer, kind):
     assert 'count: 4' in env.mim('run', 'mkbackbones', 'test', *arguments, cwd=tmp_path)
 
 
+@pytest.mark.parametrize(
+    'installer, kind',
+    [
+        ('onedl-mim', 'wheel'),
+        pytest.param('onedl-mim', 'editable', marks=slow),
+        pytest.param('openmim', 'wheel', marks=slow),
+    ],
+)
+def test_mim_searches(installed, tmp_path, installer, kind):
+    options = ['--model', 'mask r-cnn', '--dataset', 'neu-seg', '--display-width', '200']
+    printed = installed(installer, kind).mim('search', 'mkbackbones', *options, cwd=tmp_path)
+    assert 'mask-rcnn_swin-t-spatial_neu-seg' in printed and 'spatialk' in printed
+    assert 'faster-rcnn' not in printed and 'cascade' not in printed and 'coco' not in printed
+
+
 DETECTOR = 'faster-rcnn_swin-nano-stock.py'
 SEGMENTOR = 'upernet_swin-nano-stock.py'
 

@@ -1,25 +1,15 @@
-# Synthetic defects: masks of five classes and background, from `prepare-dataset synthetic`.
+# Synthetic defects: background and five classes.
 _base_ = '../tasks/semantic.py'
 data_root = '{{$MKBACKBONES_DATA:data}}/synthetic/'
-metainfo = dict(
-    classes=('background', 'scratch', 'pit', 'inclusion', 'stain', 'patch'),
-    palette=[
-        (0, 0, 0),
-        (230, 60, 50),
-        (250, 200, 40),
-        (200, 70, 220),
-        (60, 190, 90),
-        (50, 120, 230),
-    ],
-)
-num_classes = len(metainfo['classes'])
+num_classes = 6
 query_weights = [1.0] * num_classes + [0.1]  # of Mask2Former: the classes, then 'no object'
-image_scale = (256, 256)
+image_scale = (256, 256)  # width and height, in either order
+crop_size = (256, 256)  # height, width
 train_pipeline = [
     {{_base_.load}},
     {{_base_.annotate}},
     dict(type='RandomResize', scale=image_scale, ratio_range=(0.75, 1.5), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=image_scale, cat_max_ratio=0.95),
+    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.95),
     {{_base_.flip}},
     {{_base_.pack}},
 ]
@@ -29,7 +19,7 @@ test_pipeline = [
     {{_base_.annotate}},
     {{_base_.pack}},
 ]
-dataset = dict(data_root=data_root, metainfo=metainfo, img_suffix='.png')
+dataset = dict(type='mkbackbones.SyntheticSegDataset', data_root=data_root)
 train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))

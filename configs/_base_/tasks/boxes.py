@@ -1,5 +1,5 @@
-# What the data sets with boxes share. A file in ../datasets adds where a set lies, its classes and
-# its scale, and puts these steps together.
+# What the data sets with boxes share. A file in ../datasets adds where a set lies (as
+# `prepare-dataset NAME` writes it), its classes and its scale, and puts these steps together.
 load = dict(type='LoadImageFromFile', backend_args=None)
 annotate = dict(type='LoadAnnotations', with_bbox=True)
 flip = dict(

@@ -10,8 +10,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='BaseSegDataset',
-        seg_map_suffix='.png',
+        type='mkbackbones.DefectSegDataset',
         data_prefix=dict(img_path='images/train', seg_map_path='masks/train'),
     ),
 )
@@ -21,8 +20,7 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='BaseSegDataset',
-        seg_map_suffix='.png',
+        type='mkbackbones.DefectSegDataset',
         data_prefix=dict(img_path='images/val', seg_map_path='masks/val'),
     ),
 )

@@ -1,0 +1,13 @@
+# KolektorSDD: instances of cracks on commutators, 500x1250.
+_base_ = '../tasks/instances.py'
+data_root = '{{$MKBACKBONES_DATA:data}}/kolektor-sdd/'
+num_classes = 1
+resize = dict(type='Resize', scale=(1280, 512), keep_ratio=True)
+train_pipeline = [{{_base_.load}}, {{_base_.annotate}}, resize, {{_base_.flip}}, {{_base_.pack}}]
+test_pipeline = [{{_base_.load}}, resize, {{_base_.annotate}}, {{_base_.pack_test}}]
+dataset = dict(type='mkbackbones.KolektorSddDetDataset', data_root=data_root)
+train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
+test_evaluator = dict(ann_file=data_root + 'annotations/test.json')

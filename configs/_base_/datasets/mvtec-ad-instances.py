@@ -1,0 +1,14 @@
+# MVTec AD: instances of anomalies of 15 objects and textures, 700 to 1024 pixels.
+# Supervised: anomalies are in all splits, unlike in the official one.
+_base_ = '../tasks/instances.py'
+data_root = '{{$MKBACKBONES_DATA:data}}/mvtec-ad/'
+num_classes = 1
+resize = dict(type='Resize', scale=(512, 512), keep_ratio=True)
+train_pipeline = [{{_base_.load}}, {{_base_.annotate}}, resize, {{_base_.flip}}, {{_base_.pack}}]
+test_pipeline = [{{_base_.load}}, resize, {{_base_.annotate}}, {{_base_.pack_test}}]
+dataset = dict(type='mkbackbones.MvtecAdDetDataset', data_root=data_root)
+train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
+test_evaluator = dict(ann_file=data_root + 'annotations/test.json')
