@@ -13,6 +13,7 @@ import torch
 from rich.progress import Progress
 from torch import nn
 
+from ..version import __version__
 from .build import Unavailable, build_backbone
 from .floor import floor_ms, measure_rates, work
 from .measure import KINDS, Case, free
@@ -22,7 +23,6 @@ from .spec import Spec, parse_size
 
 T = TypeVar('T')
 DISTRIBUTIONS = (
-    'mkbackbones',
     'torch',
     'triton',
     'timm',
@@ -43,7 +43,7 @@ def new_profile(device: torch.device, precisions: Sequence[str], settings: dict)
 
 def environment(device: torch.device) -> dict:
     """What a reader needs to judge the numbers."""
-    versions = {}
+    versions = dict(mkbackbones=__version__)
     for name in DISTRIBUTIONS:
         try:
             versions[name] = importlib.metadata.version(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -25,7 +26,7 @@ from .run import attempt
 from .spec import Spec
 
 if TYPE_CHECKING:
-    from mmengine.config import Config
+    from mmengine.config import Config, ConfigDict
     from mmengine.optim import OptimWrapper
     from rich.progress import Progress
 
@@ -110,25 +111,24 @@ def at_size(cfg: Config, size: tuple[int, int, int]) -> None:
             step.update(prob=0.5, direction='horizontal')
 
 
-def with_backbone(cfg: Config, spec: Spec) -> dict:
+def with_backbone(cfg: Config, spec: Spec) -> ConfigDict:
     """The model config with another backbone, which keeps ``out_indices``."""
-    model = cfg.model.to_dict()
-    backbone = backbone_cfg(spec)
-    if 'out_indices' in model['backbone']:
-        backbone['out_indices'] = model['backbone']['out_indices']
-    return dict(model, backbone=backbone)
+    model = copy.deepcopy(cfg.model)
+    kept = {name: model.backbone[name] for name in ('out_indices',) if name in model.backbone}
+    model.backbone = dict(backbone_cfg(spec), **kept)
+    return model
 
 
 class Trainee:
     """A model that is trained on a loader's batches.
 
     Args:
-        model_cfg (dict): The model.
+        model_cfg (ConfigDict): The model.
         cfg (Config): What its optimiser is.
         device (torch.device): Where to train.
     """
 
-    def __init__(self, model_cfg: dict, cfg: Config, device: torch.device) -> None:
+    def __init__(self, model_cfg: ConfigDict, cfg: Config, device: torch.device) -> None:
         from mmengine.optim import build_optim_wrapper
         from mmengine.registry import MODELS
 
