@@ -16,6 +16,7 @@ _FUNCTIONS = {
     'apply_manifold_key': 'inject',
     'fold_manifold_keys': 'inject',
     'load_checkpoint': 'checkpoints',
+    'swap_backbone': 'swap',
 }
 __all__ = ['__version__', 'ops', *_MODULES, *_FUNCTIONS]
 

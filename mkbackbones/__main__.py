@@ -18,6 +18,7 @@ COMMANDS = {
         'browse_dataset',
         'draw a contact sheet of a data set or of what a model sees',
     ),
+    'swap-backbone': ('swap_backbone', 'write an existing config with another backbone'),
     'convert-checkpoint': ('convert_checkpoint', "write weights in another library's naming"),
     'fold': ('fold', 'turn a trained model with linear keys into a stock one'),
     'profile-backbone': ('profile_backbone', 'time and memory of backbones, side by side'),

@@ -57,24 +57,52 @@ def read_config(path: Path, options: list[str]) -> Config:
     Raises:
         CommandError: if the file or an override cannot be read.
     """
-    from mmengine.config import Config, DictAction
+    from mmengine.config import Config
 
-    for option in options:
-        if '=' not in option:
-            raise CommandError(f'--cfg-options {option} is not of the form KEY=VALUE')
+    check_options(options, '--cfg-options')
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program: it may raise anything
         raise CommandError(f'config {path}: {one_line(error)}') from error
-    if options:
-        parser = argparse.ArgumentParser()
-        parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-        try:
-            overrides = parser.parse_args(['--cfg-options', *options]).cfg_options
-            cfg.merge_from_dict(overrides)
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
-            raise CommandError(f'--cfg-options {" ".join(options)}: {one_line(error)}') from error
+    apply_options(cfg, options, '--cfg-options')
     return cfg
+
+
+def check_options(options: list[str], flag: str) -> None:
+    """Check the form of overrides.
+
+    Raises:
+        CommandError: if one is not ``KEY=VALUE``.
+    """
+    for option in options:
+        if '=' not in option:
+            raise CommandError(f'{flag} {option} is not of the form KEY=VALUE')
+
+
+def apply_options(cfg: Config, options: list[str], flag: str, prefix: str = '') -> None:
+    """Merge ``KEY=VALUE`` overrides into a config.
+
+    Args:
+        cfg (Config): the config to change.
+        options (list[str]): the overrides.
+        flag (str): the flag they came with, for messages.
+        prefix (str): what to put before each key, e.g. ``model.``.
+
+    Raises:
+        CommandError: if one cannot be read or merged.
+    """
+    from mmengine.config import DictAction
+
+    check_options(options, flag)
+    if not options:
+        return
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='+', action=DictAction)
+    try:
+        overrides = parser.parse_args(['--options', *options]).options
+        cfg.merge_from_dict({f'{prefix}{key}': value for key, value in overrides.items()})
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise CommandError(f'{flag} {" ".join(options)}: {one_line(error)}') from error
 
 
 def one_line(error: Exception) -> str:

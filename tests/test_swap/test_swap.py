@@ -1,0 +1,168 @@
+"""swap_backbone on the configs that mmdet and mmseg ship."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mkbackbones.swap import SwapError, backbone_features, swap_backbone
+
+from .shipped import SWIN, VIT, shipped_config, train_step
+
+DETECTION = [
+    'atss/atss_r50_fpn_1x_coco.py',
+    'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
+    'dino/dino-4scale_r50_8xb2-12e_coco.py',
+    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+    'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
+    'libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py',
+    'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+    'retinanet/retinanet_r50_fpn_1x_coco.py',
+    'swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
+    'swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py',
+    'yolof/yolof_r50-c5_8xb8-1x_coco.py',
+]
+SEGMENTATION = [
+    'deeplabv3plus/deeplabv3plus_r50-d8_4xb2-40k_cityscapes-512x1024.py',
+    'knet/knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512.py',
+    'fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py',
+    'pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py',
+    'swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
+    'sem_fpn/fpn_r50_4xb2-80k_cityscapes-512x1024.py',
+]
+
+
+def small(cfg):
+    """Queries that fit a small image."""
+    if cfg.model.type == 'DINO':
+        cfg.model.num_queries = 20
+        cfg.model.dn_cfg.group_cfg.num_dn_queries = 10
+    return cfg
+
+
+@pytest.mark.parametrize('name', DETECTION)
+def test_mmdet_configs_train(name):
+    pytest.importorskip('mmdet')
+    check_step(swap_backbone(small(shipped_config('mmdet', name)), SWIN).cfg, SWIN)
+
+
+@pytest.mark.parametrize('name', SEGMENTATION)
+def test_mmseg_configs_train(name):
+    pytest.importorskip('mmseg')
+    check_step(swap_backbone(shipped_config('mmseg', name), SWIN).cfg, SWIN)
+
+
+@pytest.mark.parametrize(
+    ('library', 'name'),
+    [('mmdet', DETECTION[2]), ('mmdet', DETECTION[7]), ('mmseg', SEGMENTATION[3])],
+)
+def test_a_plain_vit_trains_in_their_place(library, name):
+    pytest.importorskip(library)
+    check_step(swap_backbone(small(shipped_config(library, name)), VIT).cfg, VIT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('library', 'name'),
+    [('mmdet', name) for name in DETECTION] + [('mmseg', name) for name in SEGMENTATION],
+)
+def test_a_plain_vit_trains_in_any_of_them(library, name):
+    pytest.importorskip(library)
+    check_step(swap_backbone(small(shipped_config(library, name)), VIT).cfg, VIT)
+
+
+def check_step(cfg, backbone):
+    model = train_step(cfg)
+    assert type(model.backbone).__name__ == backbone['type'].removeprefix('mkbackbones.')
+    trained = dict(model.backbone.named_parameters())
+    # Key biases get none: softmax ignores what is the same for all keys.
+    lost = [n for n, p in trained.items() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert not lost, 'distributed training rejects parameters without a gradient'
+
+
+def test_the_given_config_is_left_as_it_is():
+    pytest.importorskip('mmdet')
+    cfg = shipped_config('mmdet', 'retinanet/retinanet_r50_fpn_1x_coco.py')
+    before = cfg.dump()
+    swap_backbone(cfg, SWIN)
+    assert cfg.dump() == before
+
+
+def test_every_change_is_told():
+    pytest.importorskip('mmdet')
+    cfg = shipped_config('mmdet', 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py')
+    swap = swap_backbone(cfg, SWIN)
+    changes = '\n'.join(swap.changes)
+    assert 'model.backbone: ResNet -> mkbackbones.ManifoldSwin' in changes
+    assert 'model.neck.in_channels: [512, 1024, 2048] -> [32, 64, 128]' in changes
+    assert swap.cfg.model.backbone.out_indices == (1, 2, 3), 'the FPN starts at its second input'
+    assert swap.cfg.model.neck.start_level == 0
+    # The caffe ResNet wants BGR with a standard deviation of 1; ImageNet's Swin does not.
+    assert 'model.data_preprocessor' in changes
+    preprocessor = swap.cfg.model.data_preprocessor
+    assert preprocessor.bgr_to_rgb and preprocessor.std == [58.395, 57.12, 57.375]
+    assert swap.cfg.custom_imports['imports'] == ['mkbackbones']
+    advice = '\n'.join(swap.advice)
+    assert 'SGD' in advice and 'init_cfg' in advice
+
+
+def test_mmseg_weights_of_the_old_backbone_are_dropped():
+    pytest.importorskip('mmseg')
+    name = 'pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py'
+    swap = swap_backbone(shipped_config('mmseg', name), SWIN)
+    assert swap.cfg.model.pretrained is None
+    assert swap.cfg.model.backbone.out_indices == (2, 3), 'only two maps are read'
+    assert swap.cfg.model.decode_head.in_index == 1
+    assert swap.cfg.model.auxiliary_head.in_index == 0
+    assert any('strides' in line for line in swap.advice), 'the old backbone was dilated'
+
+
+def test_a_plain_vit_gets_the_strides_that_the_heads_want():
+    pytest.importorskip('mmdet')
+    cfg = shipped_config('mmdet', 'retinanet/retinanet_r50_fpn_1x_coco.py')
+    neck = swap_backbone(cfg, VIT).cfg.model.neck
+    assert neck.type == 'mkbackbones.SimpleFeaturePyramid'
+    assert (neck.start_level, neck.num_outs, neck.in_channels) == (1, 5, 32)
+
+
+def test_given_out_indices_are_kept():
+    pytest.importorskip('mmdet')
+    cfg = shipped_config('mmdet', 'retinanet/retinanet_r50_fpn_1x_coco.py')
+    swap = swap_backbone(cfg, {**SWIN, 'out_indices': (0, 1, 2, 3)})
+    assert swap.cfg.model.neck.in_channels == [16, 32, 64, 128]
+    with pytest.raises(SwapError, match=r'4 outputs and the new one 2.*out_indices with 4'):
+        swap_backbone(cfg, {**SWIN, 'out_indices': (2, 3)})
+
+
+def test_measuring_draws_no_random_numbers():
+    state = torch.get_rng_state()
+    features = backbone_features(SWIN, 'mmengine')
+    assert features.channels == (16, 32, 64, 128) and features.strides == (4, 8, 16, 32)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ('library', 'name', 'word'),
+    [
+        ('mmdet', 'faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco.py', 'shared_head'),
+        ('mmdet', 'detectors/cascade-rcnn_r50-rfp_1x_coco.py', 'outputs'),
+        ('mmseg', 'ocrnet/ocrnet_r101-d8_4xb2-40k_cityscapes-512x1024.py', 'in_index'),
+        ('mmseg', 'fastfcn/fastfcn_r50-d32_jpu_psp_4xb2-80k_cityscapes-512x1024.py', 'JPU'),
+    ],
+)
+def test_what_is_not_understood_is_refused(library, name, word):
+    pytest.importorskip(library)
+    with pytest.raises(SwapError, match=word):
+        swap_backbone(shipped_config(library, name), SWIN)
+
+
+def test_a_config_without_a_backbone():
+    with pytest.raises(SwapError, match='has no model'):
+        swap_backbone(Config({}), SWIN)
+    with pytest.raises(SwapError, match=r'model \(X\) has no backbone; its parts: type, head'):
+        swap_backbone(Config(dict(model=dict(type='X', head=1))), SWIN)
+
+
+def test_a_backbone_that_cannot_be_built():
+    cfg = Config(dict(model=dict(backbone=dict(SWIN))))
+    with pytest.raises(SwapError, match=r'ManifoldSwin cannot be built: .*choose from'):
+        swap_backbone(cfg, {**SWIN, 'key_cfg': dict(type='SpatialKey')})
