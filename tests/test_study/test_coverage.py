@@ -1,0 +1,90 @@
+"""On simulated studies with known effects, intervals cover and false positives stay at 5 %.
+
+Bounds are binomial: a method at its nominal rate fails one of these once in a thousand. The seeds
+are fixed, and the same bounds catch the simpler intervals that docs/statistics.md warns of.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mkbackbones.study.statistics import analyse_evidence
+
+from .simulated import BOTH, IMAGES, SEEDS, coverage, simulate_detection
+
+RARE = 1e-3
+
+
+def covers(share, repeats, nominal=0.95):
+    """Whether so low a coverage is compatible with the nominal one."""
+    return stats.binom.cdf(round(share * repeats), repeats, nominal) > RARE
+
+
+def stays_below(share, repeats, nominal=0.05):
+    """Whether so many false positives are compatible with the nominal share."""
+    return stats.binom.sf(round(share * repeats) - 1, repeats, nominal) > RARE
+
+
+@pytest.mark.parametrize('num_seeds', [3, 5])
+def test_intervals_cover_where_test_images_matter(num_seeds):
+    repeats = 150
+    shares = coverage(replace(IMAGES, num_seeds=num_seeds, effects=(0.3,)), repeats, contrasts=True)
+    assert covers(shares['covered'], repeats)
+    if num_seeds == 5:  # with 3, Student's t is wide enough to hide it at so few repeats
+        assert not covers(shares['seeds only'], repeats)
+
+
+def test_intervals_cover_where_seeds_matter():
+    repeats = 150
+    shares = coverage(replace(SEEDS, num_seeds=3), repeats, contrasts=True)
+    assert covers(shares['covered'], repeats)
+    assert not covers(shares['images only'], repeats)
+    assert not covers(shares['groups only'], repeats)
+
+
+def test_false_positives_over_three_arms_and_power():
+    repeats = 150
+    shares = coverage(replace(BOTH, effects=(0.4, 0.0, 0.0)), repeats)
+    assert stays_below(shares['false, any arm'], repeats)
+    assert BOTH.truth(0.4) > shares['smallest effect']  # hence found in four of five studies
+    assert stats.binom.cdf(round(shares['found, arm 0'] * repeats), repeats, 0.8) > RARE
+
+
+def test_carry_over_covers_and_is_not_claimed_without_both_gains():
+    repeats = 150
+    shares = coverage(replace(BOTH, effects=(0.3,), downstream=(0.0,)), repeats)
+    assert covers(shares['ratio covered'], repeats)
+    assert stays_below(shares.get('verdict: carries over', 0), repeats, nominal=0.025)
+    shares = coverage(replace(BOTH, effects=(0.0,), downstream=(0.3,)), repeats)
+    assert stays_below(shares.get('verdict: carries over', 0), repeats, nominal=0.025)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('world', [SEEDS, BOTH, IMAGES])
+@pytest.mark.parametrize('num_seeds', [3, 5, 8, 10])
+def test_intervals_cover_everywhere(world, num_seeds):
+    repeats = 1000
+    shares = coverage(replace(world, num_seeds=num_seeds), repeats)
+    assert covers(shares['covered'], repeats)
+    assert not covers(shares['covered'] - 0.05, repeats)  # the bound is tight enough to fail
+    assert stays_below(shares['false, any arm'], repeats)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('num_seeds', [3, 10])
+def test_false_positives_over_three_equal_arms(num_seeds):
+    repeats = 1000
+    shares = coverage(replace(BOTH, num_seeds=num_seeds, effects=(0.0, 0.0, 0.0)), repeats)
+    assert stays_below(shares['false, any arm'], repeats)
+
+
+@pytest.mark.slow
+def test_intervals_cover_for_average_precision():
+    rng, repeats, hits = np.random.default_rng(0), 300, 0
+    for _ in range(repeats):
+        analysis = analyse_evidence(*simulate_detection(rng), num_resamples=300)
+        difference = analysis.difference('det', 'arm0')
+        hits += difference.low <= 0 <= difference.high
+    assert covers(hits / repeats, repeats)
