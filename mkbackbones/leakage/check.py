@@ -32,8 +32,10 @@ __all__ = ['Shared', 'find_shared', 'overlap_slices']
 COARSE = (34, 0.35, 5.8)
 MIDDLE = (100, 0.2, 12.0)
 FULL = (256, 0.15, 20.0)
-#: A shift counts only if it fits that much better than any other one.
+#: A shift counts only if it fits that much better than any other one, or if most of the detail
+#: agrees: a brushed finish also fits a little further along the brush.
 MIN_DISTINCT = 1.75
+MOST_DETAIL = 0.6
 #: Least correlation of the common part with even lighting. Two photos of one camera also share the
 #: fixed pattern of its sensor, which is significant but explains little of what is seen.
 MIN_CORRELATION = 0.4
@@ -174,7 +176,11 @@ def _search(surfaces: _Surfaces, turned_crops: bool, report: Report) -> list[Hit
     pairs = [hit.pair for hit in hits if hit.score > least]
     side, band, least = FULL
     hits = _rescore(surfaces, pairs, side, band, ('verifying', 4), report)
-    return best_symmetry(hit for hit in hits if hit.score > least and hit.distinct > MIN_DISTINCT)
+    return best_symmetry(
+        hit
+        for hit in hits
+        if hit.score > least and (hit.distinct > MIN_DISTINCT or hit.correlation > MOST_DETAIL)
+    )
 
 
 def _rescore(

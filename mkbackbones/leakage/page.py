@@ -107,7 +107,7 @@ def _figure(pair: Shared) -> str:
         )
     turned = '' if pair.symmetry == SYMMETRIES[0] else f', the first {pair.symmetry}'
     caption = (
-        f'{pair.kind}{turned}: overlap {100 * pair.overlap:.0f} %, shift {pair.shift[0]}, '
+        f'{pair.kind}{turned}: {100 * pair.overlap:.0f} % in common, shift {pair.shift[0]}, '
         f'{pair.shift[1]} pixels, correlation {pair.correlation:.2f}'
     )
     return (

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from mkbackbones.commands.browse_dataset import main
+from mkbackbones.commands.contact_sheet import Tile, contact_sheet
+from mkbackbones.datasets import SyntheticDefects, write_dataset
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp('data')
+    write_dataset(SyntheticDefects(dict(train=12, val=2, test=2), size=64), root / 'synthetic')
+    return root
+
+
+def sheet(path):
+    return np.asarray(Image.open(path).convert('RGB')).astype(int)
+
+
+def has_colour(pixels, colour):
+    return bool((np.abs(pixels - colour).sum(axis=2) < 12).any())
+
+
+def test_a_prepared_set(data, tmp_path, capsys):
+    out = tmp_path / 'sheet.png'
+    arguments = [str(data / 'synthetic'), '--num', '6', '--out', str(out)]
+    assert main(arguments) == 0
+    assert 'synthetic, train: 6 of 12 images' in capsys.readouterr().out
+    first = sheet(out)
+    assert main(arguments) == 0 and (sheet(out) == first).all()
+    assert main([*arguments, '--seed', '1']) == 0
+    assert sheet(out).shape != first.shape or (sheet(out) != first).any()
+
+
+def test_only_the_wanted_classes(data, tmp_path):
+    out = tmp_path / 'sheet.png'
+    assert main([str(data / 'synthetic'), '--classes', 'scratch', '--out', str(out)]) == 0
+    assert has_colour(sheet(out), (230, 60, 50))
+
+
+def test_a_config_through_its_pipeline(data, tmp_path, monkeypatch, capsys):
+    pytest.importorskip('mmdet')
+    monkeypatch.setenv('MKBACKBONES_DATA', str(data))
+    out = tmp_path / 'sheet.png'
+    config = 'demo/faster-rcnn_swin-nano-stock'
+    assert main(['--config', config, '--num', '4', '--out', str(out)]) == 0
+    assert 'train: 4 of 12 images' in capsys.readouterr().out
+    assert main(['--config', 'upernet_swin-nano-stock', '--num', '4', '--out', str(out)]) == 0
+
+
+def test_colours_and_defect_free_images():
+    grey = np.full((40, 40, 3), 128, np.uint8)
+    seg_map = np.zeros((40, 40), np.uint8)
+    seg_map[5:30, 5:30] = 1
+    none = np.zeros((0, 4)), np.zeros(0, int)
+    box = np.array([[4.0, 4, 30, 30]]), np.array([1])
+    classes, palette = ('background', 'dent'), [(0, 0, 0), (250, 0, 200)]
+
+    def draw(*tiles):
+        figure = contact_sheet(tiles, classes, palette, 'title')
+        figure.canvas.draw()
+        titles = [axis.get_title() for axis in figure.axes]
+        patches = [patch.get_edgecolor()[:3] for axis in figure.axes for patch in axis.patches]
+        return titles, patches, [text.get_text() for text in figure.legends[0].get_texts()]
+
+    titles, edges, legend = draw(Tile(grey, 'good', *none), Tile(grey, 'bad', *box))
+    assert titles == ['good\nno defect', 'bad'] and legend == ['dent']
+    assert edges[-1] == pytest.approx((250 / 255, 0, 200 / 255))
+    titles, _, legend = draw(Tile(grey, 'map', *none, seg_map=seg_map))
+    assert titles[0] == 'map' and legend == ['dent']
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ([], 'give either the folder'),
+        (['synthetic', '--config', 'x'], 'give either the folder'),
+        (['nowhere'], 'train.json does not exist'),
+        (['synthetic', '--num', '0'], '--num 0'),
+        (['synthetic', '--out', 'a.jpg'], 'does not end in .png'),
+        (['synthetic', '--classes', 'scratsch'], "did you mean 'scratch'?"),
+        (['synthetic', '--cfg-options', 'a=1'], '--cfg-options'),
+    ],
+)
+def test_errors(data, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(data)
+    before = sorted(data.rglob('*'))
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count('\n') == 1
+    assert sorted(data.rglob('*')) == before
