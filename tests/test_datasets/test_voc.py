@@ -37,7 +37,7 @@ def test_inclusive_corners_from_one_become_a_box_from_zero(columns, rows, swap):
         ((9, 1, 5, 5), (4, 0, 5, 5), 'box with swapped corners mended'),
         ((1.5, 1, 5, 5), (0.5, 0, 4.5, 5), None),
         ((40, 1, 50, 5), None, 'box outside the image dropped'),
-        ((5.5, 1, 4.9, 5), None, 'box narrower than a pixel dropped'),
+        ((32.5, 1, 50, 5), None, 'box with less than a pixel inside the image dropped'),
     ],
 )
 def test_boxes_are_mended_and_told(box, bbox, fix):
