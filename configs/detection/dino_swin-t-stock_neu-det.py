@@ -6,5 +6,5 @@ _base_ = [
     '../_base_/runtime_detection.py',
 ]
 model = dict(bbox_head=dict(num_classes={{_base_.num_classes}}))
-# In float32: the head adds its boxes in place to a bfloat16 tensor, which moves them by pixels.
+# In float32: in mixed precision the head gives its boxes in bfloat16, off by a pixel and more.
 optim_wrapper = dict(type='OptimWrapper')

@@ -6,7 +6,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from .zoo import CONFIGS, libraries, make_small, read, without_download, write_data
+from .zoo import CONFIGS, libraries, load, make_small, read, without_download, write_data
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -51,7 +51,7 @@ def test_trains_a_step_and_predicts(name, tmp_path, monkeypatch):
     libraries()
     cfg = without_download(read(name))
     # DINO picks 900 queries among the places of its maps.
-    make_small(cfg, side=256 if '/dino' in name else 128)
+    make_small(cfg, side=256 if '/dino' in name else 64)
     write_data(cfg)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -84,3 +84,22 @@ def check_a_step(model, optim_wrapper, cfg):
 
 def first_batch(loader):
     return next(iter(Runner.build_dataloader(loader)))
+
+
+def test_mask2former_trains_the_backbone_at_a_tenth_and_spares_norms_the_decay():
+    libraries()
+    cfg = load('segmentation/mask2former_swin-t-spatial_ade20k')
+    with DefaultScope.overwrite_default_scope('mmseg'), torch.device('meta'):
+        model = MODELS.build(cfg.model)
+        groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    rates = {
+        id(p): (group['lr'], group['weight_decay']) for group in groups for p in group['params']
+    }
+    for name, parameter in model.named_parameters():
+        lr, decay = rates[id(parameter)]
+        if name.startswith('backbone'):
+            assert lr == pytest.approx(1e-5), name
+            spared = ('norm', 'relative_position_bias_table', 'key.gamma', 'key.out_scale')
+            assert (decay == 0) == any(part in name for part in spared), name
+        else:
+            assert lr == pytest.approx(1e-4), name
