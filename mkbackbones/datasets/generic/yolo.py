@@ -137,16 +137,18 @@ class Yolo(FileSet):
         self.classes = class_names(_names(source, config, config_name, classes), ())
         images = image_names(source)
         listed = _listed(source, config_name, config, images)
-        if listed:
-            images = [name for name in images if name in listed]
         labels = _label_files(source, images)
         if not labels:
             raise DatasetError(f'{source.path} holds no label file (*.txt)')
         pairs, notes = pair_files(
             source, images, labels, unannotated=unannotated, skip_bad=skip_bad
         )
+        if listed and any(image not in listed for image, _ in pairs):
+            outside = [image for image, _ in pairs if image not in listed]
+            notes.append(f'{len(outside)} images left out that {config_name} has in no split')
+            pairs = [pair for pair in pairs if pair[0] in listed]
         images = [image for image, _ in pairs]
-        splits = [listed.get(name) for name in images] if listed else None
+        splits = [listed[name] for name in images] if listed else None
         super().__init__(source, images, bit_depth, splits, notes)
         self._files = [
             [] if name is None else attempt(lambda name=name: self._parse(name), skip_bad)

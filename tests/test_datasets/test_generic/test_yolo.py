@@ -67,9 +67,13 @@ def test_the_split_of_data_yaml(tmp_path, root):
             'pool/images/t2.png': png(4),
             'pool/labels/t2.txt': '',
             'lists/test.txt': listing,
+            'spare/images/c.png': png(5),
+            'spare/labels/c.txt': BOX,
         },
     )
-    splits = {name: record.split for name, record in by_name(Yolo(tmp_path)).items()}
+    converter = Yolo(tmp_path)
+    assert converter.notes == ['1 images left out that data.yaml has in no split']
+    splits = {name: record.split for name, record in by_name(converter).items()}
     assert splits == {'a.png': 'train', 'b.png': 'val', 't 1.png': 'test', 't2.png': 'test'}
 
 
