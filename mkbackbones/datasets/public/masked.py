@@ -80,7 +80,7 @@ class MaskedSet:
             defect = self._defect(sample, shape)
             seg_map[defect] = sample.label + 1
             if not (self.masks_may_be_empty or defect.any()):
-                fixes.append(f'empty mask: image kept as defect-free: {where}')
+                fixes.append(f'empty mask, image kept as defect-free: {where}')
         instances, dropped = components(seg_map)
         return Record(
             sample.split,
