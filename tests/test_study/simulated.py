@@ -19,6 +19,7 @@ from mkbackbones.study.evidence import ClassificationEvidence, DetectionEvidence
 from mkbackbones.study.results import ArmInfo, RunResult, StudyInfo, StudyResults, TaskInfo
 from mkbackbones.study.statistics import analyse_evidence
 from mkbackbones.study.statistics.bootstrap import TaskBootstrap
+from mkbackbones.study.statistics.paired import PairedMean
 
 NUM_RESAMPLES = 300
 
@@ -211,6 +212,25 @@ def print_row(label, shares, columns):
     print(f'| {label} | ' + ' | '.join(cells) + ' |', flush=True)
 
 
+def coverage_of_critical_values(num_seeds, share, draws, rng):
+    """Coverage if both parts are normal, by the share of the test images in the variance."""
+    hits = 0
+    for _ in range(draws):
+        v_seed = (1 - share) * rng.chisquare(num_seeds - 1) / (num_seeds - 1)
+        v_test = share * rng.chisquare(149) / 149
+        low, high = PairedMean(rng.normal(), num_seeds, v_seed, v_test, 149).interval()
+        hits += low <= 0 <= high
+    return hits / draws
+
+
+def table_of_critical_values(repeats):
+    rng, shares = np.random.default_rng(0), (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
+    for n in (2, 3, 5, 8, 10):
+        found = {s: coverage_of_critical_values(n, s, 20 * repeats, rng) for s in shares}
+        cells = ' | '.join(f'{100 * value:.1f}' for value in found.values())
+        print(f'| {n} | {cells} |', flush=True)
+
+
 def table_of_intervals(repeats):
     columns = ['covered', 'seeds only', 'images only', 'groups only', 'seeds x groups', '=width']
     for n in (3, 5, 10):
@@ -251,7 +271,13 @@ def table_of_detection(repeats):
 
 
 if __name__ == '__main__':
-    tables = (table_of_intervals, table_of_arms, table_of_verdicts, table_of_detection)
+    tables = (
+        table_of_intervals,
+        table_of_arms,
+        table_of_verdicts,
+        table_of_detection,
+        table_of_critical_values,
+    )
     wanted = sys.argv[2:] or range(len(tables))
     for index in wanted:
         tables[int(index)](int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

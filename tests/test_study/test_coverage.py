@@ -12,7 +12,14 @@ from scipy import stats
 
 from mkbackbones.study.statistics import analyse_evidence
 
-from .simulated import BOTH, IMAGES, SEEDS, coverage, simulate_detection
+from .simulated import (
+    BOTH,
+    IMAGES,
+    SEEDS,
+    coverage,
+    coverage_of_critical_values,
+    simulate_detection,
+)
 
 RARE = 1e-3
 
@@ -25,6 +32,14 @@ def covers(share, repeats, nominal=0.95):
 def stays_below(share, repeats, nominal=0.05):
     """Whether so many false positives are compatible with the nominal share."""
     return stats.binom.sf(round(share * repeats) - 1, repeats, nominal) > RARE
+
+
+@pytest.mark.parametrize(('num_seeds', 'share'), [(2, 0.1), (3, 0.1), (3, 0.25), (3, 0), (5, 1)])
+def test_critical_values_cover_whichever_part_dominates(num_seeds, share):
+    draws = 5000
+    covered = coverage_of_critical_values(num_seeds, share, draws, np.random.default_rng(0))
+    assert covers(covered, draws)
+    assert covered < 0.97  # Satterthwaite's would fail above, a sum of the two intervals here
 
 
 @pytest.mark.parametrize('num_seeds', [3, 5])

@@ -14,8 +14,8 @@ from mkbackbones.study.statistics import analyse, analyse_evidence, headline
 from mkbackbones.study.statistics.carry_over import fieller
 from mkbackbones.study.statistics.compare import holm
 from mkbackbones.study.statistics.paired import (
+    ImageGroups,
     PairedMean,
-    TestSplit,
     paired_mean,
     seeds_needed,
     sign_flip,
@@ -79,7 +79,7 @@ def test_interval_and_p_agree(mean, n, v_seed, v_test, groups):
 def test_what_images_do_to_single_seeds_counts_once():
     """Of the bootstrap, only what all seeds share adds to the spread over seeds."""
     rng = np.random.default_rng(0)
-    split = TestSplit(100, 100.0)
+    split = ImageGroups(100, 100.0)
     own, shared = rng.normal(0, 2, (4, 20000)), rng.normal(0, 1.5, 20000)
     column = np.array([1.0, 2.0, 3.0, 4.0])
     assert paired_mean(column, own, split).v_test < 0.05
@@ -241,7 +241,9 @@ def test_equal_arms_and_equal_differences():
     column = [[32.0] * 5, [33.5] * 5]
     analysis = analyse(study({'det': column}))
     assert analysis.difference('det', 'spatial').p == 0.0625
-    assert analysis.verdict('det', 'spatial').kind == 'no evidence'
+    verdict = analysis.verdict('det', 'spatial')
+    assert (verdict.kind, verdict.seeds_needed) == ('no evidence', None)
+    assert 'the same for every seed' in verdict.sentence
     json.dumps(analysis.to_dict(), allow_nan=False)
 
 

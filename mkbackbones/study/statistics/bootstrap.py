@@ -8,7 +8,7 @@ import numpy as np
 
 from ..evidence import Evidence, load_evidence
 from ..results import RunResult
-from .paired import TestSplit
+from .paired import ImageGroups
 
 __all__ = ['TaskBootstrap', 'load_task_evidence']
 
@@ -54,7 +54,7 @@ class TaskBootstrap:
         num_groups = len(sizes)
         if num_groups < 2:
             raise ValueError('all test images are of one group, which leaves nothing to resample')
-        self.split = TestSplit(num_groups, float(sizes.sum() ** 2 / (sizes**2).sum()))
+        self.split = ImageGroups(num_groups, float(sizes.sum() ** 2 / (sizes**2).sum()))
         rng = np.random.default_rng(seed)
         draws = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), num_resamples)
         weights = draws[:, group]

@@ -52,7 +52,7 @@ def summarise(results: StudyResults) -> list[ArmSummary]:
         for arm in results.info.arms:
             runs = results.of(task, arm)
             missing = [seed for seed in results.info.seeds if seed not in runs]
-            for metric in _common_metrics(runs):
+            for metric in _common_metrics(list(runs.values())):
                 values = {seed: runs[seed].metrics[metric] for seed in sorted(runs)}
                 spread = list(values.values())
                 sd = float(np.std(spread, ddof=1)) if len(spread) > 1 else None
@@ -75,7 +75,7 @@ def compare(results: StudyResults, task: str, bootstrap: TaskBootstrap | None) -
         seeds = [seed for seed in results.info.seeds if seed in runs and seed in others]
         if not seeds:
             continue
-        for metric in _common_metrics({**runs, **{-1 - s: run for s, run in others.items()}}):
+        for metric in _common_metrics([*runs.values(), *others.values()]):
             per_seed = {s: runs[s].metrics[metric] - others[s].metrics[metric] for s in seeds}
             difference = Difference(
                 task=task,
@@ -102,10 +102,9 @@ def _pairs(info: StudyInfo) -> list[tuple[str, str]]:
     return pairs + [(arm, control) for control in controls for arm in candidates]
 
 
-def _common_metrics(runs: dict[int, RunResult]) -> list[str]:
+def _common_metrics(runs: list[RunResult]) -> list[str]:
     """Metrics that every run has, in the order of the first one."""
-    every = list(runs.values())
-    return [m for m in (every[0].metrics if every else ()) if all(m in r.metrics for r in every)]
+    return [m for m in (runs[0].metrics if runs else ()) if all(m in run.metrics for run in runs)]
 
 
 def _estimate(difference: Difference, bootstrap: TaskBootstrap | None) -> PairedMean:

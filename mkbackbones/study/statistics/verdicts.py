@@ -47,7 +47,8 @@ def judge(
         sentence = f'One seed is no evidence, in either direction: {numbers(info, found)}.'
     elif not found.found:
         kind = 'no evidence'
-        needed = seeds_needed(comparison.estimate, comparison.alpha)
+        if found.standard_error:
+            needed = seeds_needed(comparison.estimate, comparison.alpha)
         sentence = _no_evidence(info, comparison, needed)
     elif found.mean < 0:
         kind, sentence = 'hurts', f'Hurts: {numbers(info, found)}.'
@@ -85,18 +86,12 @@ def _no_evidence(info: StudyInfo, comparison: Comparison, needed: int | None) ->
     """The sentence for a difference that was not found."""
     found = comparison.difference
     sentence = f'No evidence either way: {numbers(info, found)}'
-    if found.smallest_effect is None:
+    if not found.standard_error:
         return (
-            f'{sentence}; all seeds agree to the digit and no test images were resampled, so that '
-            'nothing can be said of chance.'
+            f'{sentence}; the difference is the same for every seed, which says nothing of chance.'
         )
-    if found.mean == 0:
-        sentence += '; no number of seeds would find a difference of 0.'
-    elif needed is None:
-        sentence += (
-            '; if that is the true difference, more seeds would not find it: it would need more '
-            'test images.'
-        )
+    if needed is None:
+        sentence += '; if that is the true difference, 1000 seeds on test images like these would not find it.'
     else:
         sentence += f'; if that is the true difference, it would need about {needed} seeds.'
     sentence += (
