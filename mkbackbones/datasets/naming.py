@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from mkbackbones.datasets.records import DatasetError
@@ -62,16 +62,17 @@ def folder_split(name: str) -> str | None:
 def unique_stems(names: Sequence[str]) -> list[str]:
     """One stem for each path: the file's own, or with the folders before it where two agree.
 
-    ``a/1.png`` and ``b/1.png`` become ``a__1`` and ``b__1``; a name that is unique stays.
+    ``a/images/1.png`` and ``b/images/1.png`` become ``a__1`` and ``b__1``; a name that is unique
+    stays. Folders that tell but the kind of file are left out if the others are enough.
 
     Raises:
         DatasetError: Two files differ in nothing but the suffix, so that they would share a mask.
     """
     counts = Counter(stem_of(name) for name in names)
-    stems = [
-        stem_of(name) if counts[stem_of(name)] == 1 else name.rpartition('.')[0].replace('/', '__')
-        for name in names
-    ]
+    telling = {name: _joined(name, KIND_WORDS) for name in names if counts[stem_of(name)] > 1}
+    if len(set(telling.values())) < len(telling):
+        telling = {name: _joined(name, ()) for name in telling}
+    stems = [telling.get(name, stem_of(name)) for name in names]
     first: dict[str, str] = {}
     for name, stem in zip(names, stems):
         if first.setdefault(stem, name) != name:
@@ -79,3 +80,10 @@ def unique_stems(names: Sequence[str]) -> list[str]:
                 f'{first[stem]} and {name} would both be called {stem}: rename one of them'
             )
     return stems
+
+
+def _joined(name: str, without: Collection[str]) -> str:
+    """Path without its suffix as one word, without some of the folders."""
+    *folders, _ = PurePosixPath(name).parts
+    kept = [folder for folder in folders if folder.lower() not in without]
+    return '__'.join([*kept, stem_of(name)])

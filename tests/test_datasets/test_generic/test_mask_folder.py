@@ -31,7 +31,7 @@ def test_masks_in_a_folder(tmp_path):
     converter = MaskFolder(tmp_path, ['1=dent', '2=crack', '3=dent'])
     assert converter.classes == ('dent', 'crack')
     records = by_name(converter)
-    first, second = records['train__images__a.png'], records['test__images__a.png']
+    first, second = records['train__a.png'], records['test__a.png']
     assert boxes(first) == [(1, (3, 2, 6, 4))] and (first.seg_map == 2).sum() == 24
     assert boxes(second) == [] and not second.seg_map.any()
     assert (first.split, second.split) == ('train', 'test')

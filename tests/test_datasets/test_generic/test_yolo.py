@@ -83,8 +83,8 @@ def test_the_split_of_folders(tmp_path):
         files |= {f'images/{split}/1.png': png(), f'labels/{split}/1.txt': BOX}
     records = by_name(Yolo(write(tmp_path, files)))
     assert {name: record.split for name, record in records.items()} == {
-        'images__train__1.png': 'train',
-        'images__val__1.png': 'val',
+        'train__1.png': 'train',
+        'val__1.png': 'val',
     }
 
 
