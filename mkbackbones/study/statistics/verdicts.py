@@ -91,7 +91,7 @@ def _no_evidence(info: StudyInfo, comparison: Comparison, needed: int | None) ->
             f'{sentence}; the difference is the same for every seed, which says nothing of chance.'
         )
     if needed is None:
-        sentence += '; if that is the true difference, 1000 seeds on test images like these would not find it.'
+        sentence += '; were it the true one, 1000 seeds would not find it on such test images.'
     else:
         sentence += f'; if that is the true difference, it would need about {needed} seeds.'
     sentence += (
