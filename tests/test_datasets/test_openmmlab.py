@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 import mkbackbones
+from mkbackbones.datasets import write_dataset
+from mkbackbones.datasets.generic.yolo import Yolo
 from mkbackbones.datasets.metainfo import SYNTHETIC_INSTANCES, SYNTHETIC_SEMANTIC
+
+from .test_generic.common import png, write
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -51,6 +55,23 @@ def test_mmdet_loads_boxes_and_masks(coco_dataset):
         # The tight boxes of the masks that mmdet draws are the boxes it loads.
         boxes = instances.masks.get_bboxes(type(instances.bboxes)).tensor.numpy()
         assert np.array_equal(boxes, instances.bboxes.tensor.numpy())
+
+
+@pytest.mark.parametrize('filter_empty_gt, count', [(False, 3), (True, 1)])
+def test_negatives_stay_unless_mmdet_is_told_to_drop_them(tmp_path, filter_empty_gt, count):
+    from mmdet.datasets import CocoDataset
+
+    files = {'classes.txt': 'dent', 'train/1.txt': '0 .5 .5 .2 .2', 'train/2.txt': ''}
+    files |= {f'train/{n}.png': png(n) for n in (1, 2, 3)}
+    write_dataset(Yolo(write(tmp_path / 'raw', files)), tmp_path / 'out')
+    dataset = CocoDataset(
+        data_root=str(tmp_path / 'out'),
+        ann_file='annotations/train.json',
+        data_prefix=dict(img='images/train/'),
+        metainfo=dict(classes=('dent',)),
+        filter_cfg=dict(filter_empty_gt=filter_empty_gt),
+    )
+    assert len(dataset) == count
 
 
 def test_ground_truth_scores_one_in_coco_metric(coco_dataset, synthetic):
