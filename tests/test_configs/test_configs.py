@@ -1,6 +1,5 @@
 """The shipped configs: they parse, name what exists, build, and train on a few images."""
 
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mkbackbones.datasets import SyntheticDefects
-from mkbackbones.datasets.catalogue import CATALOGUE
 from mkbackbones.datasets.writer import write_dataset
 from mkbackbones.keys import build_key
 from mkbackbones.study import count_cost
@@ -19,11 +17,6 @@ from .zoo import CONFIGS, ROOT, classes_of, load, make_small, read
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
-DEFECT_SETS = sorted(
-    path.stem
-    for path in (ROOT / '_base_' / 'datasets').glob('*.py')
-    if not path.stem.startswith(('coco', 'ade20k'))
-)
 KEYS = {
     'stock': None,
     'spatial': 'SpatialK',
@@ -32,9 +25,15 @@ KEYS = {
 ARCHS = {'t': 'tiny', 's': 'small', 'b': 'base'}
 
 
+def test_every_folder_is_tested_somewhere():
+    """Here, with classification (tests/test_classification), or with studies."""
+    folders = {p.name for p in ROOT.iterdir() if p.is_dir()} - {'__pycache__'}
+    assert folders <= {'_base_', 'classification', 'demo', 'detection', 'segmentation', 'studies'}
+
+
 def test_names_are_unique():
     """mim and our commands look a config up by its bare name."""
-    names = [Path(name).name for name in CONFIGS]
+    names = [p.name for p in ROOT.rglob('*.py') if not {'_base_', 'studies'} & set(p.parts)]
     assert len(set(names)) == len(names)
 
 
@@ -86,55 +85,6 @@ def test_pretrained_weights_exist(name):
     checkpoint = load(name).model.backbone.get('init_cfg', {}).get('checkpoint')
     if checkpoint is not None:
         assert checkpoint.removeprefix('timm://') in timm.list_models(pretrained=True)
-
-
-@cache
-def read_set(name):
-    cfg = Config.fromfile(ROOT / '_base_' / 'datasets' / f'{name}.py')
-    semantic = 'seg_map_path' in cfg.train_dataloader.dataset.data_prefix
-    cfg.default_scope = 'mmseg' if semantic else 'mmdet'
-    return cfg
-
-
-@pytest.mark.parametrize('name', DEFECT_SETS)
-def test_number_of_classes_is_that_of_the_set(name):
-    cfg = read_set(name)
-    assert cfg.num_classes == len(classes_of(cfg))
-    if cfg.default_scope == 'mmseg':
-        assert classes_of(cfg)[0] == 'background'
-        assert len(cfg.query_weights) == cfg.num_classes + 1
-
-
-def test_every_set_that_can_be_prepared_has_a_config():
-    prepared = {name for name, entry in CATALOGUE.items() if 'Your own' not in entry.help}
-    bases = {name.removesuffix('-instances') for name in DEFECT_SETS if not name.startswith('own-')}
-    assert bases == prepared
-
-
-@pytest.mark.parametrize('name', DEFECT_SETS)
-def test_splits_do_not_mix(name):
-    cfg = read_set(name)
-    for split in ('train', 'val', 'test'):
-        dataset = cfg[f'{split}_dataloader'].dataset
-        folders = [dataset.data_prefix[key] for key in dataset.data_prefix]
-        if 'ann_file' in dataset:
-            assert dataset.ann_file == f'annotations/{split}.json'
-        if name != 'neu-det':  # its splits share a folder of images
-            assert all(folder.rstrip('/').endswith(f'/{split}') for folder in folders)
-        if 'ann_file' in dataset and split != 'train':
-            assert cfg[f'{split}_evaluator'].ann_file == dataset.data_root + dataset.ann_file
-
-
-@pytest.mark.parametrize('name', DEFECT_SETS)
-def test_all_loaders_read_one_set(name):
-    cfg = read_set(name)
-    loaders = [cfg[f'{split}_dataloader'] for split in ('train', 'val', 'test')]
-    assert len({loader.dataset.data_root for loader in loaders}) == 1
-    assert len({loader.dataset.type for loader in loaders}) == 1
-    folder = name.removesuffix('-instances').removesuffix('-boxes').removesuffix('-semantic')
-    assert loaders[0].dataset.data_root.endswith(f'/{folder}/')
-    assert loaders[1].dataset.get('test_mode', True)
-    assert loaders[0].dataset.pipeline != loaders[1].dataset.pipeline
 
 
 @pytest.mark.parametrize(

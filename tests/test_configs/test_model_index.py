@@ -45,7 +45,8 @@ def test_every_config_is_listed_once_and_in_the_metafile_of_its_folder(metafiles
     for metafile, content in metafiles.items():
         for model in content['Models']:
             assert Path(model['Config']).parent == Path(metafile).parent
-    assert set(metafiles) == {p.relative_to(INDEX.parent).as_posix() for p in ROOT.rglob('*.yml')}
+    found = ROOT.rglob('metafile.yml')
+    assert set(metafiles) == {path.relative_to(INDEX.parent).as_posix() for path in found}
 
 
 def test_entries_say_what_the_names_say(models):

@@ -11,11 +11,11 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 ROOT = Path(__file__).resolve().parents[2] / 'configs'
-#: Everything that a user trains, as paths below configs/ without the suffix.
+#: Every detector and segmentor, as paths below configs/ without the suffix.
 CONFIGS = sorted(
     path.relative_to(ROOT).with_suffix('').as_posix()
-    for path in ROOT.rglob('*.py')
-    if '_base_' not in path.parts and 'studies' not in path.parts
+    for folder in ('detection', 'segmentation', 'demo')
+    for path in (ROOT / folder).rglob('*.py')
 )
 #: Arguments of transforms that are sizes in pixels.
 SIZES = ('scale', 'crop_size', 'size', 'img_scale')

@@ -10,12 +10,13 @@ classes = ('background', 'scratch', 'dent')  # 2. the names of classes 0, 1, 2, 
 palette = [(0, 0, 0), (230, 60, 50), (50, 120, 230)]  # 3. a colour each, for pictures
 num_classes = len(classes)
 query_weights = [1.0] * num_classes + [0.1]  # of Mask2Former: the classes, then 'no object'
-image_scale = (512, 512)  # 4. training crops, and the box that test images are scaled into
+image_scale = (1024, 512)  # 4. images are scaled to fit, whichever way they lie ...
+crop_size = (512, 512)  # ... and cropped for training: height, width
 train_pipeline = [
     {{_base_.load}},
     {{_base_.annotate}},
     dict(type='RandomResize', scale=image_scale, ratio_range=(0.75, 1.5), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=image_scale, cat_max_ratio=0.95),
+    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.95),
     {{_base_.flip}},
     {{_base_.pack}},
 ]
