@@ -20,6 +20,7 @@ BEST = 'best.pth'
 LATEST = 'latest.pth'
 #: Entry of a checkpoint with the record.
 ENTRY = 'mkbackbones_study'
+CHECKPOINT_SECONDS = 120.0
 
 
 class Diverged(ArithmeticError):
@@ -60,7 +61,8 @@ class RecordHook(Hook):
         folder (Path): Where to write.
         metric (str): Primary metric, as the evaluator names it.
         factor (float): Factor of the metric to per cent.
-        interval (int): Iterations between checkpoints.
+        interval (int): Iterations between checkpoints, which are never more than
+            :data:`CHECKPOINT_SECONDS` apart.
         heartbeat (Heartbeat): Told about the progress.
     """
 
@@ -88,7 +90,7 @@ class RecordHook(Hook):
         self.heartbeat.update(phase='training', iter=runner.iter, max_iters=runner.max_iters)
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        self.last = time.perf_counter()
+        self.last = self.saved = time.perf_counter()
 
     def after_train_iter(
         self,
@@ -118,7 +120,8 @@ class RecordHook(Hook):
             )
         loop = runner.train_loop
         validates = done % loop.val_interval == 0 or done == runner.max_iters
-        if done % self.interval == 0 and not (validates and runner.val_loop is not None):
+        due = done % self.interval == 0 or now - self.saved > CHECKPOINT_SECONDS
+        if due and not (validates and runner.val_loop is not None):
             self.save(runner, LATEST, done)
         self.last = time.perf_counter()
 
@@ -168,3 +171,4 @@ class RecordHook(Hook):
             os.replace(self.folder / work, self.folder / name)
         finally:
             (self.folder / work).unlink(missing_ok=True)
+        self.saved = time.perf_counter()
