@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from mkbackbones.datasets.metainfo import MAGNETIC_TILE
@@ -72,7 +73,7 @@ class MagneticTile(MaskedSet):
         super().__init__(source, samples)
 
 
-def capture_groups(stems: list[str]) -> dict[str, str]:
+def capture_groups(stems: Iterable[str]) -> dict[str, str]:
     """Group of each ``exp<E>_num_<N>``: runs of numbers that follow each other closely."""
     numbered = []
     for stem in stems:

@@ -39,6 +39,15 @@ def test_the_table_has_a_layout_for_every_public_converter():
 
 
 @every_set
+def test_colours_and_example_fit(tmp_path, name):
+    entry = CATALOGUE[name]
+    converter = make(name, write_tree(tmp_path, LAYOUTS[name]()))
+    assert len(entry.palette) == len(converter.classes)
+    # An example that asks for the official split where there is none would fail.
+    assert ('--split' in entry.example) or converter.read(0).split is not None
+
+
+@every_set
 def test_folder_and_zip_give_the_same(tmp_path, name):
     files = LAYOUTS[name]()
     sources = write_tree(tmp_path / 'folder', files), write_zip(tmp_path / 'x.zip', files)
