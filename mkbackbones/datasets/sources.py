@@ -61,8 +61,9 @@ class Source:
             raise DatasetError(f'{self.where(name)} cannot be read: {error}') from error
 
     def where(self, name: str) -> str:
-        """A file's name for messages."""
-        return f'{self.path}{":" if self._zip else "/"}{name}'
+        """A file's name for messages, which does not depend on where the source lies."""
+        root = self.path.name or self.path.resolve().name
+        return f'{root}{":" if self._zip else "/"}{name}'
 
     def require(self, needed: Iterable[str], found: Iterable[str], what: str) -> None:
         """Check that nothing is missing.

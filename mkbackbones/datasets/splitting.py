@@ -111,6 +111,16 @@ class Splitter:
                     f'{self.group_regex!r} is no regular expression: {error}'
                 ) from None
 
+    def check(self, item: SplitItem) -> None:
+        """Look at a first image, so that what fits none is told before all are read.
+
+        Raises:
+            DatasetError: See :meth:`assign`.
+        """
+        groups = self._groups([item])
+        if self.method == 'official':
+            self._official([item], groups)
+
     def assign(self, items: Sequence[SplitItem]) -> Splitting:
         """Split the images.
 
@@ -145,31 +155,28 @@ class Splitter:
         stems = {stem_of(item.file_name): item for item in items}
         if self.groups is not None:
             found = {stem: self.groups.get(stem) for stem in stems}
-            hint = 'are not in the list of groups'
+            hint = 'not in the list'
         elif self.group_regex is not None:
             found = {stem: _captured(self.group_regex, stem) for stem in stems}
-            hint = f'do not match {self.group_regex!r}'
+            hint = f'no match of {self.group_regex!r}'
         else:
             found = {stem: item.group for stem, item in stems.items()}
             hint = (
-                'have no group in the source: give --group-regex or --groups, e.g. the '
-                'groups.json that check-leakage writes'
+                'the source states none; give --group-regex or --groups, e.g. the groups.json '
+                'that check-leakage writes'
             )
         missing = sorted(stem for stem, group in found.items() if group is None)
         given = self.groups is not None or self.group_regex is not None
         if missing and (given or self.method == 'group'):
-            raise DatasetError(
-                f'{len(missing)} of {len(stems)} images {hint} ({first_few(missing)})'
-            )
+            raise DatasetError(f'no group for {first_few(missing)}: {hint}')
         return {stem: group for stem, group in found.items() if group is not None}
 
     def _official(self, items: Sequence[SplitItem], groups: dict[str, str]) -> dict[str, str]:
         without = [item.file_name for item in items if item.split is None]
         if without:
-            which = 'this source' if len(without) == len(items) else first_few(without)
             raise DatasetError(
-                f'there is no official split for {which}: use --split random, or --split group '
-                'where images share content'
+                f'there is no official split for {first_few(without)}: use --split random, or '
+                '--split group where images share content'
             )
         splits = {item.file_name: item.split for item in items}
         if self.val_from_train and 'val' not in splits.values():

@@ -73,6 +73,8 @@ def write_dataset(
                 summary.skipped.append(str(error))
             else:
                 stage.add(apply_rule(record, instances, min_area))
+                if len(stage.images) == 1:
+                    splitter.check(stage.images[0].item)
                 summary.fixes += record.fixes
             if on_record is not None:
                 on_record()

@@ -81,15 +81,27 @@ def test_validation_from_training():
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (dict(), 'no official split for this source: use --split random'),
-        (dict(method='group'), '40 of 40 images have no group in the source: give --group-regex'),
-        (dict(method='group', group_regex='^strip1'), "36 of 40 images do not match '.strip1'"),
-        (dict(method='group', groups={'strip0_0': 'a'}), '39 of 40 images are not in the list'),
+        (dict(), 'no official split for strip0_0.png, .* and 35 more: use --split random'),
+        (
+            dict(method='group'),
+            'no group for strip0_0, .* and 35 more: the source states none; give --group-r',
+        ),
+        (
+            dict(method='group', group_regex='^strip1'),
+            "no group for strip0_0, .* and 31 more: no match of '.strip1'",
+        ),
+        (
+            dict(method='group', groups={'strip0_0': 'a'}),
+            'no group for strip0_1, .* and 34 more: not in the list',
+        ),
     ],
 )
 def test_what_cannot_be_split(arguments, message):
     with pytest.raises(DatasetError, match=message):
         Splitter(**arguments).assign(items())
+    if len(arguments) < 2:  # told at the first image
+        with pytest.raises(DatasetError, match=message.split(',')[0]):
+            Splitter(**arguments).check(items()[0])
 
 
 def test_a_partial_official_split_names_the_images():

@@ -149,7 +149,7 @@ def test_faults_of_a_converter_leave_nothing(tmp_path, records, message):
 def yolo(tmp_path):
     files = {'classes.txt': 'dent\ncrack\n'}
     for n in range(12):
-        files |= {f's{n // 3}_{n}.png': png(n), f's{n // 3}_{n}.txt': f'{n % 2} .5 .5 .2 .3'}
+        files |= {f's{n // 3}_{n}.png': png(n), f's{n // 3}_{n}.txt': f'{n % 2} .9 .5 .4 .3'}
     return write(tmp_path / 'raw', files)
 
 
@@ -160,6 +160,7 @@ def arguments(src, out, *more):
 def test_a_rerun_is_idempotent(tmp_path, yolo, capsys):
     out = tmp_path / 'out'
     assert main(arguments(yolo, out)) == 0
+    assert len(info(out)['fixes']) == 12
     before = content(out)
     stamp = (out / 'dataset.json').stat().st_mtime_ns
     capsys.readouterr()
@@ -206,7 +207,7 @@ def test_a_split_by_group_from_the_command_line(tmp_path, yolo, capsys):
     assert json.loads((tmp_path / 'b/groups.json').read_text()) == json.loads(groups.read_text())
     assert info(tmp_path / 'a')['counts'] == info(tmp_path / 'b')['counts']
     assert main([*command, '--out', str(tmp_path / 'c')]) == 2
-    assert '12 of 12 images have no group' in capsys.readouterr().err
+    assert 'no group for s0_0: the source states none' in capsys.readouterr().err
 
 
 def test_skipping_from_the_command_line(tmp_path, yolo, capsys):

@@ -159,7 +159,7 @@ def test_faults(tmp_path, content, message):
     write(tmp_path, {'a.json': content, 'a.png': png()})
     with pytest.raises(DatasetError, match=message) as error:
         Coco(tmp_path).read(0)
-    assert str(tmp_path) in str(error.value) or 'annotated' in message
+    assert tmp_path.name in str(error.value) or 'annotated' in message
 
 
 def test_single_faults_can_be_skipped(tmp_path):

@@ -72,7 +72,7 @@ def test_what_has_no_area_is_dropped_and_told(tmp_path):
         shape('dent', [[1, 1], [1, 8]], 'rectangle'),
     )
     assert record.instances == []
-    where = f'{tmp_path}/a.json, shape'
+    where = f'{tmp_path.name}/a.json, shape'
     assert record.fixes == [
         f'point without an area dropped: {where} 1',
         f'line without an area dropped: {where} 2',
