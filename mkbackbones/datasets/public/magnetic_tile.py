@@ -6,6 +6,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
 from mkbackbones.datasets.metainfo import MAGNETIC_TILE
 from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
 from mkbackbones.datasets.records import DatasetError
@@ -16,16 +20,17 @@ __all__ = ['MagneticTile', 'capture_groups']
 _IMAGE = re.compile(r'(?:.*/)?MT_([A-Za-z]+)/Imgs/([^/]+)\.jpg', re.IGNORECASE)
 _STEM = re.compile(r'exp(\d+)_num_(\d+)')
 _FOLDERS = ('blowhole', 'break', 'crack', 'fray', 'uneven', 'free')
-_SERIES_GAP = 400
+_GAP, _SERIES_GAP = 400, 1500
 
 
 class MagneticTile(MaskedSet):
     """Records of Magnetic tile, without an official split.
 
     A tile was photographed under up to six exposures in a row; ``num`` counts the photographs.
-    Images whose numbers follow each other by at most 400 form a group, whatever their class: all
-    but two series of six exposures lie within such a run. Neighbouring tiles share a group where
-    their photographs lie that near, which costs nothing but finer groups.
+    Images whose numbers follow each other by at most 400 form a group, whatever their class, and
+    so do two of one class by at most 1,500 where the exposure goes on by one: this keeps every
+    series together. Neighbouring tiles share a group where their photographs lie that near, which
+    costs nothing but finer groups.
 
     Masks are grey at the edge of a defect, as JPEG leaves them: above 127 is defect.
 
@@ -51,7 +56,7 @@ class MagneticTile(MaskedSet):
         source.require(
             (f'{name[:-4]}.png' for name in images), (f'{key}.png' for key in masks), 'mask'
         )
-        groups = capture_groups(match.group(2) for match in images.values())
+        groups = capture_groups(match.groups() for match in images.values())
         samples = []
         for name, match in images.items():
             folder, stem = match.group(1).lower(), match.group(2)
@@ -67,23 +72,51 @@ class MagneticTile(MaskedSet):
                     name,
                     None if free else masks[name[:-4]],
                     0 if free else self.classes.index(folder),
-                    group=groups[stem],
+                    group=groups[match.groups()],
                 )
             )
         super().__init__(source, samples)
 
 
-def capture_groups(stems: Iterable[str]) -> dict[str, str]:
-    """Group of each ``exp<E>_num_<N>``: runs of numbers that follow each other closely."""
-    numbered = []
-    for stem in stems:
+def capture_groups(images: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Group of each image, from the order in which the photographs were taken.
+
+    Args:
+        images (Iterable[tuple[str, str]]): Folder and stem, ``exp<E>_num_<N>``.
+
+    Raises:
+        DatasetError: A stem of another form.
+    """
+    shots = []
+    for folder, stem in images:
         match = _STEM.fullmatch(stem)
         if match is None:
             raise DatasetError(f'Magnetic tile: {stem} is not named exp<E>_num_<N>')
-        numbered.append((int(match.group(2)), stem))
-    groups, start, previous = {}, None, None
-    for number, stem in sorted(numbered):
-        if previous is None or number - previous > _SERIES_GAP:
-            start = number
-        groups[stem], previous = f'capture_{start}', number
-    return groups
+        shots.append((int(match.group(2)), int(match.group(1)), folder, stem))
+    shots.sort()
+    ends = np.array(_links(shots), int).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), tuple(ends.T)), shape=(len(shots), len(shots)))
+    labels = connected_components(graph, directed=False)[1]
+    first: dict[int, int] = {}
+    for label, (number, *_) in zip(labels.tolist(), shots):
+        first.setdefault(label, number)
+    return {
+        (folder, stem): f'capture_{first[label]}'
+        for label, (_, _, folder, stem) in zip(labels.tolist(), shots)
+    }
+
+
+def _links(shots: list[tuple[int, int, str, str]]) -> list[tuple[int, int]]:
+    """Pairs of indices that belong together, of shots in order: number, exposure, folder, stem."""
+    links = []
+    latest: dict[str, int] = {}
+    for index, (number, exposure, folder, _) in enumerate(shots):
+        if index and number - shots[index - 1][0] <= _GAP:
+            links.append((index - 1, index))
+        before = latest.get(folder)
+        if before is not None:
+            goes_on = exposure == shots[before][1] + 1
+            if goes_on and number - shots[before][0] <= _SERIES_GAP:
+                links.append((before, index))
+        latest[folder] = index
+    return links

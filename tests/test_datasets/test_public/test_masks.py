@@ -48,13 +48,20 @@ def test_magnetic_tile(tmp_path):
 
 
 def test_capture_groups_break_at_a_gap():
-    groups = capture_groups(['exp6_num_1000', 'exp1_num_100', 'exp2_num_500', 'exp3_num_901'])
+    stems = ['exp6_num_1000', 'exp1_num_100', 'exp2_num_500', 'exp5_num_901']
+    groups = capture_groups(zip(['Free', 'Crack', 'Free', 'Fray'], stems))
     assert groups == {
-        'exp1_num_100': 'capture_100',
-        'exp2_num_500': 'capture_100',
-        'exp3_num_901': 'capture_901',
-        'exp6_num_1000': 'capture_901',
+        ('Crack', 'exp1_num_100'): 'capture_100',
+        ('Free', 'exp2_num_500'): 'capture_100',
+        ('Fray', 'exp5_num_901'): 'capture_901',
+        ('Free', 'exp6_num_1000'): 'capture_901',
     }
+
+
+def test_capture_groups_follow_a_slow_series_past_other_tiles():
+    shots = [('Crack', 'exp3_num_1000'), ('Free', 'exp1_num_1700'), ('Crack', 'exp4_num_2400')]
+    groups = capture_groups(shots)
+    assert groups[shots[0]] == groups[shots[2]] == 'capture_1000' != groups[shots[1]]
 
 
 def test_magnetic_tile_needs_all_masks(tmp_path):
