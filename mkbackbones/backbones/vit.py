@@ -160,7 +160,8 @@ class ManifoldViT(Backbone):
         x = self.patch_embed(x)
         grid = x.shape[1], x.shape[2]
         pos_embed = self.pos_embed
-        if grid != self.pretrain_grid:
+        # A compiled graph is for every size, the one of pretraining included.
+        if torch.compiler.is_compiling() or grid != self.pretrain_grid:
             pos_embed = resample_abs_pos_embed(
                 pos_embed, grid, self.pretrain_grid, self.num_embedded_prefix
             )

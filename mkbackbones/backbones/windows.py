@@ -16,8 +16,15 @@ def pad_to_windows(x: Tensor, window: int) -> Tensor:
         Tensor: Tokens (B, Hp, Wp, C); ``x`` itself where nothing is missing.
     """
     height, width = x.shape[1:3]
-    bottom, right = -height % window, -width % window
-    return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+    bottom, right = missing(height, window), missing(width, window)
+    if torch.compiler.is_compiling() or bottom or right:  # one graph for every size
+        return F.pad(x, (0, 0, 0, right, 0, bottom))
+    return x
+
+
+def missing(length: int, multiple: int) -> int:
+    """What a length lacks to the next multiple, in a form that symbolic shapes can simplify."""
+    return -(-length // multiple) * multiple - length
 
 
 def partition_windows(x: Tensor, window: int) -> Tensor:
