@@ -88,6 +88,8 @@ class Ledger:
         if not read_only:
             # Readers do not wait for the writer, and a killed writer leaves a whole file.
             self.connection.execute('PRAGMA journal_mode=WAL')
+            # What a power cut takes from the last seconds is on disk in the runs' own folders.
+            self.connection.execute('PRAGMA synchronous=NORMAL')
             with self.transaction() as cursor:
                 cursor.execute(SCHEMA)
 
