@@ -9,10 +9,12 @@ from mkbackbones.datasets.records import (
     SPLITS,
     Converter,
     DatasetError,
+    FileFault,
     Instance,
     Record,
     iter_records,
 )
+from mkbackbones.datasets.splitting import Splitter
 from mkbackbones.datasets.synthetic import SyntheticDefects
 from mkbackbones.datasets.writer import write_dataset
 
@@ -20,10 +22,12 @@ __all__ = [
     'SPLITS',
     'Converter',
     'DatasetError',
+    'FileFault',
     'Instance',
     'NeuDet',
     'NeuSeg',
     'Record',
+    'Splitter',
     'SyntheticDefects',
     'iter_records',
     'write_dataset',

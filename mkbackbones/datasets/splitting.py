@@ -99,6 +99,10 @@ class Splitter:
             raise DatasetError(f'seed {self.seed} is negative: use 0 or more')
         if not 0 <= self.val_from_train < 1:
             raise DatasetError(f'val_from_train {self.val_from_train} is not from 0 to below 1')
+        if self.val_from_train and self.method != 'official':
+            raise DatasetError(
+                '--val-from-train goes with the official split; others have --ratios'
+            )
         if self.group_regex is not None and self.groups is not None:
             raise DatasetError('groups are given twice: by a regular expression and by a list')
         if self.method == 'random' and not (self.group_regex is None and self.groups is None):

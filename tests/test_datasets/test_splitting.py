@@ -119,6 +119,7 @@ def test_a_partial_official_split_names_the_images():
         (dict(ratios=(1, float('nan'), 1)), 'ratios 1 nan 1'),
         (dict(seed=-1), 'seed -1'),
         (dict(val_from_train=1), 'val_from_train 1'),
+        (dict(method='random', val_from_train=0.1), '--val-from-train goes with the official'),
         (dict(method='group', group_regex='('), "'.' is no regular expression"),
         (dict(method='group', group_regex='a', groups={}), 'given twice'),
         (dict(method='random', group_regex='a'), 'a random split takes no groups'),
