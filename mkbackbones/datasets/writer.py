@@ -65,17 +65,13 @@ def write_dataset(
     with atomic_output(Path(out), overwrite=overwrite, expected=_LAYOUT) as root:
         stage = _Stage(root, converter.classes)
         for index in range(len(converter)):
-            try:
-                record = converter.read(index)
-            except DatasetError as error:
-                if not skip_bad:
-                    raise FileFault(str(error)) from error
-                summary.skipped.append(str(error))
-            else:
-                stage.add(apply_rule(record, instances, min_area))
+            record = _read(converter, index, summary.skipped if skip_bad else None)
+            if record is not None:
+                record = apply_rule(record, instances, min_area)
+                stage.add(record)
+                summary.fixes += record.fixes
                 if len(stage.images) == 1:
                     splitter.check(stage.images[0].item)
-                summary.fixes += record.fixes
             if on_record is not None:
                 on_record()
         if not stage.images:
@@ -98,6 +94,17 @@ def write_dataset(
         )
         _write_json(root / 'dataset.json', content)
     return summary
+
+
+def _read(converter: Converter, index: int, skipped: list[str] | None) -> Record | None:
+    """The record; None for a fault that went to ``skipped``."""
+    try:
+        return converter.read(index)
+    except DatasetError as error:
+        if skipped is None:
+            raise FileFault(str(error)) from error
+        skipped.append(str(error))
+        return None
 
 
 @dataclass

@@ -239,6 +239,16 @@ def test_instances_from_the_command_line(tmp_path, yolo, capsys):
     assert counts['source'] == counts['boxes'] == 2 * counts['components'] == 2 * counts['class']
 
 
+def test_small_components_are_counted_by_the_rule_that_was_asked_for(tmp_path):
+    seg_map = np.zeros((20, 30), np.uint8)
+    seg_map[0:2, 0:2] = seg_map[5:9, 5:9] = 1
+    image = record('a.png', seg_map=seg_map, fixes=['component below 99 pixels left out: a'])
+    out = tmp_path / 'out'
+    summary = write_dataset(Memory(image), out, instances='components', min_area=5)
+    assert summary.fix_counts() == {'component below 5 pixels left out of the instances': 1}
+    assert summary.count('train') == 1
+
+
 def test_the_output_may_not_lie_in_the_source(yolo, capsys):
     assert main(arguments(yolo, yolo / 'out')) == 2
     assert 'lies in the source' in capsys.readouterr().err
