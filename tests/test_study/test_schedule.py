@@ -83,105 +83,10 @@ def states(rows):
 def test_all_done_once(prepared, tmp_path):
     executor = Script()
     assert states(go(prepared, tmp_path, executor)) == ['done'] * 4
-    assert (
-        executor.started
-        == [
-            f'runs/classification/{arm}/seed{seed}'[-len(executor.started[0]) :]
-            for seed in (0, 1)
-            for arm in ('stock', 'spatial')
-        ]
-        or len(executor.started) == 4
-    )
     assert executor.most == 2
-    again = Script()
-    assert states(go(prepared, tmp_path, again)) == ['done'] * 4
-    assert again.started == []
-
-
-@pytest.mark.parametrize('how, words', [('error', 'ValueError: no'), ('killed', 'SIGKILL')])
-def test_a_failed_run_is_kept_and_the_study_goes_on(prepared, tmp_path, how, words):
-    def outcome(folder):
-        return how if folder.match('stock/seed0') else 'done'
-
-    rows = go(prepared, tmp_path, Script(outcome))
-    assert states(rows) == ['failed', 'done', 'done', 'done']
-    assert words in rows['runs/classification/stock/seed0'].error
-    again = Script()
-    assert states(go(prepared, tmp_path, again)) == ['done'] * 4
-    assert len(again.started) == 1
-
-
-def test_ctrl_c_leaves_pending_runs(prepared, tmp_path):
-    class Stopped(Script):
-        def submit(self, folder):
-            if self.started:
-                raise KeyboardInterrupt
-            return super().submit(folder)
-
-    with pytest.raises(KeyboardInterrupt):
-        go(prepared, tmp_path, Stopped())
-    with open_schedule(prepared, tmp_path) as schedule:
-        assert states(schedule.ledger.rows()) == ['pending'] * 4
-
-
-def test_a_run_that_was_running_when_all_was_killed_starts_again(prepared, tmp_path):
-    with open_schedule(prepared, tmp_path) as schedule:
-        key = next(iter(schedule.runs))
-        schedule.ledger.start(key, schedule.fingerprints[key])
-    assert states(go(prepared, tmp_path, Script())) == ['done'] * 4
-
-
-def test_a_worker_that_outlived_its_study_is_waited_for(prepared, tmp_path, monkeypatch):
-    executor = Script(slots=1)
-    with open_schedule(prepared, tmp_path) as schedule:
-        key = next(iter(schedule.runs))
-        schedule.ledger.start(key, schedule.fingerprints[key])
-    folder = tmp_path / key
-    folder.mkdir(parents=True)
-    looks = iter([True, True, False])
-
-    def alive(path):
-        if path != folder:
-            return False
-        state = next(looks, False)
-        if not state:
-            (folder / OUTPUTS['main']).write_text('{}')
-        return state
-
-    monkeypatch.setattr('mkbackbones.study.schedule.is_alive', alive)
-    assert states(go(prepared, tmp_path, executor)) == ['done'] * 4
-    assert len(executor.started) == 3
-
-
-def test_one_study_one_process(prepared, tmp_path, monkeypatch):
-    def held(path, patience=0):
-        raise BlockingIOError
-
-    monkeypatch.setattr('mkbackbones.study.schedule.take_lock', held)
-    with pytest.raises(StudyError, match='is being run by another process'):
-        go(prepared, tmp_path, Script())
-
-
-class TestStale:
-    @pytest.fixture
-    def changed(self, prepared, tmp_path, files):
-        """A study with a finished run each, whose learning rate is changed afterwards."""
-        go(prepared, tmp_path, Script())
-        config = files / 'classification.py'
-        config.write_text(config.read_text().replace('lr=1e-3', 'lr=2e-3'))
-        return prepare_study(read_study(files / 'tiny.py'))
-
-    def test_is_said_and_nothing_is_done(self, changed, tmp_path):
-        executor = Script()
-        with pytest.raises(StudyError, match=r'4 of 4 runs are stale.*config.*--rerun-stale'):
-            go(changed, tmp_path, executor)
-        assert executor.started == [
-            f'runs/classification/{arm}/seed{seed}'
-            for seed in (0, 1)
-            for arm in ('stock', 'spatial')
-        ]
-
-    assert executor.most == 2
+    assert executor.started == [
+        f'runs/classification/{arm}/seed{seed}' for seed in (0, 1) for arm in ('stock', 'spatial')
+    ]
     again = Script()
     assert states(go(prepared, tmp_path, again)) == ['done'] * 4
     assert again.started == []
