@@ -79,7 +79,8 @@ def check_a_step(model, optim_wrapper, cfg):
     assert not without, f'no gradient: {without}'
     moved = [n for n, p in model.named_parameters() if not torch.equal(p, before[n])]
     assert any('backbone' in n for n in moved) and any('head' in n for n in moved)
-    assert all(p.isfinite().all() for p in model.parameters())
+    broken = [n for n, p in model.named_parameters() if not p.isfinite().all()]
+    assert not broken, f'not finite: {broken}'
 
 
 def first_batch(loader):
