@@ -50,8 +50,9 @@ def test_trains_a_step_and_predicts(name, tmp_path, monkeypatch):
     monkeypatch.setenv('MKBACKBONES_DATA', str(tmp_path))
     libraries()
     cfg = without_download(read(name))
-    # DINO picks 900 queries among the places of its maps.
-    make_small(cfg, side=256 if '/dino' in name else 64)
+    # Smaller, P6 has one place, where the CPU's bfloat16 convolution yields NaN as the gradient of
+    # a 3x3 kernel. DINO picks 900 queries among the places of its maps.
+    make_small(cfg, side=256 if '/dino' in name else 128)
     write_data(cfg)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
