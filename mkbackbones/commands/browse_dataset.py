@@ -117,12 +117,11 @@ def _chosen(source: PreparedSet | ConfigSet, args: argparse.Namespace) -> Iterat
 
 def _save(figure, out: Path) -> None:  # noqa: ANN001
     from ..files import written_aside
-    from ..study.pictures import to_png
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(out) as work:
-            work.write_bytes(to_png(figure))
+            figure.savefig(work, format='png', dpi=110)
     except OSError as error:
         raise CommandError(f'{error.filename or out}: {error.strerror}') from error
 
@@ -135,7 +134,7 @@ class PreparedSet:
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from ..study.pictures import ARM_COLOURS
+        from ..study.report.style import COLOURS
 
         root, split = args.folder, args.split
         path = root / 'annotations' / f'{split}.json'
@@ -155,7 +154,7 @@ class PreparedSet:
         self.name = root.resolve().name
         # As in the class maps, 0 is the background.
         self.classes = ('background', *names)
-        self.palette = [(0, 0, 0), *_palette(names, ARM_COLOURS)]
+        self.palette = [(0, 0, 0), *_palette(names, COLOURS)]
         folder = root / 'images' / split
         self._folder = folder if folder.is_dir() else root / 'images'
         self._masks = root / 'masks' / split
@@ -212,7 +211,7 @@ def _polygon_mask(item: dict, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _read_image(path: Path) -> np.ndarray:
-    from ..study.pictures import read_image
+    from ..study.report.truth import read_image
 
     try:
         return read_image(str(path))

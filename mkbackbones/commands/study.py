@@ -23,6 +23,7 @@ examples:
   python -m mkbackbones study plan configs/studies/neu_scratch.py
   python -m mkbackbones study run configs/studies/neu_scratch.py --slots 3
   python -m mkbackbones study status work_dirs/studies/neu_scratch
+  python -m mkbackbones study report work_dirs/studies/neu_scratch
   python -m mkbackbones study run my_study.py --executor slurm --slurm partition=gpu
 """
 
@@ -43,6 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
     status_parser.add_argument('folder', type=Path, help="the study's folder, or its file")
     status_parser.add_argument('--watch', action='store_true', help='until Ctrl-C')
     status_parser.set_defaults(function=status)
+    report_parser = commands.add_parser('report', help='write the report of what is done so far')
+    report_parser.add_argument('folder', type=Path, help="the study's folder, or its file")
+    report_parser.add_argument('--out', type=Path, help="folder to write to; default: the study's")
+    report_parser.set_defaults(function=report)
     return parser
 
 
@@ -204,9 +209,7 @@ def status(args: argparse.Namespace) -> None:
     from ..study.ledger import Ledger
     from ..study.live import overview
 
-    folder = args.folder
-    if folder.suffix == '.py':
-        folder = Path('work_dirs/studies') / folder.stem
+    folder = study_folder(args.folder)
     try:
         ledger = Ledger(folder, read_only=True)
     except FileNotFoundError as error:
@@ -220,6 +223,31 @@ def status(args: argparse.Namespace) -> None:
             while True:
                 live.update(overview(folder, ledger.rows().values()), refresh=True)
                 time.sleep(1)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write the report of a study, finished or not.
+
+    Raises:
+        CommandError: There is no study, its results contradict themselves, or the report cannot be
+            written.
+    """
+    from rich.console import Console
+
+    from ..study.report import write_report
+
+    console = Console()
+    try:
+        with console.status('reading results') as line:
+            files = write_report(study_folder(args.folder), args.out, line.update)
+    except (OSError, ValueError) as error:
+        raise CommandError(error) from error
+    console.print(f'report: {files.page}', soft_wrap=True)
+
+
+def study_folder(path: Path) -> Path:
+    """The folder of a study, where its file is named instead."""
+    return Path('work_dirs/studies') / path.stem if path.suffix == '.py' else path
 
 
 def read_and_prepare(

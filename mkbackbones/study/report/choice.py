@@ -1,0 +1,77 @@
+"""Which test images a report shows, by rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..evidence import Evidence
+
+__all__ = ['NUM_EXAMPLES', 'RULE', 'Choice', 'choose']
+
+NUM_EXAMPLES = 2
+RULE = (
+    'Of all test images, those where the score of the single image, averaged over the seeds, rises '
+    f'most against the baseline ({NUM_EXAMPLES} images at most) and those where it falls most '
+    '(as many), one image a group. Shown is the seed whose own difference is nearest to the '
+    'average. The score of an image is: in detection its AP, or without defects 1 less its highest '
+    'score; in segmentation its mean IoU; in classification the probability of the true class.'
+)
+
+
+@dataclass
+class Choice:
+    """An image to show.
+
+    Args:
+        image (str): Its name in the evidence.
+        seed (int): The seed to show.
+        baseline (float): Score of the baseline with that seed, from 0 to 1.
+        arm (float): Score of the arm with that seed.
+        difference (float): Difference averaged over the seeds.
+    """
+
+    image: str
+    seed: int
+    baseline: float
+    arm: float
+    difference: float
+
+
+def choose(
+    evidence: dict[tuple[str, int], Evidence], baseline: str, arm: str, count: int = NUM_EXAMPLES
+) -> list[Choice]:
+    """Images where an arm is better than the baseline, then images where it is worse.
+
+    Args:
+        evidence (dict[tuple[str, int], Evidence]): By arm and seed, all of the same images.
+        baseline (str): Key of the baseline.
+        arm (str): Key of the arm.
+        count (int): How many of each kind, at most.
+    """
+    seeds = sorted(s for a, s in evidence if a == arm and (baseline, s) in evidence)
+    if not seeds:
+        return []
+    theirs, ours = (
+        np.stack([np.nan_to_num(evidence[key, seed].per_image_score()) for seed in seeds])
+        for key in (baseline, arm)
+    )
+    by_seed = ours - theirs
+    mean = by_seed.mean(0)
+    first = evidence[arm, seeds[0]]
+    chosen = []
+    taken: set[str] = set()
+    for sign in (1, -1):
+        found = 0
+        for i in np.argsort(-sign * mean, kind='stable'):
+            if found == count or sign * mean[i] <= 0:
+                break
+            if first.groups[i] in taken:
+                continue
+            taken.add(first.groups[i])
+            found += 1
+            shown = int(np.abs(by_seed[:, i] - mean[i]).argmin())
+            scores = float(theirs[shown, i]), float(ours[shown, i])
+            chosen.append(Choice(first.images[i], seeds[shown], *scores, float(mean[i])))
+    return chosen

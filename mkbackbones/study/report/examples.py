@@ -1,0 +1,117 @@
+"""Example pictures where a candidate and the baseline differ most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...datasets.palette import make_palette
+from ..evidence import ClassificationEvidence, Evidence
+from ..results import StudyResults
+from ..statistics.bootstrap import load_task_evidence
+from .blocks import Block, Fold, Gallery, Heading, Notice, Picture
+from .choice import Choice, choose
+from .drawing import Palette, draw_classified, draw_layers, to_jpeg
+from .truth import TestImages, read_prediction
+
+__all__ = ['examples']
+
+
+def examples(results: StudyResults, task: str) -> list[Block]:
+    """Pictures of one task, a part for each candidate; why there are none, where there are none.
+
+    Args:
+        results (StudyResults): The study.
+        task (str): Key of the task.
+    """
+    info = results.info
+    runs = [run for run in results.runs if run.task == task]
+    evidence = load_task_evidence(runs) if runs else {}
+    candidates = [arm for arm, about in info.arms.items() if about.role == 'candidate']
+    chosen = {arm: choose(evidence, info.baseline, arm) for arm in candidates}
+    chosen = {arm: choices for arm, choices in chosen.items() if choices}
+    if not chosen:
+        return []
+    try:
+        images = TestImages(Path(runs[0].folder), info.tasks[task].kind)
+    except Exception as error:  # a data set may raise anything
+        reason = ' '.join(str(error).split())[:200]
+        return [
+            Heading(task, 3),
+            Notice(f'No pictures: the test images cannot be read ({reason}).'),
+        ]
+    parts: list[Block] = [Heading(task, 3)]
+    for arm, choices in chosen.items():
+        pictures, missing = [], 0
+        for number, choice in enumerate(choices):
+            try:
+                picture = _picture(results, task, arm, choice, images, evidence)
+                picture.name += f'-{number}'
+                pictures.append(picture)
+            except (OSError, KeyError):
+                missing += 1
+        blocks: list[Block] = [Gallery(pictures)] if pictures else []
+        if missing:
+            blocks.append(
+                Notice(
+                    f'{missing} more chosen images are left out: the image or what a run '
+                    'predicted for it is gone.'
+                )
+            )
+        label = f'{info.arms[arm].label} against {info.arms[info.baseline].label}'
+        parts.append(Fold(label, blocks, open=len(chosen) == 1))
+    return parts
+
+
+def _picture(
+    results: StudyResults,
+    task: str,
+    arm: str,
+    choice: Choice,
+    images: TestImages,
+    evidence: dict[tuple[str, int], Evidence],
+) -> Picture:
+    info = results.info
+    about = info.tasks[task]
+    pixels, truth = images.read(choice.image)
+    labels = {info.baseline: info.arms[info.baseline].label, arm: info.arms[arm].label}
+    if about.kind == 'classification':
+        lines = [('truth', choice.image.rpartition('/')[0])]
+        for key, label in labels.items():
+            lines.append((label, _said(evidence[key, choice.seed], choice.image, about.classes)))
+        figure = draw_classified(pixels, lines)
+    else:
+        layers = {'ground truth': truth}
+        for key, label in labels.items():
+            folder = Path(results.of(task, key)[choice.seed].folder)
+            layers[label] = read_prediction(folder, choice.image, about.kind)
+        figure = draw_layers(pixels, layers, about.classes, _palette(images, about.classes))
+    word = 'Better' if choice.difference > 0 else 'Worse'
+    scores = ', '.join(
+        f'{label} {score:.2f}'
+        for label, score in zip(labels.values(), (choice.baseline, choice.arm))
+    )
+    return Picture(
+        name=f'example-{task}-{arm}',
+        content=to_jpeg(figure),
+        alt=f'{choice.image}: ground truth and predictions',
+        caption=(
+            f'{word}: {choice.image}, seed {choice.seed}. Score of the image: {scores}; difference '
+            f'over the seeds {choice.difference:+.2f} on average.'
+        ),
+    )
+
+
+def _said(evidence: ClassificationEvidence, image: str, classes: list[str]) -> str:
+    """What a classifier said of an image."""
+    row = evidence.images.index(image)
+    scores = evidence.scores[row]
+    best = int(scores.argmax())
+    return f'{classes[best]} ({scores[best]:.2f})'
+
+
+def _palette(images: TestImages, classes: list[str]) -> Palette:
+    """The data set's own colours, or made ones; a background is never drawn."""
+    if images.palette and len(images.palette) >= len(classes):
+        return [tuple(colour) for colour in images.palette]
+    extra = classes[0] == 'background'
+    return [(0, 0, 0)] * extra + make_palette(len(classes) - extra)

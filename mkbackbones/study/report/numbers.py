@@ -1,0 +1,92 @@
+"""Every number of a study as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from ..results import StudyResults
+from ..statistics import Analysis
+
+__all__ = ['to_csv', 'to_json']
+
+COLUMNS = ('table', 'task', 'arm', 'reference', 'metric', 'seed', 'quantity', 'value')
+#: Of a run, what is no single number, or is given otherwise.
+NOT_COSTS = ('task', 'arm', 'seed', 'metrics', 'val_curve', 'losses', 'environment', 'folder')
+
+
+def to_json(results: StudyResults, analysis: Analysis) -> str:
+    """The plan, the runs and the statistics.
+
+    The loss of each iteration stays in each run's ``result.json``.
+    """
+    runs = [
+        {key: value for key, value in asdict(run).items() if key not in ('losses', 'folder')}
+        for run in results.runs
+    ]
+    content = {'study': asdict(results.info), 'runs': runs, 'analysis': analysis.to_dict()}
+    return json.dumps(content, indent=1) + '\n'
+
+
+def to_csv(results: StudyResults, analysis: Analysis) -> str:
+    """One row a number; tables are ``run``, ``curve``, ``mean``, ``difference``, ..."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator='\n')
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows_of_runs(results))
+    writer.writerows(_rows_of_analysis(analysis))
+    return buffer.getvalue()
+
+
+def _rows_of_runs(results: StudyResults) -> Iterator[tuple]:
+    for run in results.runs:
+        key = (run.task, run.arm, '')
+        for metric, value in run.metrics.items():
+            yield 'run', *key, metric, run.seed, 'test', value
+        for name, value in asdict(run).items():
+            if name not in NOT_COSTS and value is not None:
+                yield 'run', *key, '', run.seed, name, value
+        metric = results.info.tasks[run.task].primary
+        for iteration, value in run.val_curve:
+            yield 'curve', *key, metric, run.seed, f'validation at {iteration:g}', value
+
+
+def _rows_of_analysis(analysis: Analysis) -> Iterator[tuple]:
+    for summary in analysis.summaries:
+        key = ('mean', summary.task, summary.arm, '', summary.metric, '')
+        yield from _quantities(key, summary, ('mean', 'sd'))
+    for found in analysis.differences:
+        key = ('difference', found.task, found.arm, found.reference, found.metric)
+        for seed, value in found.per_seed.items():
+            yield *key, seed, 'difference', value
+        names = (
+            'mean', 'low', 'high', 'standard_error', 'seed_sd', 'test_sd', 'p', 'p_holm',
+            'p_sign_flip', 'smallest_effect', 'rules_out',
+        )  # fmt: skip
+        yield from _quantities((*key, ''), found, names)
+    base = analysis.baseline
+    for ratio in analysis.carry_over:
+        key = ('carry-over', ratio.task, ratio.arm, base, analysis.primary[ratio.task], '')
+        names = ('ratio', 'low', 'high', 'correlation', 'correlation_low', 'correlation_high')
+        yield from _quantities(key, ratio, names)
+    for verdict in analysis.verdicts:
+        key = ('verdict', verdict.task, verdict.arm, base, analysis.primary[verdict.task], '')
+        yield from _quantities(key, verdict, ('kind', 'seeds_needed'))
+    for cost in analysis.efficiency:
+        key = ('efficiency', cost.task, cost.arm, base, analysis.primary[cost.task], '')
+        names = ('baseline', 'value', 'increase', 'gain_per_10', 'low', 'high')
+        for name in names:
+            value = getattr(cost, name)
+            if value is not None:
+                yield *key, f'{cost.cost}: {name}', value
+
+
+def _quantities(key: tuple, found: object, names: tuple[str, ...]) -> Iterator[tuple]:
+    """A row for each attribute that has a value."""
+    for name in names:
+        value = getattr(found, name)
+        if value is not None:
+            yield *key, name, value

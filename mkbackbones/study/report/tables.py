@@ -1,0 +1,210 @@
+"""Tables of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+
+from ..results import RunResult, StudyInfo, StudyResults
+from ..statistics import Analysis, Difference
+from .blocks import Table
+
+__all__ = [
+    'arms_table',
+    'carry_over_table',
+    'cost_table',
+    'efficiency_table',
+    'metric_table',
+    'recall_table',
+    'tasks_table',
+    'verdict_table',
+]
+
+RECALL = 'recall@fa5'
+NONE = '–'
+
+
+def verdict_table(analysis: Analysis) -> Table:
+    """The verdict on each task and arm with the numbers behind it."""
+    rows = []
+    for verdict in analysis.verdicts:
+        found = analysis.difference(verdict.task, verdict.arm)
+        kind = verdict.kind
+        for control, standing in verdict.against_controls.items():
+            if kind in ('carries over', 'helps'):
+                label = analysis.labels[control]
+                kind += {
+                    'better': f', also against {label}',
+                    'no evidence': f', not shown against {label}',
+                    'worse': f', worse than {label}',
+                }.get(standing, '')
+        rows.append(
+            [
+                verdict.task,
+                analysis.labels[verdict.arm],
+                kind,
+                NONE if found is None else f'{found.mean:+.2f} {found.metric}',
+                ends(found),
+                NONE if found is None or found.p_holm is None else p_value(found.p_holm),
+                '0' if found is None else str(found.num_seeds),
+                needed(verdict.kind, verdict.seeds_needed),
+            ]
+        )
+    header = [
+        'task', 'arm', 'verdict', 'difference', '95 % interval', 'p (Holm)', 'seeds',
+        'seeds needed',
+    ]  # fmt: skip
+    return Table(header, rows, text_columns=3, cards=True)
+
+
+def needed(kind: str, seeds: int | None) -> str:
+    """Seeds that would decide a verdict, where that is a question."""
+    if kind != 'no evidence':
+        return NONE
+    return 'more would not do' if seeds is None else f'about {seeds}'
+
+
+def ends(found: Difference | None) -> str:
+    """The interval of a difference."""
+    if found is None or found.low is None:
+        return NONE
+    return f'{found.low:+.2f} to {found.high:+.2f}'
+
+
+def p_value(p: float) -> str:
+    """A p value as one writes it."""
+    return '< 0.0001' if p < 0.0001 else f'{p:.2g}'
+
+
+def metric_table(analysis: Analysis, info: StudyInfo, task: str) -> Table:
+    """Metrics over all classes of one task: mean and spread, a row an arm."""
+    by_arm: dict[str, dict[str, str]] = {}
+    names: list[str] = []
+    seeds: dict[str, int] = {}
+    for s in analysis.summaries:
+        if s.task == task and '/' not in s.metric:
+            spread = '' if s.sd is None else f' ± {s.sd:.2f}'
+            by_arm.setdefault(s.arm, {})[s.metric] = f'{s.mean:.2f}{spread}'
+            seeds[s.arm] = s.num_seeds
+            if s.metric not in names:
+                names.append(s.metric)
+    names.sort(key=lambda name: name != info.tasks[task].primary)
+    rows = [
+        [analysis.labels[arm], str(seeds[arm]), *(found.get(name, NONE) for name in names)]
+        for arm, found in by_arm.items()
+    ]
+    return Table(['arm', 'seeds', *names], rows, text_columns=1)
+
+
+def recall_table(analysis: Analysis) -> Table | None:
+    """Recall of defective images at 5 per cent false alarms; None where no task defines it."""
+    rows = []
+    for s in analysis.summaries:
+        if s.metric == RECALL:
+            found = analysis.difference(s.task, s.arm, metric=RECALL)
+            spread = '' if s.sd is None else f' ± {s.sd:.1f}'
+            difference = NONE if found is None else f'{found.mean:+.1f}'
+            values = [f'{s.mean:.1f}{spread}', difference, ends(found), str(s.num_seeds)]
+            rows.append([s.task, analysis.labels[s.arm], *values])
+    header = ['task', 'arm', 'recall, %', 'difference', '95 % interval', 'seeds']
+    return Table(header, rows, cards=True) if rows else None
+
+
+def carry_over_table(analysis: Analysis) -> Table | None:
+    """Downstream over classification gain; None without a classification stage."""
+    rows = []
+    for c in analysis.carry_over:
+        correlation = NONE
+        if c.correlation is not None:
+            correlation = (
+                f'{c.correlation:+.2f} ({c.correlation_low:+.2f} to {c.correlation_high:+.2f})'
+            )
+        rows.append(
+            [
+                c.task,
+                analysis.labels[c.arm],
+                NONE if c.ratio is None else f'{c.ratio:.2f}',
+                'unbounded' if c.unbounded else f'{c.low:.2f} to {c.high:.2f}',
+                correlation,
+                str(c.num_seeds),
+            ]
+        )
+    header = [
+        'task', 'arm', 'ratio', '95 % interval', 'correlation over seeds', 'seeds',
+    ]  # fmt: skip
+    return Table(header, rows, cards=True) if rows else None
+
+
+def cost_table(results: StudyResults) -> Table | None:
+    """What each arm costs in each task, medians over seeds; None without a run."""
+    columns: dict[str, Callable[[RunResult], str | float]] = {
+        'parameters, M': lambda run: run.parameters / 1e6,
+        'operations, G': lambda run: run.flops / 1e9,
+        'training step, ms': lambda run: run.step_seconds * 1e3,
+        'training, min': lambda run: run.train_seconds / 60,
+        'inference, ms': lambda run: run.inference_seconds * 1e3,
+        'peak memory, GiB': lambda run: (run.peak_memory or 0) / 2**30,
+        'iterations': lambda run: len(run.losses),
+        'learning rate': lambda run: run.lr,
+    }
+    rows = []
+    for task in results.info.tasks:
+        for arm, about in results.info.arms.items():
+            runs = results.of(task, arm).values()
+            if runs:
+                values = [median(map(read, runs)) for read in columns.values()]
+                rows.append(
+                    [task, about.label, *(f'{v:.3g}' if v < 1e3 else f'{v:,.0f}' for v in values)]
+                )
+    if not rows:
+        return None
+    header = ['task', 'arm', *columns]
+    empty = [i for i in range(2, len(header)) if all(row[i] == '0' for row in rows)]
+    kept = [i for i in range(len(header)) if i not in empty]  # not measured, e.g. on a CPU
+    return Table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
+def efficiency_table(analysis: Analysis) -> Table | None:
+    """Points for each 10 per cent of additional cost; None where no cost rises."""
+    names = {
+        'parameters': 'parameters', 'flops': 'operations', 'step_seconds': 'training step',
+        'inference_seconds': 'inference', 'peak_memory': 'peak memory',
+    }  # fmt: skip
+    rows = []
+    for e in analysis.efficiency:
+        if e.gain_per_10 is not None:
+            span = NONE if e.low is None else f'{e.low:+.2f} to {e.high:+.2f}'
+            values = [f'{e.increase:+.0f} %', f'{e.gain_per_10:+.2f}', span]
+            rows.append([e.task, analysis.labels[e.arm], names[e.cost], *values])
+    header = ['task', 'arm', 'cost', 'increase', 'points per 10 %', '95 % interval']
+    return Table(header, rows, text_columns=3, cards=True) if rows else None
+
+
+def arms_table(info: StudyInfo) -> Table:
+    """What each arm is."""
+    rows = [
+        [about.label, about.role, ', '.join(_settings(about.backbone)) or 'as the config has it']
+        for about in info.arms.values()
+    ]
+    return Table(['arm', 'role', 'backbone'], rows, text_columns=3)
+
+
+def _settings(content: dict, path: str = '') -> list[str]:
+    found = []
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found += _settings(value, f'{path}{key}.')
+        else:
+            found.append(f'{path}{key} = {value}')
+    return found
+
+
+def tasks_table(info: StudyInfo) -> Table:
+    """What each task is."""
+    rows = []
+    for key, about in info.tasks.items():
+        images = ', '.join(f'{n:,} {split}' for split, n in about.num_images.items())
+        settings = '; '.join(f'{name}: {value}' for name, value in about.settings.items())
+        rows.append([key, about.kind, about.primary, str(len(about.classes)), images, settings])
+    header = ['task', 'kind', 'decides', 'classes', 'images', 'settings']
+    return Table(header, rows, text_columns=6, cards=True)
