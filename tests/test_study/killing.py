@@ -32,7 +32,7 @@ def finished(out: Path) -> dict[str, int]:
 
 
 def numbers(out: Path) -> dict[str, dict]:
-    """Results of a study without the measured times, with the bytes of the weights' evidence."""
+    """Results of a study without the measured times."""
     found = {}
     for name in finished(out):
         result = json.loads((out / name).read_text())
@@ -88,11 +88,12 @@ def kill_repeatedly(study: Path, out: Path, kills: int, span: float, seed: int) 
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 counts['kills'] += 1
-        process.wait(1200)
+        code = process.wait(1200)
+        assert code in (0, -signal.SIGKILL), folder.with_suffix('.log').read_text()[-2000:]
         now = finished(folder)
         counts['lost'] += sum(now.get(name) != when for name, when in seen.items())
         seen = now
-        if process.returncode == 0:
+        if code == 0:
             counts['studies'] += 1
             if counts['kills'] >= kills:
                 return counts
