@@ -156,12 +156,24 @@ def run_prepared(
     return sum(row.state != 'done' for row in rows.values())
 
 
-def finish(folder: Path, console: Console) -> None:
-    """Print the means."""
+def finish(folder: Path, console: Console, out: Path | None = None) -> None:
+    """Print the means and write the report of what is done so far.
+
+    Raises:
+        CommandError: There is no study, its results contradict themselves, or the report cannot be
+            written.
+    """
     from ..study.means import means_table
+    from ..study.report import write_report
     from ..study.results import load_results
 
-    console.print(means_table(load_results(folder)))
+    try:
+        console.print(means_table(load_results(folder)))
+        with console.status('reading results') as line:
+            files = write_report(folder, out, line.update)
+    except (OSError, ValueError) as error:
+        raise CommandError(error) from error
+    console.print(f'report: {files.page}', soft_wrap=True)
 
 
 def plan(args: argparse.Namespace) -> None:
@@ -226,23 +238,10 @@ def status(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Write the report of a study, finished or not.
-
-    Raises:
-        CommandError: There is no study, its results contradict themselves, or the report cannot be
-            written.
-    """
+    """Write the report of a study, finished or not."""
     from rich.console import Console
 
-    from ..study.report import write_report
-
-    console = Console()
-    try:
-        with console.status('reading results') as line:
-            files = write_report(study_folder(args.folder), args.out, line.update)
-    except (OSError, ValueError) as error:
-        raise CommandError(error) from error
-    console.print(f'report: {files.page}', soft_wrap=True)
+    finish(study_folder(args.folder), Console(), args.out)
 
 
 def study_folder(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """The demo from end to end, on a few images and iterations."""
 
 import json
+import re
 
 import pytest
 
@@ -21,7 +22,8 @@ def test_from_data_to_results(tmp_path, capsys, monkeypatch):
     assert demo.main(['--iters', '2', '--work-dir', str(tmp_path), '--device', 'cpu']) == 0
 
     printed = capsys.readouterr().out
-    assert 'detection' in printed and 'SpatialK' in printed
+    assert re.search(r'report: \S+report\.html', printed.replace('\n', ''))
+    assert 'SpatialK' in (tmp_path / 'report.md').read_text()
     results = load_results(tmp_path)
     assert results.failures == []
     for task in ('detection', 'segmentation'):
