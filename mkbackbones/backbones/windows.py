@@ -22,6 +22,17 @@ def pad_to_windows(x: Tensor, window: int) -> Tensor:
     return x
 
 
+def pad_to_patches(images: Tensor, patch: int) -> Tensor:
+    """Pad images (B, 3, H, W) to whole patches, where a graph for every size is compiled.
+
+    Otherwise timm's patch embedding pads; what it writes for it, symbolic shapes do not simplify.
+    """
+    if not torch.compiler.is_compiling():
+        return images
+    height, width = images.shape[2:]
+    return F.pad(images, (0, missing(width, patch), 0, missing(height, patch)))
+
+
 def missing(length: int, multiple: int) -> int:
     """What a length lacks to the next multiple, in a form that symbolic shapes can simplify."""
     return -(-length // multiple) * multiple - length
@@ -37,8 +48,11 @@ def partition_windows(x: Tensor, window: int) -> Tensor:
     Returns:
         Tensor: Windows (B * nW, window^2, C), row by row within an image.
     """
-    x = x.unflatten(2, (-1, window)).unflatten(1, (-1, window))  # B, nH, w, nW, w, C
-    return x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+    batch, height, width, channels = x.shape
+    rows, columns = height // window, width // window
+    x = x.reshape(batch, rows, window, columns, window, channels).transpose(2, 3)
+    # Every side is given: symbolic shapes grow beyond measure where they are worked out by -1.
+    return x.reshape(batch * rows * columns, window * window, channels)
 
 
 def merge_windows(windows: Tensor, window: int, size: tuple[int, int]) -> Tensor:
@@ -53,8 +67,9 @@ def merge_windows(windows: Tensor, window: int, size: tuple[int, int]) -> Tensor
         Tensor: Tokens (B, Hp, Wp, C).
     """
     rows, columns = size[0] // window, size[1] // window
-    x = windows.unflatten(1, (window, window)).unflatten(0, (-1, rows, columns))
-    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    batch, channels = windows.shape[0] // (rows * columns), windows.shape[-1]
+    x = windows.reshape(batch, rows, columns, window, window, channels).transpose(2, 3)
+    return x.reshape(batch, *size, channels)
 
 
 def shifted_window_mask(
