@@ -24,7 +24,7 @@ from .base import (
     resolve_arch,
 )
 from .swin_block import SwinBlock
-from .windows import shifted_window_mask
+from .windows import pad_to_patches, shifted_window_mask
 
 #: Architectures of the Swin paper (arXiv 2103.14030, section 3.3).
 SWIN_ARCHS = {
@@ -224,7 +224,7 @@ class ManifoldSwin(Backbone):
             ``out_indices``, at the strides s = 4, 8, 16, 32 of the stages.
         """
         require_image(*x.shape[2:], x.shape[1], type(self).__name__)
-        x = self.patch_embed(x)  # B, H/4, W/4, C
+        x = self.patch_embed(pad_to_patches(x, 4))  # B, H/4, W/4, C
         outs = []
         for i, layer in enumerate(self.layers):
             x = layer(x, self.with_cp)
