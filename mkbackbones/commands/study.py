@@ -24,6 +24,8 @@ examples:
   python -m mkbackbones study run configs/studies/neu_scratch.py --slots 3
   python -m mkbackbones study status work_dirs/studies/neu_scratch
   python -m mkbackbones study report work_dirs/studies/neu_scratch
+  python -m mkbackbones study compare work_dirs/studies/before work_dirs/studies/after
+  python -m mkbackbones study export work_dirs/studies/neu_scratch --out numbers.csv
   python -m mkbackbones study run my_study.py --executor slurm --slurm partition=gpu
 """
 
@@ -48,6 +50,19 @@ def build_parser() -> argparse.ArgumentParser:
     report_parser.add_argument('folder', type=Path, help="the study's folder, or its file")
     report_parser.add_argument('--out', type=Path, help="folder to write to; default: the study's")
     report_parser.set_defaults(function=report)
+    compare_parser = commands.add_parser(
+        'compare',
+        help='two studies of the same tasks side by side',
+        description='Show what two studies say of the tasks and arms that both have, and what '
+        'differs in their settings: before and after a change of code, data or budget.',
+    )
+    compare_parser.add_argument('first', type=Path, help='folder, or file, of the earlier study')
+    compare_parser.add_argument('second', type=Path, help='folder, or file, of the later study')
+    compare_parser.set_defaults(function=compare)
+    export_parser = commands.add_parser('export', help='write every number of a study to a file')
+    export_parser.add_argument('folder', type=Path, help="the study's folder, or its file")
+    export_parser.add_argument('--out', type=Path, required=True, help='a .json or a .csv file')
+    export_parser.set_defaults(function=export)
     return parser
 
 
@@ -242,6 +257,59 @@ def report(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     finish(study_folder(args.folder), Console(), args.out)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Show two studies side by side.
+
+    Raises:
+        CommandError: A study is missing or contradicts itself, or they have no task in common.
+    """
+    from rich.console import Console
+
+    from ..study.results import load_results
+    from ..study.side_by_side import side_by_side
+
+    console = Console()
+    folders = [study_folder(path) for path in (args.first, args.second)]
+    names = tuple(folder.name for folder in folders)
+    if names[0] == names[1]:
+        names = tuple(map(str, folders))
+    try:
+        with console.status('computing statistics'):
+            found = side_by_side(*map(load_results, folders), names)
+    except (OSError, ValueError) as error:
+        raise CommandError(error) from error
+    console.print(found)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write every number of a study.
+
+    Raises:
+        CommandError: The format is unknown, there is no study, or the file cannot be written.
+    """
+    from rich.console import Console
+
+    from ..files import written_aside
+    from ..study.report.numbers import to_csv, to_json
+    from ..study.results import load_results
+    from ..study.statistics import analyse
+
+    formats = {'.json': to_json, '.csv': to_csv}
+    if args.out.suffix not in formats:
+        raise CommandError(f'--out {args.out} has to end in {" or ".join(formats)}')
+    console = Console()
+    try:
+        with console.status('computing statistics'):
+            results = load_results(study_folder(args.folder))
+            text = formats[args.out.suffix](results, analyse(results))
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(args.out) as work:
+            work.write_text(text, encoding='utf-8')
+    except (OSError, ValueError) as error:
+        raise CommandError(error) from error
+    console.print(f'numbers: {args.out}', soft_wrap=True)
 
 
 def study_folder(path: Path) -> Path:

@@ -158,7 +158,7 @@ def _plots(results: StudyResults, analysis: Analysis) -> list[Block]:
         'Gain against cost',
         f'Points above {base}, with the 95 % interval, over what the arm costs more than {base}.',
         gallery('costs', lambda task: cost_scatter(analysis, look, task), tasks),
-        _tables(efficiency_table(analysis)),
+        _folded('Points for each 10 % of additional cost', efficiency_table(analysis)),
     )
     if classification is not None:
         downstream = [t for t in tasks if info.tasks[t].kind != 'classification']
@@ -192,6 +192,10 @@ def _plots(results: StudyResults, analysis: Analysis) -> list[Block]:
 
 def _tables(table: Table | None) -> list[Block]:
     return [table] if table else []
+
+
+def _folded(summary: str, table: Table | None) -> list[Block]:
+    return [Fold(summary, [table])] if table else []
 
 
 def _examples(results: StudyResults) -> list[Block]:

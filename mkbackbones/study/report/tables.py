@@ -8,6 +8,7 @@ from statistics import median
 from ..results import RunResult, StudyInfo, StudyResults
 from ..statistics import Analysis, Difference
 from .blocks import Table
+from .scatter import COST_NAMES
 
 __all__ = [
     'arms_table',
@@ -166,18 +167,17 @@ def cost_table(results: StudyResults) -> Table | None:
 
 def efficiency_table(analysis: Analysis) -> Table | None:
     """Points for each 10 per cent of additional cost; None where no cost rises."""
-    names = {
-        'parameters': 'parameters', 'flops': 'operations', 'step_seconds': 'training step',
-        'inference_seconds': 'inference', 'peak_memory': 'peak memory',
-    }  # fmt: skip
-    rows = []
+    cells: dict[tuple[str, str], dict[str, str]] = {}
     for e in analysis.efficiency:
         if e.gain_per_10 is not None:
-            span = NONE if e.low is None else f'{e.low:+.2f} to {e.high:+.2f}'
-            values = [f'{e.increase:+.0f} %', f'{e.gain_per_10:+.2f}', span]
-            rows.append([e.task, analysis.labels[e.arm], names[e.cost], *values])
-    header = ['task', 'arm', 'cost', 'increase', 'points per 10 %', '95 % interval']
-    return Table(header, rows, text_columns=3, cards=True) if rows else None
+            cells.setdefault((e.task, e.arm), {})[e.cost] = f'{e.gain_per_10:+.2f}'
+    costs = [cost for cost in COST_NAMES if any(cost in found for found in cells.values())]
+    rows = [
+        [task, analysis.labels[arm], *(found.get(cost, NONE) for cost in costs)]
+        for (task, arm), found in cells.items()
+    ]
+    header = ['task', 'arm', *(COST_NAMES[cost] for cost in costs)]
+    return Table(header, rows) if rows else None
 
 
 def arms_table(info: StudyInfo) -> Table:
