@@ -24,7 +24,7 @@ def test_answer_comes_first(finished):
     page, text = files.page.read_text(), files.text.read_text()
     body = page[page.index('<body>') :]
     assert re.match(r'<body><h1>Study fake</h1>\n<p class=lead>SpatialK, 8 charts against', body)
-    assert text.splitlines()[2].startswith('**SpatialK, 8 charts against stock key: ')
+    assert text.splitlines()[2].startswith('SpatialK, 8 charts against stock key: ')
     order = [
         'Verdicts', 'Difference to stock key', 'Every run', 'Learning curves', 'Gain against cost',
         'From classification', 'By class', 'Where the arms differ most', 'Costs',
@@ -78,7 +78,7 @@ def test_ids_of_drawings_are_unique(finished):
 def test_one_seed_says_first_that_there_is_no_verdict(tmp_path):
     folder = FakeStudy(tmp_path, 2, ['segmentation'], seeds=1).run_all()
     text = write_report(folder).text.read_text()
-    assert text.splitlines()[2].startswith('**One seed, so no verdict.')
+    assert text.splitlines()[2].startswith('One seed, so no verdict.')
 
 
 def test_unfinished_study_tells_what_is_missing(tmp_path):

@@ -15,6 +15,8 @@ from .style import SMALL, Look, new_figure, spread, tidy
 __all__ = ['Curve', 'learning_curves', 'mean_curve', 'smoothed']
 
 MAX_POINTS = 150
+#: Names of more arms do not fit beside their lines.
+MOST_NAMED = 4
 
 #: Iterations and, at each, the values of all seeds: (points,) and (seeds, points).
 Curve = tuple[np.ndarray, np.ndarray]
@@ -41,12 +43,17 @@ def learning_curves(results: StudyResults, look: Look, task: str) -> Figure | No
     panels = [(name, curves) for name, curves in panels if curves]
     if not panels:
         return None
-    figure = new_figure(30 + 170 * len(panels))
+    direct = len(runs) <= MOST_NAMED
+    figure = new_figure(30 + 170 * len(panels) + (0 if direct else 16 * len(runs)))
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (name, curves) in zip(axes, panels):
-        tidy(axis, task if axis is axes[0] else '', left=True)
-        _draw(axis, curves, look)
+        tidy(axis, task if axis is axes[0] and direct else '', left=True)
+        ends = _draw(axis, curves, look)
+        if direct:
+            _name(axis, ends, look)
         axis.set_ylabel(name)
+    if not direct:
+        look.legend(figure, task, runs)
     axes[-1].set_xlabel('iteration')
     return figure
 
@@ -76,7 +83,8 @@ def mean_curve(curves: Sequence[np.ndarray]) -> Curve | None:
     return at, np.stack([np.interp(at, curve[0], curve[1]) for curve in curves])
 
 
-def _draw(axis: Axes, curves: dict[str, Curve], look: Look) -> None:
+def _draw(axis: Axes, curves: dict[str, Curve], look: Look) -> list[tuple[str, float]]:
+    """Draw the curves; return at which height each one ends."""
     ends = []
     for arm, (at, values) in curves.items():
         colour, mean = look.colour(arm), values.mean(0)
@@ -84,22 +92,22 @@ def _draw(axis: Axes, curves: dict[str, Curve], look: Look) -> None:
         axis.plot(at, mean, color=colour, lw=1.6, marker=mark, ms=4)
         if len(values) > 1:
             axis.fill_between(at, values.min(0), values.max(0), color=colour, alpha=0.14, lw=0)
-        ends.append((arm, at[-1], mean[-1]))
+        ends.append((arm, float(mean[-1])))
     if all(len(at) == 1 for at, _ in curves.values()):
         axis.set_xlim(0, max(at[0] for at, _ in curves.values()))
-    _name(axis, ends, look)
+    return ends
 
 
-def _name(axis: Axes, ends: list[tuple[str, float, float]], look: Look) -> None:
+def _name(axis: Axes, ends: list[tuple[str, float]], look: Look) -> None:
     """Names at the ends of lines, moved apart where they would overlap."""
     low, high = axis.get_ylim()
     axis.set_ylim(low, high)
-    names = {arm: textwrap.fill(look.labels[arm], 14) for arm, _, _ in ends}
+    names = {arm: textwrap.fill(look.labels[arm], 14) for arm, _ in ends}
     lines = max(name.count('\n') + 1 for name in names.values())
     gap = 0.085 * lines + 0.01
-    places = spread([(y - low) / (high - low) for _, _, y in ends], gap)
+    places = spread([(y - low) / (high - low) for _, y in ends], gap)
     shift = max(0.0, max(places) - 1) or min(0.0, min(places))
-    for (arm, _, _), place in zip(ends, places):
+    for (arm, _), place in zip(ends, places):
         axis.text(
             1.02, place - shift, names[arm], transform=axis.transAxes, va='center',
             color=look.colour(arm), fontsize=SMALL, linespacing=1.0,

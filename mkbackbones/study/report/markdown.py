@@ -42,8 +42,8 @@ def _block(block: Block, folder: str) -> str:
     match block:
         case Heading(text, level):
             return f'{"#" * level} {escape(text)}'
-        case Text(text, lead):
-            return f'**{escape(text)}**' if lead else escape(text)
+        case Text(text):
+            return escape(text)
         case Notice(text):
             return f'> {escape(text)}'
         case Bullets(items):

@@ -35,7 +35,7 @@ h2 { font-size: 1.2rem; line-height: 1.3; margin: 2.5rem 0 .5rem; padding-top: .
   border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
 p, ul { margin: .6rem 0; max-width: 46rem; } ul { padding-left: 1.2rem; } li { margin: .3rem 0; }
-.lead { font-size: 1.1rem; font-weight: 600; }
+.lead { font-size: 1.12rem; line-height: 1.5; }
 .notice { border-left: 4px solid var(--accent); padding: .2rem 0 .2rem .8rem; }
 .table { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; font-size: .9rem; line-height: 1.35; }
@@ -61,6 +61,7 @@ summary { cursor: pointer; padding: .4rem 0; font-weight: 600; }
   .cards td:first-child, .cards td:nth-child(2) { display: inline; font-weight: 600; }
   .cards td:first-child::before { content: none; }
   .cards td:nth-child(2)::before { content: " \\B7  "; }
+  .cards td:nth-child(2)::after { content: "\\A"; white-space: pre; }
   .cards td:not(.w) { display: inline-block; margin-right: .9rem; }
   .cards td:empty { display: none; }
   th, td { padding: .35rem .5rem; }

@@ -72,7 +72,7 @@ def carry_over_scatter(
         below, above = analysis.difference(classification, arm), analysis.difference(task, arm)
         pairs = [(x, above.per_seed[s]) for s, x in below.per_seed.items() if s in above.per_seed]
         for x, y in pairs if len(pairs) > 1 else ():
-            axis.plot(x, y, look.marker(arm), color=look.colour(arm), ms=4, alpha=0.5, mew=0)
+            axis.plot(x, y, look.marker(arm), color=look.colour(arm), ms=4.5, alpha=0.75, mew=0)
         mark(axis, look, arm, x=below, y=above)
     axis.set_xlabel(f'{classification}: {analysis.primary[classification]}, points')
     axis.set_ylabel(f'{task}: {analysis.primary[task]}, points')

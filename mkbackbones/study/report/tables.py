@@ -61,7 +61,7 @@ def verdict_table(analysis: Analysis) -> Table:
 def needed(kind: str, seeds: int | None) -> str:
     """Seeds that would decide a verdict, where that is a question."""
     if kind != 'no evidence':
-        return NONE
+        return ''
     return 'more would not do' if seeds is None else f'about {seeds}'
 
 
@@ -124,7 +124,7 @@ def carry_over_table(analysis: Analysis) -> Table | None:
             [
                 c.task,
                 analysis.labels[c.arm],
-                NONE if c.ratio is None else f'{c.ratio:.2f}',
+                NONE if c.unbounded else f'{c.ratio:.2f}',
                 'unbounded' if c.unbounded else f'{c.low:.2f} to {c.high:.2f}',
                 correlation,
                 str(c.num_seeds),
@@ -162,7 +162,8 @@ def cost_table(results: StudyResults) -> Table | None:
     header = ['task', 'arm', *columns]
     empty = [i for i in range(2, len(header)) if all(row[i] == '0' for row in rows)]
     kept = [i for i in range(len(header)) if i not in empty]  # not measured, e.g. on a CPU
-    return Table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    rows = [[row[i] for i in kept] for row in rows]
+    return Table([header[i] for i in kept], rows, cards=True)
 
 
 def efficiency_table(analysis: Analysis) -> Table | None:
