@@ -29,7 +29,7 @@ tasks = dict(
         config='../classification/swin-t-stock_tiny100.py',
         primary='top1',
         data_root='{{$MKBACKBONES_DATA:data}}/tiny40',
-        iters=1000,
+        iters=800,
         options={
             **loading,
             'model.num_classes': 40,
@@ -42,7 +42,7 @@ tasks = dict(
         kind='detection',
         config='../detection/faster-rcnn_swin-t-stock_neu-det.py',
         primary='AP',
-        iters=600,
+        iters=500,
         options={
             **loading,
             'model.neck.in_channels': [64, 128, 256, 512],
@@ -57,7 +57,7 @@ tasks = dict(
         kind='segmentation',
         config='../segmentation/upernet_swin-t-stock_neu-seg.py',
         primary='mIoU',
-        iters=600,
+        iters=500,
         options={
             **loading,
             'model.decode_head.in_channels': [64, 128, 256, 512],
