@@ -24,7 +24,7 @@ from .base import (
     resolve_arch,
 )
 from .swin_block import SwinBlock
-from .windows import pad_to_patches, shifted_window_mask
+from .windows import missing, pad_to_patches, shifted_window_mask
 
 #: Architectures of the Swin paper (arXiv 2103.14030, section 3.3).
 SWIN_ARCHS = {
@@ -81,7 +81,7 @@ class SwinStage(nn.Module):
         """Run the blocks: (B, H, W, C) -> (B, H, W, C)."""
         mask = None
         if len(self.blocks) > 1 and self.shift:
-            size = tuple(side + -side % self.window_size for side in x.shape[1:3])
+            size = tuple(side + missing(side, self.window_size) for side in x.shape[1:3])
             mask = shifted_window_mask(size, self.window_size, self.shift, x.device)
         for block in self.blocks:
             if with_cp and torch.is_grad_enabled():

@@ -40,8 +40,8 @@ class ViTBlock(Block):
         patches = pad_to_windows(patches.unflatten(1, grid), window)
         size = patches.shape[1], patches.shape[2]
         windows = partition_windows(patches, window)  # B nW, w^2, C
-        num_windows = windows.shape[0] // batch
-        prefix = prefix.repeat_interleave(num_windows, dim=0)
+        num_windows = (size[0] // window) * (size[1] // window)
+        prefix = prefix[:, None].expand(-1, num_windows, -1, -1).flatten(0, 1)
         y = self.attn(torch.cat([prefix, windows], dim=1))
         prefix, windows = y[:, :num_prefix_tokens], y[:, num_prefix_tokens:]
         prefix = prefix.unflatten(0, (batch, num_windows)).mean(1)

@@ -34,8 +34,12 @@ def pad_to_patches(images: Tensor, patch: int) -> Tensor:
 
 
 def missing(length: int, multiple: int) -> int:
-    """What a length lacks to the next multiple, in a form that symbolic shapes can simplify."""
-    return -(-length // multiple) * multiple - length
+    """What a length lacks to the next multiple.
+
+    Written so that symbolic shapes can simplify it, and without dividing a negative number, which
+    rounds the other way in ONNX.
+    """
+    return (length + multiple - 1) // multiple * multiple - length
 
 
 def partition_windows(x: Tensor, window: int) -> Tensor:
