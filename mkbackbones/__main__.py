@@ -21,6 +21,7 @@ COMMANDS = {
     'swap-backbone': ('swap_backbone', 'write an existing config with another backbone'),
     'convert-checkpoint': ('convert_checkpoint', "write weights in another library's naming"),
     'fold': ('fold', 'turn a trained model with linear keys into a stock one'),
+    'export-onnx': ('export_onnx', 'write backbone and neck as an ONNX file'),
     'profile-backbone': ('profile_backbone', 'time and memory of backbones, side by side'),
     'profile-training': ('profile_training', 'train throughput with different backbones'),
     'study': ('study', 'compare arms on tasks over seeds, from one file'),

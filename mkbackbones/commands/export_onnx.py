@@ -1,0 +1,161 @@
+"""``python -m mkbackbones export-onnx``: a trained backbone and its neck as an ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .config_files import find_config, read_config
+from .errors import CommandError, run_command
+from .preflight import check_cv2, check_scope
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
+    from ..export import Features
+
+EXAMPLES = """
+examples:
+  python -m mkbackbones export-onnx faster-rcnn_swin-t-spatial_neu-det.py \\
+      work_dirs/.../iter_12000.pth detector.onnx
+  python -m mkbackbones export-onnx my_config.py epoch_12.pth backbone.onnx --part backbone
+
+The file takes normalised images of any size and gives the maps; see docs/deploy.md.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = argparse.ArgumentParser(
+        prog='python -m mkbackbones export-onnx',
+        description='Write the backbone, and the neck if there is one, of a trained model as an '
+        'ONNX file for any image size, checked in onnxruntime.',
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config of the model, or name of a shipped one')
+    parser.add_argument('checkpoint', help='the trained model')
+    parser.add_argument('out', type=Path, help='file to write: .onnx')
+    parser.add_argument(
+        '--part', choices=['neck', 'backbone'], help='last part to export; default: the neck if any'
+    )
+    parser.add_argument('--force', action='store_true', help='replace OUT if it exists')
+    parser.add_argument(
+        '--trusted', action='store_true', help='load a pickle that holds more than weights'
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(build_parser(), export, argv)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Export as the parsed arguments say.
+
+    Raises:
+        CommandError: If the input cannot be exported or the file not be written.
+    """
+    check_target(args.out, args.force)
+    check_cv2()
+    path = find_config(args.config)
+    cfg = read_config(path, [])
+    if not (cfg.get('model') or {}).get('backbone'):
+        raise CommandError(f'config {args.config} has no model with a backbone')
+    check_scope(cfg, path)
+
+    from ..checkpoints.report import CheckpointError
+    from ..export import ExportError, export_onnx, require_packages
+
+    try:
+        require_packages()
+        model = build_features(cfg, args.part)
+        load_weights(model, args.checkpoint, args.trusted)
+        differences = export_onnx(model, args.out, notes(cfg))
+    except (CheckpointError, ExportError, FileNotFoundError) as error:
+        raise CommandError(error) from error
+    parts = 'backbone' if model.neck is None else 'backbone and neck'
+    print(f'{args.out}: {parts}, {args.out.stat().st_size / 2**20:.1f} MiB')
+    for size, difference in differences.items():
+        print(f'  onnxruntime at {size}: differs by {difference:.1e}')
+
+
+def check_target(path: Path, force: bool) -> None:
+    """Raise CommandError if the file may not be written."""
+    if path.suffix != '.onnx':
+        raise CommandError(f'{path} has to end with .onnx')
+    if path.is_dir() or not path.parent.is_dir():
+        raise CommandError(f'{path} is a folder, or its folder does not exist')
+    if path.exists() and not force:
+        raise CommandError(f'{path} exists; --force replaces it')
+
+
+def build_features(cfg: Config, part: str | None) -> Features:
+    """Build backbone and neck of a config, without weights.
+
+    Raises:
+        CommandError: If the neck is asked for and there is none.
+    """
+    from mmengine.registry import MODELS, init_default_scope
+
+    from .. import backbones, necks  # noqa: F401 - registers them
+    from ..export import Features
+
+    neck = cfg.model.get('neck')
+    if part == 'neck' and neck is None:
+        raise CommandError('--part neck: the config has no neck; take --part backbone')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    backbone = cfg.model.backbone.copy()
+    backbone.pop('init_cfg', None)  # the checkpoint has the weights
+    model = MODELS.build(backbone)
+    if neck is None or part == 'backbone':
+        return Features(model)
+    cfgs = neck if isinstance(neck, (list, tuple)) else [neck]
+    return Features(model, sequence([MODELS.build(c) for c in cfgs]))
+
+
+def sequence(modules: list[nn.Module]) -> nn.Module:
+    """One module of several; names in checkpoints are those of ``nn.Sequential``."""
+    from torch import nn
+
+    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+
+
+def load_weights(model: nn.Module, checkpoint: str, trusted: bool) -> None:
+    """Load what a trained model has for backbone and neck.
+
+    Raises:
+        CheckpointError: If something of them is missing or of another shape.
+        FileNotFoundError: If the file does not exist.
+    """
+    from ..checkpoints.report import CheckpointError
+    from ..checkpoints.source import load_file, unwrap
+
+    state = unwrap(load_file(checkpoint, trusted), checkpoint)
+    state = {n: v for n, v in state.items() if n.startswith(('backbone.', 'neck.'))}
+    if not state:
+        raise CheckpointError(
+            f'{checkpoint} has no entries that start with backbone.; give the checkpoint of a '
+            'trained detector or segmentor'
+        )
+    try:
+        missing = model.load_state_dict(state, strict=False).missing_keys
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())
+        raise CheckpointError(f'{checkpoint} does not fit the config: {reason}') from error
+    if missing:
+        raise CheckpointError(
+            f'{checkpoint} does not fit the config: {len(missing)} entries are missing, e.g. '
+            f'{missing[0]}'
+        )
+
+
+def notes(cfg: Config) -> dict[str, str]:
+    """What whoever runs the file has to know: how images are normalised."""
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    wanted = ('mean', 'std', 'bgr_to_rgb', 'pad_size_divisor', 'size_divisor')
+    return {name: json.dumps(preprocessor[name]) for name in wanted if name in preprocessor}

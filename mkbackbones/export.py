@@ -1,0 +1,189 @@
+"""Backbones, and backbones with their necks, as ``torch.export`` programs and ONNX files.
+
+One graph serves every batch, height and width. Shapes stay symbolic through padding, windows and
+resampled position embeddings; what is traced is the plain PyTorch path, in float32 on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .files import written_aside
+from .inject import fold_manifold_keys
+
+#: The traced batch: no side is a multiple of a window, and every stage has more than one window.
+TRACED = (2, 3, 251, 333)
+#: Batches on which a file is compared with the model: as traced, on the window grid, odd, small.
+CHECKED = (TRACED, (1, 3, 224, 224), (1, 3, 161, 230), (3, 3, 33, 65))
+TOLERANCE = 1e-3
+OPSET = 18
+
+
+class ExportError(ValueError):
+    """A model that cannot be exported, or a file that does not compute what the model computes."""
+
+
+class Features(nn.Module):
+    """A backbone, or a backbone and its neck: images (B, 3, H, W) to a tuple of NCHW maps.
+
+    Args:
+        backbone (nn.Module): The backbone.
+        neck (nn.Module, optional): What follows it.
+    """
+
+    def __init__(self, backbone: nn.Module, neck: nn.Module | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps = self.backbone(images)
+        return tuple(maps if self.neck is None else self.neck(maps))
+
+
+def deployed(model: nn.Module) -> nn.Module:
+    """A copy for deployment: linear keys folded, evaluation mode, float32, on the CPU."""
+    model = copy.deepcopy(model).float().cpu().requires_grad_(False)
+    fold_manifold_keys(model)
+    model.eval()  # OpenMMLab's backbones return None
+    return model
+
+
+def export_program(model: nn.Module) -> torch.export.ExportedProgram:
+    """Trace a model with ``torch.export`` for every batch size, height and width.
+
+    Args:
+        model (nn.Module): Takes images (B, 3, H, W), e.g. a backbone or :class:`Features`. It is
+            traced as :func:`deployed`.
+
+    Returns:
+        torch.export.ExportedProgram: The program. Where a map is one window wide or high, call
+        ``program.module(check_guards=False)``: what torch's guards exclude there are strides that
+        it took for given, not results.
+
+    Raises:
+        ExportError: If torch is too old.
+    """
+    from torch.fx.experimental import _config
+
+    if not hasattr(_config, 'backed_size_oblivious'):
+        raise ExportError(f'export needs torch 2.7 or later; this is {torch.__version__}')
+    images = torch.zeros(TRACED)
+    free = torch.export.Dim.DYNAMIC
+    # Without this, torch would make a batch or a window count of 1 a case of its own.
+    with _config.patch(backed_size_oblivious=True):
+        return torch.export.export(
+            deployed(model), (images,), dynamic_shapes=({0: free, 2: free, 3: free},), strict=False
+        )
+
+
+def export_onnx(
+    model: nn.Module, path: Path, metadata: Mapping[str, str] | None = None
+) -> dict[str, float]:
+    """Write an ONNX file; it appears only if onnxruntime computes from it what the model does.
+
+    The input is ``images`` (B, 3, H, W), normalised, any size; the outputs are ``map0``, ``map1``,
+    and so on, fine to coarse.
+
+    Args:
+        model (nn.Module): As in :func:`export_program`.
+        path (Path): The file to write or replace.
+        metadata (Mapping[str, str], optional): Notes to keep in the file.
+
+    Returns:
+        dict[str, float]: Largest difference from the model for each size that was compared,
+        relative to the largest value where that exceeds 1.
+
+    Raises:
+        ExportError: If onnx, onnxruntime or onnxscript is missing, torch is too old, or an output
+            differs by more than 1e-3.
+    """
+    require_packages()
+    program = export_program(model)
+    names = [f'map{i}' for i in range(len(program.graph_signature.user_outputs))]
+    with quiet():
+        onnx_program = torch.onnx.export(
+            program,
+            (torch.zeros(TRACED),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=['images'],
+            output_names=names,
+            verbose=False,
+        )
+    onnx_program.model.metadata_props.update(metadata or {})
+    with written_aside(path) as work:
+        onnx_program.save(work, external_data=False)
+        return compare(deployed(model), work)
+
+
+def compare(model: nn.Module, path: Path, sizes: Sequence[tuple] = CHECKED) -> dict[str, float]:
+    """Compare a file in onnxruntime with the model.
+
+    Args:
+        model (nn.Module): The model, ready for inference.
+        path (Path): The ONNX file.
+        sizes (Sequence[tuple]): Batches (B, 3, H, W).
+
+    Raises:
+        ExportError: If an output differs by more than 1e-3 or has another shape.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    generator = torch.Generator().manual_seed(0)
+    differences = {}
+    for size in sizes:
+        images = torch.randn(size, generator=generator)
+        with torch.no_grad():
+            wanted = model(images)
+        found = [torch.from_numpy(m) for m in session.run(None, {'images': images.numpy()})]
+        name = '{}x{}x{}'.format(size[0], *size[2:])
+        shapes = [tuple(m.shape) for m in found], [tuple(m.shape) for m in wanted]
+        if shapes[0] != shapes[1]:
+            raise ExportError(f'at {name} the file gives maps of {shapes[0]}, not {shapes[1]}')
+        scaled = [(f - w).abs().max() / w.abs().max().clamp(min=1) for f, w in zip(found, wanted)]
+        differences[name] = max(float(difference) for difference in scaled)
+        if not differences[name] <= TOLERANCE:
+            raise ExportError(
+                f'at {name} the file differs from the model by {differences[name]:.1e}, more than '
+                f'{TOLERANCE:.0e}; nothing was written'
+            )
+    return differences
+
+
+def require_packages() -> None:
+    """Check that what writes and runs ONNX is installed.
+
+    Raises:
+        ExportError: If it is not.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in ('onnx', 'onnxruntime', 'onnxscript') if find_spec(name) is None]
+    if missing:
+        raise ExportError(
+            f"{' and '.join(missing)} missing: pip install 'mkbackbones[export]', or "
+            f'pip install {" ".join(missing)}'
+        )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the converter's remarks on its optimisations to itself."""
+    logger = logging.getLogger('onnxscript')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
