@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .kernels import fused_dtype
+from .kernels.casts import Projections
 from .keys import build_key
-from .keys.base import BasedKey
+from .keys.base import BasedKey, ManifoldKey
 
 
 class ManifoldQKV(nn.Module):
@@ -80,6 +82,9 @@ class ManifoldQKV(nn.Module):
         linear = key.linear_map()
         if linear is not None:
             return F.linear(x, *self.fuse(*linear))
+        dtype = fused_dtype(x) if x.dim() == 3 else None
+        if dtype is not None and isinstance(key, ManifoldKey) and key.fusable:
+            return self.forward_fused(x.to(dtype))
         if isinstance(key, BasedKey) and key.base is not None:
             # Query, base chart and value are one GEMM, as in the stock layer.
             qkv = F.linear(x, *self.fuse(key.base.weight, key.base.bias))
@@ -89,6 +94,28 @@ class ManifoldQKV(nn.Module):
             q, v = self.qv(x).split(self.out_dims, dim=-1)
             k = key(x, self.grid, self.num_prefix_tokens)
         return torch.cat([q, k.to(q.dtype), v], dim=-1)
+
+    def forward_fused(self, x: Tensor) -> Tensor:
+        """Project tokens (B, N, C) in half precision with the keys' Triton kernels."""
+        key = self.key
+        base_weight, base_bias = key.base_map()
+        if torch.compiler.is_compiling():
+            if base_weight is None:
+                base_weight = self.qv.weight.new_zeros(self.out_dims, self.in_features)
+            projections = *self.fuse(base_weight, base_bias), *key.chart_map()
+            projections = tuple(t if t is None else t.to(x.dtype) for t in projections)
+        else:
+            projections = Projections.apply(
+                x.dtype,
+                self.qv.weight,
+                self.qv.bias,
+                base_weight,
+                base_bias,
+                key.gamma,
+                key.weight,
+                key.bias,
+            )
+        return key.fused(x, projections, self.grid, self.num_prefix_tokens)
 
     def fuse(self, key_weight: Tensor, key_bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Stock weight (3 C_out, C) and bias with the given key projection in the middle."""

@@ -80,7 +80,8 @@ class SwinStage(nn.Module):
     def forward(self, x: Tensor, with_cp: bool = False) -> Tensor:
         """Run the blocks: (B, H, W, C) -> (B, H, W, C)."""
         mask = None
-        if len(self.blocks) > 1 and self.shift:
+        fused = self.blocks[0].attn.fused_dtype(x) is not None  # the kernels need no mask
+        if len(self.blocks) > 1 and self.shift and not fused:
             size = tuple(side + missing(side, self.window_size) for side in x.shape[1:3])
             mask = shifted_window_mask(size, self.window_size, self.shift, x.device)
         for block in self.blocks:

@@ -1,12 +1,17 @@
 """The Swin block with the official semantics at every size, on timm's layers."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, trunc_normal_
 from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor, nn
 
+from ..kernels import fused_dtype
+from ..kernels.casts import HalfLinears
 from ..qkv import ManifoldQKV
+from .branches import drop_scale, scaled_sum
 from .windows import merge_windows, pad_to_windows, partition_windows
 
 
@@ -38,7 +43,10 @@ class WindowAttention(nn.Module):
 
     def position_bias(self) -> Tensor:
         """Relative position bias (h, N, N) of the N tokens of a window."""
-        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        # index_select, not indexing: its gradient needs no sorting.
+        index = self.relative_position_index
+        bias = self.relative_position_bias_table.index_select(0, index.flatten())
+        return bias.unflatten(0, index.shape).permute(2, 0, 1)
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend within each window.
@@ -50,9 +58,7 @@ class WindowAttention(nn.Module):
         Returns:
             Tensor: Windows (B nW, N, C).
         """
-        if isinstance(self.qkv, ManifoldQKV):
-            self.qkv.grid = (self.window_size, self.window_size)
-        qkv = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1))
+        qkv = self.project(windows, apply).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # B nW, h, N, C/h
         bias = self.position_bias().to(q.dtype)
         if mask is None:
@@ -65,6 +71,49 @@ class WindowAttention(nn.Module):
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1)[None])
             x = x.unflatten(1, (num_windows, self.num_heads)).flatten(0, 1)
         return self.proj(x.transpose(1, 2).flatten(2))
+
+    def project(self, windows: Tensor, linear: Callable) -> Tensor:
+        """Query, key and value (B nW, N, 3 C) of windows (B nW, N, C), by ``linear(qkv, x)``."""
+        if isinstance(self.qkv, ManifoldQKV):
+            self.qkv.grid = (self.window_size, self.window_size)
+        return linear(self.qkv, windows)
+
+    def forward_fused(
+        self, windows: Tensor, rows: int, columns: int, shift: int, linear: HalfLinears
+    ) -> Tensor:
+        """Attend with the Triton kernel, which works out the mask itself.
+
+        Args:
+            windows (Tensor): Windows (B nW, N, C) in half precision.
+            rows (int): Rows of windows in an image.
+            columns (int): Columns of windows in an image.
+            shift (int): Shift of the grid.
+            linear (HalfLinears): Applies the projections.
+
+        Returns:
+            Tensor: Windows (B nW, N, C).
+        """
+        from ..kernels.window_attention import window_attention
+
+        qkv = self.project(windows, linear)
+        bias = self.position_bias().float()
+        x = window_attention(qkv, bias, rows, columns, self.window_size, shift)
+        return linear(self.proj, x)
+
+    def fused_dtype(self, x: Tensor) -> torch.dtype | None:
+        """The type in which the kernels can run this attention, None for plain PyTorch."""
+        dtype = fused_dtype(x)
+        if dtype is None:
+            return None
+        from ..kernels.window_attention import fits_tile
+
+        head_channels = self.proj.in_features // self.num_heads
+        return dtype if fits_tile(self.window_size, head_channels) else None
+
+
+def apply(module: nn.Module, x: Tensor) -> Tensor:
+    """``module(x)``."""
+    return module(x)
 
 
 class SwinBlock(nn.Module):
@@ -124,5 +173,24 @@ class SwinBlock(nn.Module):
         Returns:
             Tensor: Tokens (B, H, W, C).
         """
+        dtype = self.attn.fused_dtype(x)
+        if dtype is not None:
+            return self.forward_fused(x, dtype)
         x = x + self.drop_path1(self.attend(self.norm1(x), mask))
         return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+    def forward_fused(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The block with norms, partition, attention and residual sums as Triton kernels."""
+        from ..kernels.norm import merge_norm, window_norm
+
+        height, width = x.shape[1:3]
+        rows, columns = -(-height // self.window_size), -(-width // self.window_size)
+        geometry = (height, width, self.window_size, self.shift)
+        windows = window_norm(x, self.norm1, geometry, dtype)
+        attn, mlp = self.attn, self.mlp
+        linear = HalfLinears((attn.qkv, attn.proj, mlp.fc1, mlp.fc2), dtype)
+        windows = attn.forward_fused(windows, rows, columns, self.shift, linear)
+        scale = drop_scale(self.drop_path1, x)
+        x, normed = merge_norm(x, windows, scale, self.norm2, geometry, dtype)
+        branch = linear(mlp.fc2, mlp.act(linear(mlp.fc1, normed)))
+        return scaled_sum(x, branch, drop_scale(self.drop_path2, x))

@@ -1,10 +1,17 @@
 """The ViT block, global or windowed, on timm's."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from ..kernels import fused_dtype
+from ..kernels.casts import HalfLinears
 from ..qkv import ManifoldQKV
+from .branches import drop_scale, scaled_sum
 from .windows import merge_windows, pad_to_windows, partition_windows
 
 
@@ -26,14 +33,20 @@ class ViTBlock(Block):
         super().__init__(dim, num_heads, **kwargs)
         self.window_size = window_size
 
-    def attend(self, x: Tensor, grid: tuple[int, int], num_prefix_tokens: int) -> Tensor:
+    def attend(
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        num_prefix_tokens: int,
+        attention: Callable[[Tensor], Tensor],
+    ) -> Tensor:
         """Attention over normalised tokens (B, P + h w, C) -> the same shape."""
         window = self.window_size
         if isinstance(self.attn.qkv, ManifoldQKV):
             self.attn.qkv.grid = (window, window) if window else grid
             self.attn.qkv.num_prefix_tokens = num_prefix_tokens
         if not window:
-            return self.attn(x)
+            return attention(x)
 
         batch = x.shape[0]
         prefix, patches = x[:, :num_prefix_tokens], x[:, num_prefix_tokens:]
@@ -42,7 +55,7 @@ class ViTBlock(Block):
         windows = partition_windows(patches, window)  # B nW, w^2, C
         num_windows = (size[0] // window) * (size[1] // window)
         prefix = prefix[:, None].expand(-1, num_windows, -1, -1).flatten(0, 1)
-        y = self.attn(torch.cat([prefix, windows], dim=1))
+        y = attention(torch.cat([prefix, windows], dim=1))
         prefix, windows = y[:, :num_prefix_tokens], y[:, num_prefix_tokens:]
         prefix = prefix.unflatten(0, (batch, num_windows)).mean(1)
         patches = merge_windows(windows, window, size)[:, : grid[0], : grid[1]]
@@ -59,6 +72,33 @@ class ViTBlock(Block):
         Returns:
             Tensor: Tokens (B, P + h w, C).
         """
-        attended = self.attend(self.norm1(x), grid, num_prefix_tokens)
+        dtype = fused_dtype(x)
+        if dtype is not None:
+            return self.forward_fused(x, grid, num_prefix_tokens, dtype)
+        attended = self.attend(self.norm1(x), grid, num_prefix_tokens, self.attn)
         x = x + self.drop_path1(self.ls1(attended))
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+
+    def forward_fused(
+        self, x: Tensor, grid: tuple[int, int], num_prefix_tokens: int, dtype: torch.dtype
+    ) -> Tensor:
+        """The block with norms and residual sums as Triton kernels."""
+        from ..kernels.norm import merge_norm, window_norm
+
+        geometry = (1, x.shape[1], 0, 0)
+        normed = window_norm(x, self.norm1, geometry, dtype)
+        linear = HalfLinears((self.attn.qkv, self.attn.proj, self.mlp.fc1, self.mlp.fc2), dtype)
+        attention = partial(self.fused_attention, linear=linear)
+        attended = self.ls1(self.attend(normed, grid, num_prefix_tokens, attention))
+        scale = drop_scale(self.drop_path1, x)
+        x, normed = merge_norm(x, attended, scale, self.norm2, geometry, dtype)
+        hidden = self.mlp.act(linear(self.mlp.fc1, normed))
+        branch = self.ls2(linear(self.mlp.fc2, hidden))
+        return scaled_sum(x, branch, drop_scale(self.drop_path2, x))
+
+    def fused_attention(self, x: Tensor, linear: HalfLinears) -> Tensor:
+        """timm's attention without dropout and norms inside, which the backbone does not use."""
+        qkv = linear(self.attn.qkv, x).unflatten(-1, (3, self.attn.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v)
+        return linear(self.attn.proj, y.transpose(1, 2).flatten(2))

@@ -24,6 +24,9 @@ from torch import Tensor, nn
 
 from .activation import build_activation
 
+#: Weight (3 d, C) and bias of query, base chart and value; weight (H d, C) and bias of the charts.
+Projections = tuple[Tensor, Tensor | None, Tensor, Tensor]
+
 GammaInit = float | Sequence[float]
 
 
@@ -234,6 +237,19 @@ class ManifoldKey(BasedKey):
     @abstractmethod
     def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
         """The aggregation A: charts (B, N, H, d), tokens (B, N, C) -> (B, N, out_dims)."""
+
+    @property
+    def fusable(self) -> bool:
+        """Whether the class has kernels, and they know the activation."""
+        if 'fused' not in type(self).__dict__:
+            return False
+        from ..kernels.charts import activation_name
+
+        return activation_name(self.act) is not None
+
+    def base_map(self) -> tuple[Tensor | None, Tensor | None]:
+        """What is added to the charts, as a matrix and bias; None for nothing."""
+        return (None, None) if self.base is None else (self.base.weight, self.base.bias)
 
     @torch.no_grad()
     def load_stock_charts(self, weight: Tensor, bias: Tensor | None) -> bool:

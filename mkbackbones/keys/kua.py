@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ..registry import KEYS
-from .base import ManifoldKey
+from .base import ManifoldKey, Projections
 
 
 @KEYS.register_module()
@@ -34,3 +34,21 @@ class KUA(ManifoldKey):
     def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
         p = self.membership(x).to(z.dtype)
         return (p.unsqueeze(-2) @ z).squeeze(-2)
+
+    def fused(
+        self,
+        x: Tensor,
+        projections: Projections,
+        grid: tuple[int, int] | None,
+        num_prefix_tokens: int,
+    ) -> Tensor:
+        from ..kernels.charts import activation_name, aggregate_charts
+
+        return aggregate_charts(
+            x,
+            projections,
+            self.num_charts,
+            activation_name(self.act),
+            self.out_scale,
+            gate=self.membership(x),
+        )

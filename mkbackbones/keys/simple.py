@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ..registry import KEYS
-from .base import ManifoldKey
+from .base import ManifoldKey, Projections
 
 
 @KEYS.register_module()
@@ -15,6 +15,18 @@ class SimpleK(ManifoldKey):
 
     def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
         return z.mean(-2)
+
+    def fused(
+        self,
+        x: Tensor,
+        projections: Projections,
+        grid: tuple[int, int] | None,
+        num_prefix_tokens: int,
+    ) -> Tensor:
+        from ..kernels.charts import activation_name, aggregate_charts
+
+        act = activation_name(self.act)
+        return aggregate_charts(x, projections, self.num_charts, act, self.out_scale)
 
     def charts_map(self) -> tuple[Tensor, Tensor] | None:
         if not self.is_linear:

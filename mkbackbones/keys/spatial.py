@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import KEYS
-from .base import ManifoldKey
+from .base import ManifoldKey, Projections
 
 
 @KEYS.register_module()
@@ -44,19 +44,33 @@ class SpatialK(ManifoldKey):
     def charts(self, x: Tensor, grid: tuple[int, int] | None, num_prefix_tokens: int) -> Tensor:
         z = F.linear(x, *self.chart_map())
         prefix, patches = z.split([num_prefix_tokens, z.shape[1] - num_prefix_tokens], dim=1)
-        patches = self.mix(patches, grid or square_grid(patches.shape[1]))
+        patches = self.mix(patches, checked_grid(grid, patches.shape[1]))
         z = torch.cat([prefix, patches], dim=1) if num_prefix_tokens else patches
         z = self.activate(z).unflatten(-1, (self.num_charts, self.chart_channels))
         return self.aggregate(z, x)
 
+    def fused(
+        self,
+        x: Tensor,
+        projections: Projections,
+        grid: tuple[int, int] | None,
+        num_prefix_tokens: int,
+    ) -> Tensor:
+        from ..kernels.charts import activation_name, aggregate_charts
+
+        return aggregate_charts(
+            x,
+            projections,
+            self.num_charts,
+            activation_name(self.act),
+            self.out_scale,
+            spatial=self.spatial_weight,
+            grid=checked_grid(grid, x.shape[1] - num_prefix_tokens),
+            prefix=num_prefix_tokens,
+        )
+
     def mix(self, z: Tensor, grid: tuple[int, int]) -> Tensor:
         """Depthwise convolution of the grid's tokens: (B, h w, H d) -> the same shape."""
-        height, width = grid
-        if height * width != z.shape[1]:
-            raise ValueError(
-                f'the token grid {height}x{width} does not fit {z.shape[1]} tokens; set '
-                'ManifoldQKV.grid to the rows and columns of the tokens'
-            )
         # (B, H d, h, w) with channels-last strides: no copy here and none on the way back.
         z = z.unflatten(1, grid).permute(0, 3, 1, 2)
         z = F.conv2d(z, self.spatial_weight, padding=self.kernel_size // 2, groups=z.shape[1])
@@ -71,6 +85,21 @@ class SpatialK(ManifoldKey):
             return False
         self.reset_spatial()
         return True
+
+
+def checked_grid(grid: tuple[int, int] | None, num_tokens: int) -> tuple[int, int]:
+    """The token grid; a square where none is known.
+
+    Raises:
+        ValueError: If it does not fit the number of tokens.
+    """
+    height, width = grid or square_grid(num_tokens)
+    if height * width != num_tokens:
+        raise ValueError(
+            f'the token grid {height}x{width} does not fit {num_tokens} tokens; set '
+            'ManifoldQKV.grid to the rows and columns of the tokens'
+        )
+    return height, width
 
 
 def square_grid(num_tokens: int) -> tuple[int, int]:

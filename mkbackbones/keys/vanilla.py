@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import KEYS
-from .base import ManifoldKey
+from .base import ManifoldKey, Projections
 
 
 @KEYS.register_module()
@@ -24,6 +24,25 @@ class VanillaK(ManifoldKey):
 
     def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
         return self.proj(z.flatten(-2))
+
+    def fused(
+        self,
+        x: Tensor,
+        projections: Projections,
+        grid: tuple[int, int] | None,
+        num_prefix_tokens: int,
+    ) -> Tensor:
+        from ..kernels.charts import activation_name, project_charts
+
+        proj = self.proj.weight
+        if self.out_scale is not None:
+            proj = self.out_scale[:, None] * proj
+        return project_charts(x, projections, proj, activation_name(self.act))
+
+    def base_map(self) -> tuple[Tensor | None, Tensor]:
+        weight, bias = super().base_map()
+        own = self.proj.bias if self.out_scale is None else self.out_scale * self.proj.bias
+        return weight, own if bias is None else bias + own
 
     def charts_map(self) -> tuple[Tensor, Tensor] | None:
         if not self.is_linear:

@@ -1,0 +1,337 @@
+"""Triton kernels of the charts: activation, neighbourhood, aggregation, and their gradients.
+
+They read the charts' pre-activations z (B, N, H d) once and write keys (B, N, d) only; the
+activated charts are never in memory. A program works on a tile of tokens of one image (or window)
+and a block of key channels, and walks over the charts.
+"""
+
+import triton
+import triton.language as tl
+
+SIZES = ['num_tokens', 'tiles', 'grid_height', 'grid_width', 'prefix']
+
+
+@triton.jit
+def activation(u, ACT: tl.constexpr):
+    """phi(u) and its derivative."""
+    if ACT == 'gelu':
+        cdf = 0.5 * (1.0 + tl.math.erf(u * 0.7071067811865476))
+        value = u * cdf
+        slope = cdf + u * tl.exp(-0.5 * u * u) * 0.3989422804014327
+    elif ACT == 'relu':
+        value = tl.maximum(u, 0.0)
+        slope = tl.where(u > 0, 1.0, 0.0)
+    elif ACT == 'silu':
+        sigmoid = 1.0 / (1.0 + tl.exp(-u))
+        value = u * sigmoid
+        slope = sigmoid * (1.0 + u * (1.0 - sigmoid))
+    else:
+        value = u
+        slope = u * 0.0 + 1.0
+    return value, slope
+
+
+@triton.jit
+def neighbour(
+    ptr,
+    image,
+    n,
+    channels,
+    inside,
+    num_tokens,
+    grid_height,
+    grid_width,
+    prefix,
+    dy: tl.constexpr,
+    dx: tl.constexpr,
+    STRIDE: tl.constexpr,
+):
+    """Load the tokens that lie (dy, dx) from tokens n, zero beyond the grid."""
+    cell = n - prefix
+    row = cell // grid_width + dy
+    column = cell % grid_width + dx
+    there = (row >= 0) & (row < grid_height) & (column >= 0) & (column < grid_width)
+    there = there & (n >= prefix) & (n < num_tokens)
+    # Prefix tokens bypass the convolution: they are their own neighbour at the centre.
+    if dy == 0:
+        if dx == 0:
+            there = n < num_tokens
+    token = (image * num_tokens + n + dy * grid_width + dx).to(tl.int64)
+    at = token[:, None] * STRIDE + channels[None, :]
+    return tl.load(ptr + at, mask=there[:, None] & inside[None, :], other=0.0).to(tl.float32)
+
+
+@triton.jit
+def convolve(
+    z_ptr,
+    spatial_ptr,
+    image,
+    n,
+    channels,
+    inside,
+    num_tokens,
+    grid_height,
+    grid_width,
+    prefix,
+    STRIDE: tl.constexpr,
+    KERNEL: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Depthwise convolution of a tile; KERNEL 0 loads the tile as it is."""
+    if KERNEL == 0:
+        u = neighbour(z_ptr, image, n, channels, inside, num_tokens, 1, 1, 0, 0, 0, STRIDE)
+    else:
+        u = tl.zeros([TILE, BLOCK], tl.float32)
+        for tap in tl.static_range(KERNEL * KERNEL):
+            z = neighbour(
+                z_ptr,
+                image,
+                n,
+                channels,
+                inside,
+                num_tokens,
+                grid_height,
+                grid_width,
+                prefix,
+                tap // KERNEL - KERNEL // 2,
+                tap % KERNEL - KERNEL // 2,
+                STRIDE,
+            )
+            at = tap * STRIDE + channels
+            weight = tl.load(spatial_ptr + at, mask=inside, other=0.0).to(tl.float32)
+            if tap == KERNEL * KERNEL // 2:
+                u += z * tl.where((n < prefix)[:, None], 1.0, weight[None, :])
+            else:
+                u += z * weight[None, :]
+    return u
+
+
+@triton.jit(do_not_specialize=SIZES)
+def charts_forward(
+    z_ptr,
+    spatial_ptr,
+    gate_ptr,
+    scale_ptr,
+    qkv_ptr,
+    num_tokens,
+    tiles,
+    grid_height,
+    grid_width,
+    prefix,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    KERNEL: tl.constexpr,
+    ACT: tl.constexpr,
+    GATED: tl.constexpr,
+    SCALED: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Add scale * A(z) to the keys in qkv (B, N, 3 d), in place."""
+    image = tl.program_id(0) // tiles
+    n = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)
+    c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = c < D
+    real = n < num_tokens
+    token = (image * num_tokens + n).to(tl.int64)
+    key = tl.zeros([TILE, BLOCK], tl.float32)
+    for h in range(H):
+        u = convolve(
+            z_ptr,
+            spatial_ptr,
+            image,
+            n,
+            h * D + c,
+            inside,
+            num_tokens,
+            grid_height,
+            grid_width,
+            prefix,
+            H * D,
+            KERNEL,
+            TILE,
+            BLOCK,
+        )
+        value, _ = activation(u, ACT)
+        if GATED:
+            gate = tl.load(gate_ptr + token * H + h, mask=real, other=0.0).to(tl.float32)
+            key += value * gate[:, None]
+        else:
+            key += value
+    if not GATED:
+        key *= 1.0 / H
+    if SCALED:
+        key *= tl.load(scale_ptr + c, mask=inside, other=0.0).to(tl.float32)[None, :]
+    at = token[:, None] * (3 * D) + D + c[None, :]
+    mask = real[:, None] & inside[None, :]
+    key += tl.load(qkv_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    tl.store(qkv_ptr + at, key.to(qkv_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit(do_not_specialize=[*SIZES, 'total_tokens'])
+def charts_backward(
+    z_ptr,
+    spatial_ptr,
+    gate_ptr,
+    scale_ptr,
+    dqkv_ptr,
+    du_ptr,
+    dgate_ptr,
+    dscale_ptr,
+    dbias_ptr,
+    num_tokens,
+    tiles,
+    grid_height,
+    grid_width,
+    prefix,
+    total_tokens,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    KERNEL: tl.constexpr,
+    ACT: tl.constexpr,
+    GATED: tl.constexpr,
+    SCALED: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Gradient of what the activation gets, du, and parts of the gate's, scale's and bias's."""
+    image = tl.program_id(0) // tiles
+    n = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)
+    c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = c < D
+    real = n < num_tokens
+    token = (image * num_tokens + n).to(tl.int64)
+    mask = real[:, None] & inside[None, :]
+    at = token[:, None] * (3 * D) + D + c[None, :]
+    dkey = tl.load(dqkv_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    dvalue = dkey
+    if SCALED:
+        dvalue *= tl.load(scale_ptr + c, mask=inside, other=0.0).to(tl.float32)[None, :]
+    if not GATED:
+        dvalue *= 1.0 / H
+    dscale = tl.zeros([TILE, BLOCK], tl.float32)
+    for h in range(H):
+        channels = h * D + c
+        u = convolve(
+            z_ptr,
+            spatial_ptr,
+            image,
+            n,
+            channels,
+            inside,
+            num_tokens,
+            grid_height,
+            grid_width,
+            prefix,
+            H * D,
+            KERNEL,
+            TILE,
+            BLOCK,
+        )
+        value, slope = activation(u, ACT)
+        if GATED:
+            gate = tl.load(gate_ptr + token * H + h, mask=real, other=0.0).to(tl.float32)
+            dgate = tl.sum(dvalue * value, axis=1)
+            at_gate = (tl.program_id(1) * total_tokens + token) * H + h
+            tl.store(dgate_ptr + at_gate, dgate, mask=real)
+            dscale += dkey * value * gate[:, None]
+            du = dvalue * slope * gate[:, None]
+        else:
+            dscale += dkey * value
+            du = dvalue * slope
+        at_z = token[:, None] * (H * D) + channels[None, :]
+        tl.store(du_ptr + at_z, du.to(du_ptr.dtype.element_ty), mask=mask)
+        if KERNEL == 0:
+            at_bias = tl.program_id(0).to(tl.int64) * (H * D) + channels
+            tl.store(dbias_ptr + at_bias, tl.sum(du, axis=0), mask=inside)
+    if SCALED:
+        total = tl.sum(dscale, axis=0)
+        if not GATED:
+            total *= 1.0 / H
+        tl.store(dscale_ptr + tl.program_id(0).to(tl.int64) * D + c, total, mask=inside)
+
+
+@triton.jit(do_not_specialize=[*SIZES, 'num_tiles'])
+def spatial_backward(
+    du_ptr,
+    spatial_ptr,
+    z_ptr,
+    dspatial_ptr,
+    dbias_ptr,
+    num_tokens,
+    tiles,
+    grid_height,
+    grid_width,
+    prefix,
+    num_tiles,
+    CHANNELS: tl.constexpr,
+    KERNEL: tl.constexpr,
+    TAPS: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Gradients of the convolution: du to dz, which replaces z, to its weights, and the bias."""
+    channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = channels < CHANNELS
+    taps = tl.arange(0, TAPS)
+    dspatial = tl.zeros([TAPS, BLOCK], tl.float32)
+    dbias = tl.zeros([BLOCK], tl.float32)
+    for tile in range(tl.program_id(0), num_tiles, tl.num_programs(0)):
+        image = tile // tiles
+        n = (tile % tiles) * TILE + tl.arange(0, TILE)
+        token = (image * num_tokens + n).to(tl.int64)
+        at_z = token[:, None] * CHANNELS + channels[None, :]
+        mask = (n < num_tokens)[:, None] & inside[None, :]
+        z = tl.load(z_ptr + at_z, mask=mask, other=0.0).to(tl.float32)
+        convolved = tl.where((n >= prefix)[:, None], z, 0.0)
+        dz = tl.zeros([TILE, BLOCK], tl.float32)
+        for tap in tl.static_range(KERNEL * KERNEL):
+            du = neighbour(
+                du_ptr,
+                image,
+                n,
+                channels,
+                inside,
+                num_tokens,
+                grid_height,
+                grid_width,
+                prefix,
+                KERNEL // 2 - tap // KERNEL,
+                KERNEL // 2 - tap % KERNEL,
+                CHANNELS,
+            )
+            at = tap * CHANNELS + channels
+            weight = tl.load(spatial_ptr + at, mask=inside, other=0.0).to(tl.float32)
+            if tap == KERNEL * KERNEL // 2:
+                dz += du * tl.where((n < prefix)[:, None], 1.0, weight[None, :])
+            else:
+                dz += du * weight[None, :]
+            part = tl.sum(du * convolved, axis=0)
+            dspatial += tl.where((taps == tap)[:, None], part[None, :], 0.0)
+        tl.store(z_ptr + at_z, dz.to(z_ptr.dtype.element_ty), mask=mask)
+        dbias += tl.sum(dz, axis=0)
+    at = (tl.program_id(0) * KERNEL * KERNEL + taps[:, None]) * CHANNELS + channels[None, :]
+    mask = (taps < KERNEL * KERNEL)[:, None] & inside[None, :]
+    tl.store(dspatial_ptr + at, dspatial, mask=mask)
+    tl.store(dbias_ptr + tl.program_id(0) * CHANNELS + channels, dbias, mask=inside)
+
+
+@triton.jit(do_not_specialize=['size'])
+def activate_inplace(z_ptr, size, ACT: tl.constexpr, BLOCK: tl.constexpr):
+    """z to phi(z), in place."""
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    z = tl.load(z_ptr + at, mask=at < size, other=0.0).to(tl.float32)
+    value, _ = activation(z, ACT)
+    tl.store(z_ptr + at, value.to(z_ptr.dtype.element_ty), mask=at < size)
+
+
+@triton.jit(do_not_specialize=['size'])
+def activate_backward(z_ptr, dvalue_ptr, size, ACT: tl.constexpr, BLOCK: tl.constexpr):
+    """z to phi(z), and the gradient of phi(z) to that of z, both in place."""
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    z = tl.load(z_ptr + at, mask=at < size, other=0.0).to(tl.float32)
+    dvalue = tl.load(dvalue_ptr + at, mask=at < size, other=0.0).to(tl.float32)
+    value, slope = activation(z, ACT)
+    tl.store(z_ptr + at, value.to(z_ptr.dtype.element_ty), mask=at < size)
+    tl.store(dvalue_ptr + at, (dvalue * slope).to(dvalue_ptr.dtype.element_ty), mask=at < size)

@@ -1,0 +1,420 @@
+"""Query, manifold key and value in one operator that keeps no charts for the backward pass.
+
+The charts' pre-activations z (B, N, H d) are H times as large as the tokens. Here they live for one
+forward call and are computed again, by one matrix product, in the backward pass.
+"""
+
+import torch
+import torch.nn.functional as F
+import triton
+from torch import Tensor, nn
+
+from .chart_kernels import (
+    activate_backward,
+    activate_inplace,
+    charts_backward,
+    charts_forward,
+    spatial_backward,
+)
+from .launch import differentiable, launch, num_groups
+
+TILE = 64
+CHUNK = 4096
+#: Channels that a program works on, and its warps.
+TUNING = {'forward': (64, 8), 'backward': (32, 4), 'spatial': (16, 1)}
+
+
+def activation_name(act: nn.Module | None) -> str | None:
+    """The kernels' name of an activation, None for one that they do not know."""
+    if act is None:
+        return 'identity'
+    if isinstance(act, nn.GELU):
+        return 'gelu' if act.approximate == 'none' else None
+    return {nn.ReLU: 'relu', nn.SiLU: 'silu'}.get(type(act))
+
+
+def channel_block(channels: int, largest: int) -> int:
+    """Channels a program works on: as many as waste no lanes, up to ``largest``."""
+    return largest if channels % largest == 0 or channels > 4 * largest else largest // 2
+
+
+class Plan:
+    """Sizes and compile-time arguments of the chart kernels for one set of inputs.
+
+    Args:
+        kernel (str): Which entry of ``TUNING`` to use.
+        x (Tensor): Tokens (B, N, C).
+        num_charts (int): Charts H.
+        key_channels (int): Key channels d.
+        spatial (Tensor, optional): Depthwise weights (H d, 1, K, K).
+        gate (Tensor, optional): Chart membership (B, N, H).
+        scale (Tensor, optional): Output scale (d,).
+        act (str): Name of the activation.
+        grid (tuple[int, int]): Rows and columns of the token grid.
+        prefix (int): Tokens before the grid.
+    """
+
+    def __init__(
+        self,
+        kernel: str,
+        x: Tensor,
+        num_charts: int,
+        key_channels: int,
+        spatial: Tensor | None,
+        gate: Tensor | None,
+        scale: Tensor | None,
+        act: str,
+        grid: tuple[int, int],
+        prefix: int,
+    ) -> None:
+        self.total = x.shape[0] * x.shape[1]
+        # Without a neighbourhood it does not matter where images begin.
+        tokens = self.total if spatial is None else x.shape[1]
+        self.tiles = triton.cdiv(tokens, TILE)
+        self.num_tiles = self.tiles * (self.total // max(tokens, 1))
+        block, warps = TUNING[kernel]
+        block = channel_block(key_channels, block)
+        self.programs = self.num_tiles, triton.cdiv(key_channels, block)
+        self.sizes = tokens, self.tiles, *grid, prefix
+        self.kernel = 0 if spatial is None else spatial.shape[-1]
+        self.constants = dict(
+            H=num_charts,
+            D=key_channels,
+            KERNEL=self.kernel,
+            ACT=act,
+            GATED=gate is not None,
+            SCALED=scale is not None,
+            TILE=TILE,
+            BLOCK=block,
+            num_warps=warps,
+        )
+
+
+def run_charts(
+    x: Tensor,
+    qkv_weight: Tensor,
+    qkv_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    spatial: Tensor | None,
+    gate: Tensor | None,
+    scale: Tensor | None,
+    num_charts: int,
+    act: str,
+    grid_height: int,
+    grid_width: int,
+    prefix: int,
+) -> Tensor:
+    key_channels = weight.shape[0] // num_charts
+    plan = Plan(
+        'forward',
+        x,
+        num_charts,
+        key_channels,
+        spatial,
+        gate,
+        scale,
+        act,
+        (grid_height, grid_width),
+        prefix,
+    )
+    z = F.linear(x, weight, bias)
+    qkv = F.linear(x, qkv_weight, qkv_bias)
+    if plan.total:
+        launch(
+            charts_forward,
+            plan.programs,
+            [z, taps_first(spatial), gate, scale, qkv, *plan.sizes],
+            plan.constants,
+        )
+    return qkv
+
+
+run_charts_op = torch.library.custom_op('mkbackbones::charts', mutates_args=())(run_charts)
+
+
+@run_charts_op.register_fake
+def _(x, qkv_weight, *unused):
+    return x.new_empty(*x.shape[:-1], qkv_weight.shape[0])
+
+
+def run_charts_backward(
+    dqkv: Tensor,
+    x: Tensor,
+    qkv_weight: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    spatial: Tensor | None,
+    gate: Tensor | None,
+    scale: Tensor | None,
+    num_charts: int,
+    act: str,
+    grid_height: int,
+    grid_width: int,
+    prefix: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    channels = weight.shape[0]
+    key_channels = channels // num_charts
+    plan = Plan(
+        'backward',
+        x,
+        num_charts,
+        key_channels,
+        spatial,
+        gate,
+        scale,
+        act,
+        (grid_height, grid_width),
+        prefix,
+    )
+    dqkv = dqkv.contiguous()
+    z = F.linear(x, weight, bias).flatten(0, 1)
+    float32 = dict(dtype=torch.float32)
+    groups = num_groups(plan.num_tiles, x.device, 16) if plan.kernel else plan.num_tiles
+    du = torch.empty_like(z) if plan.kernel else z
+    dgate = x.new_empty(
+        plan.programs[1] if gate is not None else 0, *x.shape[:2], num_charts, **float32
+    )
+    dscale = x.new_empty(plan.num_tiles if scale is not None else 0, key_channels, **float32)
+    dbias = x.new_empty(groups, channels, **float32)
+    taps = taps_first(spatial)
+    launch(
+        charts_backward,
+        plan.programs,
+        [z, taps, gate, scale, dqkv, du, dgate, dscale, dbias, *plan.sizes, plan.total],
+        plan.constants,
+    )
+    dspatial = x.new_empty(0)
+    if plan.kernel:
+        dspatial = x.new_empty(groups, *taps.shape, **float32)
+        block, warps = TUNING['spatial']
+        block = channel_block(channels, block)
+        launch(
+            spatial_backward,
+            (groups, triton.cdiv(channels, block)),
+            [du, taps, z, dspatial, dbias, *plan.sizes, plan.num_tiles],
+            dict(
+                CHANNELS=channels,
+                KERNEL=plan.kernel,
+                TAPS=triton.next_power_of_2(plan.kernel**2),
+                TILE=TILE,
+                BLOCK=block,
+                num_warps=warps,
+            ),
+        )
+        del du
+        dspatial = dspatial.sum(0).T.to(spatial.dtype).reshape(spatial.shape)
+    dx, dqkv_weight, dqkv_bias, dweight = linear_gradients(x, dqkv, qkv_weight, z, weight)
+    dgate = dgate.sum(0).to(gate.dtype) if gate is not None else dgate
+    dscale = dscale.sum(0).to(scale.dtype) if scale is not None else dscale
+    return (
+        dx,
+        dqkv_weight,
+        dqkv_bias,
+        dweight,
+        dbias.sum(0).to(bias.dtype),
+        dspatial,
+        dgate,
+        dscale,
+    )
+
+
+def taps_first(spatial: Tensor | None) -> Tensor | None:
+    """Depthwise weights (H d, 1, K, K) as (K^2, H d), which the kernels read without gaps."""
+    return None if spatial is None else spatial.flatten(1).T.contiguous()
+
+
+def linear_gradients(
+    x: Tensor, dqkv: Tensor, qkv_weight: Tensor, dz: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of tokens, qkv weight and bias, and chart weight, of ``x`` (B, N, C)."""
+    tokens, dqkv = x.flatten(0, 1), dqkv.flatten(0, 1)
+    dx = torch.addmm(dz @ weight, dqkv, qkv_weight).view_as(x)
+    return dx, dqkv.T @ tokens, dqkv.sum(0), dz.T @ tokens
+
+
+def empty_or_like(tensor: Tensor | None, x: Tensor) -> Tensor:
+    """Fake gradient of an optional input."""
+    return x.new_empty(0) if tensor is None else torch.empty_like(tensor)
+
+
+run_charts_backward_op = torch.library.custom_op('mkbackbones::charts_backward', mutates_args=())(
+    run_charts_backward
+)
+
+
+@run_charts_backward_op.register_fake
+def _(dqkv, x, qkv_weight, weight, bias, spatial, gate, scale, *unused):
+    return (
+        torch.empty_like(x),
+        torch.empty_like(qkv_weight),
+        qkv_weight.new_empty(qkv_weight.shape[0]),
+        torch.empty_like(weight),
+        torch.empty_like(bias),
+        empty_or_like(spatial, x),
+        empty_or_like(gate, x),
+        empty_or_like(scale, x),
+    )
+
+
+def charts_setup(ctx, inputs, output):
+    x, qkv_weight, qkv_bias, weight, bias, spatial, gate, scale, *ctx.settings = inputs
+    ctx.save_for_backward(x, qkv_weight, weight, bias, spatial, gate, scale)
+    ctx.has_qkv_bias = qkv_bias is not None
+
+
+def charts_gradients(backward, ctx, dqkv):
+    saved = ctx.saved_tensors
+    dx, dqkv_weight, dqkv_bias, *rest = backward(dqkv, *saved, *ctx.settings)
+    dweight, dbias, *optional = rest
+    optional = [None if t is None else g for t, g in zip(saved[4:], optional)]
+    dqkv_bias = dqkv_bias if ctx.has_qkv_bias else None
+    return dx, dqkv_weight, dqkv_bias, dweight, dbias, *optional, None, None, None, None, None
+
+
+added_charts = differentiable(
+    run_charts_op,
+    run_charts,
+    run_charts_backward_op,
+    run_charts_backward,
+    charts_setup,
+    charts_gradients,
+)
+
+
+def run_projected(
+    x: Tensor,
+    qkv_weight: Tensor,
+    qkv_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    proj: Tensor,
+    act: str,
+) -> Tensor:
+    z = F.linear(x, weight, bias)
+    if z.numel():
+        launch(
+            activate_inplace,
+            (triton.cdiv(z.numel(), CHUNK),),
+            [z, z.numel()],
+            dict(ACT=act, BLOCK=CHUNK, num_warps=4),
+        )
+    qkv = F.linear(x, qkv_weight, qkv_bias)
+    qkv.flatten(0, -2).split(proj.shape[0], dim=-1)[1].addmm_(z.flatten(0, -2), proj.T)
+    return qkv
+
+
+run_projected_op = torch.library.custom_op('mkbackbones::projected_charts', mutates_args=())(
+    run_projected
+)
+
+
+@run_projected_op.register_fake
+def _(x, qkv_weight, *unused):
+    return x.new_empty(*x.shape[:-1], qkv_weight.shape[0])
+
+
+def run_projected_backward(
+    dqkv: Tensor,
+    x: Tensor,
+    qkv_weight: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    proj: Tensor,
+    act: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    dqkv = dqkv.contiguous()
+    z = F.linear(x, weight, bias).flatten(0, 1)
+    dkey = dqkv.flatten(0, 1).split(proj.shape[0], dim=-1)[1]
+    dz = dkey @ proj
+    if z.numel():
+        programs = triton.cdiv(z.numel(), CHUNK)
+        launch(
+            activate_backward,
+            (programs,),
+            [z, dz, z.numel()],
+            dict(ACT=act, BLOCK=CHUNK, num_warps=4),
+        )
+    dproj = dkey.T @ z
+    del z
+    gradients = linear_gradients(x, dqkv, qkv_weight, dz, weight)
+    return *gradients, dz.sum(0), dproj
+
+
+run_projected_backward_op = torch.library.custom_op(
+    'mkbackbones::projected_charts_backward', mutates_args=()
+)(run_projected_backward)
+
+
+@run_projected_backward_op.register_fake
+def _(dqkv, x, qkv_weight, weight, bias, proj, act):
+    qkv_bias = qkv_weight.new_empty(qkv_weight.shape[0])
+    like = [torch.empty_like(tensor) for tensor in (x, qkv_weight, weight, bias, proj)]
+    return like[0], like[1], qkv_bias, *like[2:]
+
+
+def projected_setup(ctx, inputs, output):
+    x, qkv_weight, qkv_bias, weight, bias, proj, ctx.act = inputs
+    ctx.save_for_backward(x, qkv_weight, weight, bias, proj)
+    ctx.has_qkv_bias = qkv_bias is not None
+
+
+def projected_gradients(backward, ctx, dqkv):
+    gradients = backward(dqkv, *ctx.saved_tensors, ctx.act)
+    dx, dqkv_weight, dqkv_bias, *rest = gradients
+    return dx, dqkv_weight, dqkv_bias if ctx.has_qkv_bias else None, *rest, None
+
+
+projected_charts = differentiable(
+    run_projected_op,
+    run_projected,
+    run_projected_backward_op,
+    run_projected_backward,
+    projected_setup,
+    projected_gradients,
+)
+
+
+def aggregate_charts(
+    x: Tensor,
+    projections: tuple[Tensor, Tensor | None, Tensor, Tensor],
+    num_charts: int,
+    act: str,
+    scale: Tensor | None = None,
+    gate: Tensor | None = None,
+    spatial: Tensor | None = None,
+    grid: tuple[int, int] = (1, 1),
+    prefix: int = 0,
+) -> Tensor:
+    """Query, key and value, the key with charts that are added up: mean, gated or spatial.
+
+    Args:
+        x (Tensor): Tokens (B, N, C), in the half precision to work in.
+        projections (tuple): Weight (3 d, C) and bias (3 d,) or None of query, base chart and value,
+            weight (H d, C) and bias (H d,) of the charts; all in the type of ``x``.
+        num_charts (int): Charts H.
+        act (str): As :func:`activation_name` gives.
+        scale (Tensor, optional): Output scale of the charts (d,).
+        gate (Tensor, optional): Weight of each chart (B, N, H); without it their mean.
+        spatial (Tensor, optional): Depthwise weights (H d, 1, K, K).
+        grid (tuple[int, int]): Rows and columns of the token grid, with ``spatial``.
+        prefix (int): Tokens before the grid.
+
+    Returns:
+        Tensor: (B, N, 3 d).
+    """
+    return added_charts(x, *projections, spatial, gate, scale, num_charts, act, *grid, prefix)
+
+
+def project_charts(
+    x: Tensor,
+    projections: tuple[Tensor, Tensor | None, Tensor, Tensor],
+    proj: Tensor,
+    act: str,
+) -> Tensor:
+    """Query, key and value, the key with charts behind one linear map ``proj`` (d, H d').
+
+    Other arguments and the result as in :func:`aggregate_charts`; the map's bias is to be in the
+    projections' bias and the output scale in ``proj`` already.
+    """
+    return projected_charts(x, *projections, proj.to(x.dtype), act)

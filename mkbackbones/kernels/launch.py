@@ -1,0 +1,105 @@
+"""Launch sizes that several kernels share."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+#: Triton whose compiled kernels can be started directly; others take Triton's own, slower way.
+DIRECT = tuple(int(part) for part in triton.__version__.split('.')[:2]) >= (3, 6)
+compiled_kernels: dict[tuple, Any] = {}
+
+
+def launch(kernel: Any, grid: Sequence[int], args: Sequence[Any], constants: dict) -> None:
+    """Start a kernel.
+
+    Triton inspects each argument at each launch, which takes the CPU longer than most kernels take
+    the GPU. What it would find is decided by the types and the alignment of the tensors, so kernels
+    are looked up by those.
+
+    Args:
+        kernel (JITFunction): The kernel.
+        grid (Sequence[int]): Programs along one or two axes.
+        args (Sequence): Arguments that are not constants: tensors, None and numbers, which the
+            kernel must not specialise.
+        constants (dict): Compile-time arguments in the order of the signature; last of all
+            ``num_warps``.
+    """
+    if not (DIRECT and args[0].is_cuda):
+        kernel[tuple(grid)](*args, **constants)
+        return
+    types = [
+        (a.dtype, a.data_ptr() % 16) if isinstance(a, Tensor) else a is None or a >= 2**31
+        for a in args
+    ]
+    key = (kernel.fn, args[0].device.index, *types, *constants.values())
+    compiled = compiled_kernels.get(key)
+    if compiled is None:
+        compiled_kernels[key] = kernel[tuple(grid)](*args, **constants)
+        return
+    values = list(constants.values())[:-1]
+    compiled[(*grid, 1, 1)[:3]](*args, *values)
+
+
+def block_size(channels: int) -> int:
+    """The power of two that holds all channels."""
+    return 1 << max(channels - 1, 1).bit_length()
+
+
+@cache
+def processors(index: int) -> int:
+    """Number of multiprocessors of a GPU."""
+    return torch.cuda.get_device_properties(index).multi_processor_count
+
+
+def num_groups(work: int, device: torch.device, per_processor: int) -> int:
+    """Programs to start for ``work`` blocks that each program walks through in strides."""
+    if device.type != 'cuda':
+        return min(work, 3)  # Triton's interpreter
+    return min(work, processors(device.index) * per_processor)
+
+
+def differentiable(
+    op: torch.library.CustomOpDef,
+    forward: Callable,
+    backward_op: torch.library.CustomOpDef,
+    backward: Callable,
+    setup: Callable,
+    gradients: Callable,
+) -> Callable:
+    """One function that trains, from an operator and its backward operator.
+
+    ``torch.compile`` sees two operators and looks into neither. Without it the plain functions run
+    as a ``torch.autograd.Function``, which takes the CPU a fraction of an operator's dispatch.
+
+    Args:
+        op (CustomOpDef): The operator.
+        forward (Callable): The plain function behind it.
+        backward_op (CustomOpDef): The operator of its backward pass.
+        backward (Callable): The plain function behind that.
+        setup (Callable): ``setup(ctx, inputs, output)``, saves what the backward pass needs.
+        gradients (Callable): ``gradients(backward, ctx, *grads)``, one gradient an input.
+    """
+    op.register_autograd(
+        lambda ctx, *grads: gradients(backward_op, ctx, *grads), setup_context=setup
+    )
+
+    class Fused(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):  # noqa: ANN001
+            output = forward(*inputs)
+            setup(ctx, inputs, output)
+            return output
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, *grads):  # noqa: ANN001
+            return gradients(backward, ctx, *grads)
+
+    def call(*inputs):  # noqa: ANN001, ANN202
+        return op(*inputs) if torch.compiler.is_compiling() else Fused.apply(*inputs)
+
+    return call

@@ -1,0 +1,57 @@
+"""Whether the Triton kernels serve a tensor, and how to switch them off."""
+
+import os
+from functools import cache
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+#: Set to 0 to run everything as plain PyTorch.
+SWITCH = 'MKBACKBONES_TRITON'
+
+try:
+    import triton
+except Exception as error:  # a broken installation raises more than ImportError
+    triton = None
+    missing = f'Triton is not available ({type(error).__name__})'
+else:
+    missing = ''
+
+
+@cache
+def report(reason: str) -> None:
+    """Say once why the kernels are not used."""
+    print_log(f'The backbones run without their Triton kernels: {reason}', logger='current')
+
+
+@cache
+def enabled() -> bool:
+    """Whether the kernels may be used in this process; says so once where they may not."""
+    reason = missing
+    if os.environ.get(SWITCH, '1') == '0':
+        reason = f'{SWITCH}=0'
+    if reason:
+        report(reason)
+    return not reason
+
+
+def fused_dtype(x: Tensor) -> torch.dtype | None:
+    """The half precision in which the kernels would work on ``x``, None for plain PyTorch.
+
+    They serve half precision on NVIDIA and AMD GPUs, under autocast or with half-precision
+    parameters. Full precision, the CPU and exports (``torch.export``, ONNX, TorchScript) take plain
+    PyTorch, which is the reference that the kernels are checked against.
+    """
+    if not x.is_cuda or torch.jit.is_tracing() or is_exporting():
+        return None
+    dtype = torch.get_autocast_dtype('cuda') if torch.is_autocast_enabled('cuda') else x.dtype
+    if dtype not in (torch.bfloat16, torch.float16) or not enabled():
+        return None
+    return dtype
+
+
+def is_exporting() -> bool:
+    """Whether ``torch.export`` or the ONNX exporter is running."""
+    exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
+    return torch.onnx.is_in_onnx_export() or (exporting is not None and exporting())

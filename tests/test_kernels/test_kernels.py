@@ -1,0 +1,248 @@
+"""The Triton kernels against plain PyTorch, values and gradients.
+
+On a GPU in bfloat16; without one through Triton's interpreter in float32, where that is asked for:
+``TRITON_INTERPRET=1 pytest tests/test_kernels``.
+"""
+
+import os
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mkbackbones import qkv as qkv_module
+from mkbackbones.backbones import ManifoldSwin, ManifoldViT, swin_block, vit_block
+from mkbackbones.backbones.windows import (
+    merge_windows,
+    pad_to_windows,
+    partition_windows,
+    shifted_window_mask,
+)
+from mkbackbones.kernels.support import fused_dtype
+
+pytest.importorskip('triton', reason='the kernels need Triton')
+INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
+pytestmark = pytest.mark.skipif(
+    not (INTERPRETED or torch.cuda.is_available()),
+    reason='the kernels need a GPU, or TRITON_INTERPRET=1',
+)
+DEVICE = 'cpu' if INTERPRETED else 'cuda'
+DTYPE = torch.float32 if INTERPRETED else torch.bfloat16
+#: Relative error, by norm, of half-precision operands; of float32 in the interpreter.
+TOLERANCE = 1e-5 if INTERPRETED else 1e-2
+
+KEYS = [
+    None,
+    dict(type='SimpleK', num_charts=2),
+    dict(type='SimpleK', num_charts=2, base=False, act_cfg=dict(type='SiLU')),
+    dict(type='KUA', num_charts=2),
+    dict(type='SpatialK', num_charts=2),
+    dict(type='SpatialK', num_charts=2, kernel_size=5, act_cfg=None),
+    dict(type='VanillaK', num_charts=2, chart_channels=16),
+    dict(type='VanillaK', num_charts=2, base=False, act_cfg=dict(type='ReLU')),
+]
+
+
+def error(a, b):
+    return float((a.float() - b.float()).norm() / (b.float().norm() + 1e-6))
+
+
+def compare(fused, reference):
+    """Errors of outputs of two functions of the same leaves, and of their gradients."""
+    (outputs, leaves), (wanted, wanted_leaves) = fused, reference
+    seeds = [torch.randn_like(w, dtype=torch.float32) for w in wanted]
+    for outs, of in ((outputs, leaves), (wanted, wanted_leaves)):
+        torch.autograd.backward(outs, [s.to(o.dtype) for s, o in zip(seeds, outs)], inputs=of)
+    errors = [error(a, b) for a, b in zip(outputs, wanted)]
+    return errors + [error(a.grad, b.grad) for a, b in zip(leaves, wanted_leaves)]
+
+
+def leaf(*shape, dtype=torch.float32):
+    x = torch.randn(*shape, device=DEVICE, dtype=dtype)
+    return x.requires_grad_()
+
+
+def twins(*tensors):
+    return [[t.detach().clone().requires_grad_() for t in tensors] for _ in range(2)]
+
+
+def norm_of(channels, leaves):
+    norm = nn.LayerNorm(channels).to(DEVICE)
+    del norm.weight, norm.bias
+    norm.weight, norm.bias = leaves
+    return norm
+
+
+GEOMETRIES = [(5, 9, 4, 0), (5, 9, 4, 2), (8, 8, 4, 2), (3, 3, 4, 2), (1, 17, 0, 0)]
+
+
+def to_windows(x, window, shift):
+    if not window:
+        return x
+    x = pad_to_windows(x, window)
+    return partition_windows(torch.roll(x, (-shift, -shift), dims=(1, 2)), window)
+
+
+def from_windows(x, geometry):
+    height, width, window, shift = geometry
+    if not window:
+        return x
+    x = merge_windows(x, window, (height + -height % window, width + -width % window))
+    return torch.roll(x, (shift, shift), dims=(1, 2))[:, :height, :width]
+
+
+@pytest.mark.parametrize('geometry', GEOMETRIES)
+def test_window_norm(geometry):
+    from mkbackbones.kernels.norm import window_norm
+
+    height, width, window, shift = geometry
+    x = leaf(2, height, width, 24) if window else leaf(2, width, 24)
+    ours, theirs = twins(x, leaf(24), leaf(24))
+    fused = window_norm(ours[0], norm_of(24, ours[1:]), geometry, DTYPE)
+    wanted = to_windows(F.layer_norm(theirs[0], (24,), *theirs[1:]), window, shift)
+    assert fused.dtype == DTYPE and fused.shape == wanted.shape
+    assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCE
+
+
+@pytest.mark.parametrize('scale', [None, (0.0, 1.25)])
+@pytest.mark.parametrize('geometry', GEOMETRIES)
+def test_merge_norm(geometry, scale):
+    from mkbackbones.kernels.norm import merge_norm
+
+    height, width, window, shift = geometry
+    x = leaf(2, height, width, 24) if window else leaf(2, width, 24)
+    branch = torch.randn_like(to_windows(x.detach(), window, shift))
+    ours, theirs = twins(x, branch, leaf(24), leaf(24))
+    scale = None if scale is None else torch.tensor(scale, device=DEVICE)
+    fused = merge_norm(ours[0], ours[1].to(DTYPE), scale, norm_of(24, ours[2:]), geometry, DTYPE)
+    merged = from_windows(theirs[1], geometry)
+    if scale is not None:
+        merged = merged * scale.view(-1, *[1] * (merged.dim() - 1))
+    total = theirs[0] + merged
+    wanted = total, F.layer_norm(total, (24,), *theirs[2:])
+    assert max(compare((fused, ours), (wanted, theirs))) < TOLERANCE
+
+
+@pytest.mark.parametrize('grid', [(8, 12, 4, 0), (8, 12, 4, 2), (4, 4, 4, 2), (14, 7, 7, 3)])
+def test_window_attention(grid):
+    from mkbackbones.kernels.window_attention import window_attention
+
+    height, width, window, shift = grid
+    rows, columns, tokens = height // window, width // window, window**2
+    qkv = torch.randn(2 * rows * columns, tokens, 96, device=DEVICE)
+    ours, theirs = twins(qkv, torch.randn(2, tokens, tokens, device=DEVICE))
+    fused = window_attention(ours[0].to(DTYPE), ours[1], rows, columns, window, shift)
+    q, k, v = theirs[0].unflatten(-1, (3, 2, 16)).permute(2, 0, 3, 1, 4).unbind(0)
+    bias = theirs[1][None]
+    if shift:
+        mask = shifted_window_mask((height, width), window, shift, DEVICE)
+        bias = (bias + mask[:, None]).repeat(2, 1, 1, 1)
+    wanted = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+    assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCE
+
+
+@pytest.fixture
+def switch(monkeypatch):
+    """Turns the kernels on and off, in the interpreter too."""
+    on = [True]
+
+    def choose(x):
+        return (DTYPE if INTERPRETED else fused_dtype(x)) if on[0] else None
+
+    for module in (swin_block, vit_block, qkv_module):
+        monkeypatch.setattr(module, 'fused_dtype', choose)
+    return on
+
+
+def run(model, x, amp=DTYPE):
+    torch.manual_seed(1)
+    with torch.autocast(DEVICE, torch.bfloat16, enabled=amp == torch.bfloat16):
+        outs = model(x)
+    ramps = [torch.linspace(-1, 1, o.numel(), device=DEVICE).view_as(o) for o in outs]
+    loss = sum((o.float() * ramp).mean() for o, ramp in zip(outs, ramps))
+    model.zero_grad()
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+    return outs, torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def swin(key_cfg, **kwargs):
+    arch = dict(embed_dims=16, depths=(2, 1), num_heads=(1, 2))
+    return ManifoldSwin(
+        arch, key_cfg, (0, 1), window_size=3, drop_path_rate=kwargs.pop('drop', 0.0), **kwargs
+    )
+
+
+def vit(key_cfg, **kwargs):
+    arch = dict(embed_dims=32, depth=2, num_heads=2)
+    return ManifoldViT(
+        arch, key_cfg, pretrain_img_size=64, drop_path_rate=kwargs.pop('drop', 0.0), **kwargs
+    )
+
+
+def filled(model):
+    for name, parameter in model.named_parameters():
+        if 'out_scale' in name or 'spatial' in name:
+            nn.init.normal_(parameter, std=0.5)
+    return model.to(DEVICE)
+
+
+@pytest.mark.parametrize('build, size', [(swin, (29, 21)), (vit, (48, 64))])
+@pytest.mark.parametrize('key_cfg', KEYS, ids=str)
+def test_backbone(switch, build, size, key_cfg):
+    torch.manual_seed(0)
+    model = filled(build(key_cfg))
+    x = torch.randn(2, 3, *size, device=DEVICE)
+    outs, grads = run(model, x)
+    switch[0] = False
+    wanted, wanted_grads = run(model, x, torch.float32)
+    assert max(error(a, b) for a, b in zip(outs, wanted)) < TOLERANCE
+    assert error(grads, wanted_grads) < 3 * TOLERANCE
+
+
+@pytest.mark.parametrize('build', [swin, vit])
+def test_checkpointing(switch, build):
+    torch.manual_seed(0)
+    model = filled(build(dict(type='SpatialK', num_charts=2), drop=0.5))
+    x = torch.randn(2, 3, 32, 32, device=DEVICE)
+    outs, grads = run(model, x)
+    model.with_cp = True
+    again, grads_again = run(model, x)
+    assert max(error(a, b) for a, b in zip(again, outs)) == 0
+    assert error(grads_again, grads) < TOLERANCE
+
+
+def test_frozen_parameters_get_no_gradient(switch):
+    model = filled(swin(dict(type='SimpleK', num_charts=2)))
+    frozen = [model.layers[0].blocks[0].attn.qkv.key.base, model.layers[0].blocks[0].mlp.fc1]
+    for module in frozen:
+        module.requires_grad_(False)
+    sum(o.sum() for o in model(torch.randn(1, 3, 16, 16, device=DEVICE))).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+def test_hooks_of_linears_run(switch):
+    model = filled(vit(None))
+    seen = []
+    model.blocks[0].mlp.fc1.register_forward_hook(lambda *args: seen.append(args))
+    model(torch.randn(1, 3, 64, 64, device=DEVICE))
+    assert len(seen) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('build', [swin, vit])
+def test_compiles_once_for_all_sizes(switch, build):
+    torch.manual_seed(0)
+    model = filled(build(dict(type='SpatialK', num_charts=2)))
+    compiled = torch.compile(
+        model, backend='aot_eager' if INTERPRETED else 'inductor', fullgraph=True, dynamic=True
+    )
+    x = torch.randn(2, 3, 48, 80, device=DEVICE)
+    outs, grads = run(model, x)
+    again, grads_again = run(compiled, x)
+    assert max(error(a, b) for a, b in zip(again, outs)) < TOLERANCE
+    assert error(grads_again, grads) < 3 * TOLERANCE
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        run(compiled, torch.randn(2, 3, 64, 96, device=DEVICE))
