@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from .configs import TIMED_ITERATIONS
 from .live import duration
 from .plan import Run
 from .schedule import Schedule
 
 __all__ = ['estimate_table', 'run_seconds']
-
-#: Start of a worker and building of models, in seconds.
-START_SECONDS = 15.0
 
 
 def run_seconds(schedule: Schedule, run: Run) -> float:
@@ -29,7 +27,15 @@ def run_seconds(schedule: Schedule, run: Run) -> float:
     validations = -(-iters // cfg.train_cfg.get('val_interval', iters))
     predicted = validations * images['val'] + (images['test'] if run.stage == 'main' else 0)
     seconds = iters * timing['step_seconds'] + predicted * timing['inference_seconds']
-    return START_SECONDS + seconds
+    return start_seconds(schedule, run) + seconds
+
+
+def start_seconds(schedule: Schedule, run: Run) -> float:
+    """Time that a worker takes beside training and predicting: imports, building, first steps."""
+    timing = Run('timing', run.task, run.arm, schedule.prepared.study.seeds[0])
+    row = schedule.ledger.rows()[timing.key]
+    steps = TIMED_ITERATIONS * schedule.output(timing)['step_seconds']
+    return max(row.finished - row.started - steps, 0.0)
 
 
 def estimate_table(schedule: Schedule, slots: int) -> Table:

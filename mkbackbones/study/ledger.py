@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS runs (
     state TEXT NOT NULL CHECK (state IN ('pending', 'running', 'done', 'failed', 'stale')),
     error TEXT NOT NULL DEFAULT '',
     fingerprint TEXT NOT NULL DEFAULT '',
+    kept TEXT NOT NULL DEFAULT '',
     attempts INTEGER NOT NULL DEFAULT 0,
     started REAL,
     finished REAL
@@ -52,6 +53,7 @@ class Row:
         attempts (int): How often it was started.
         started (float | None): When it was last started, in seconds since 1970.
         finished (float | None): When it finished.
+        kept (str): What had changed since it was started when it was taken as it is.
     """
 
     key: str
@@ -66,6 +68,7 @@ class Row:
     attempts: int
     started: float | None
     finished: float | None
+    kept: str = ''
 
 
 class Ledger:
@@ -146,16 +149,18 @@ class Ledger:
         """Make a run as if it had never been started."""
         with self.transaction() as cursor:
             cursor.execute(
-                "UPDATE runs SET state = 'pending', error = '', fingerprint = '', attempts = 0, "
-                'started = NULL, finished = NULL WHERE key = ?',
+                "UPDATE runs SET state = 'pending', error = '', fingerprint = '', kept = '', "
+                'attempts = 0, started = NULL, finished = NULL WHERE key = ?',
                 (key,),
             )
 
-    def accept(self, key: str, fingerprint: dict[str, str]) -> None:
-        """Take a run as it is for one of today's fingerprint."""
+    def accept(self, key: str, fingerprint: dict[str, str], difference: str) -> None:
+        """Take a run as it is for one of today's fingerprint, and keep in mind what differs."""
         with self.transaction() as cursor:
             cursor.execute(
-                'UPDATE runs SET fingerprint = ? WHERE key = ?', (json.dumps(fingerprint), key)
+                "UPDATE runs SET fingerprint = ?, kept = trim(kept || '; ' || ?, '; ') "
+                'WHERE key = ?',
+                (json.dumps(fingerprint), difference, key),
             )
 
     def remove(self, key: str) -> None:

@@ -212,7 +212,8 @@ def describe_task(task: Task, cfg: Config) -> TaskInfo:
                 ) from error
             if not num_images[split]:
                 raise StudyError(f'task {task.key}: the {split} split has no images')
-    transforms = cfg.train_dataloader.dataset.get('pipeline') or []
+    data = cfg.train_dataloader.dataset
+    transforms = data.get('pipeline') or data.get('transforms') or []
     names = [step['type'] for step in transforms if not step['type'].startswith(('Load', 'Pack'))]
     settings = {
         'config': task.config.name,

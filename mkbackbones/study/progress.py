@@ -53,13 +53,16 @@ class Heartbeat:
 
     Args:
         folder (Path): The run's folder.
+        end_with_parent (bool): End this process when the one that started it has ended: nobody
+            waits for the result then, and the run goes on from its checkpoint another time.
 
     Raises:
         BlockingIOError: Another worker is at work in this folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, end_with_parent: bool = False) -> None:
         self.folder = folder
+        self.parent = os.getppid() if end_with_parent else None
         self.progress = Progress(host=socket.gethostname(), pid=os.getpid())
         self.lock = take_lock(folder / LOCK)
         self.written = 0.0
@@ -83,12 +86,11 @@ class Heartbeat:
             pass
 
     def beat(self) -> None:
-        """Keep the file young while the main thread is busy; end with whoever started this."""
-        parent = os.getppid()
+        """Keep the file young while the main thread is busy."""
         while True:
             time.sleep(BEAT_SECONDS)
-            if os.getppid() != parent:
-                os._exit(1)  # nobody waits for the result; the run goes on from its checkpoint
+            if self.parent not in (None, os.getppid()):
+                os._exit(1)
             try:
                 os.utime(self.folder / FILE)
             except OSError:

@@ -9,6 +9,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from ..files import written_aside
@@ -95,7 +96,7 @@ class Schedule:
             self.settle(row)
             difference = changes(row, self.fingerprints[key])
             if difference and stale == 'keep':
-                self.ledger.accept(key, self.fingerprints[key])
+                self.ledger.accept(key, self.fingerprints[key], difference)
             elif difference and key not in self.orphans:
                 changed[key] = difference
         if changed and stale == 'stop':
@@ -129,10 +130,15 @@ class Schedule:
 
     def write_info(self) -> None:
         """Write ``study.json``."""
-        from dataclasses import asdict
-
+        info = self.prepared.info()
+        kept = [row.kept for row in self.ledger.rows().values() if row.kept]
+        if kept:
+            info.fairness.append(
+                f'{len(kept)} of {len(self.runs)} runs were kept although something had changed '
+                f'since they were started, e.g. {kept[0]}.'
+            )
         with written_aside(self.folder / 'study.json') as work:
-            work.write_text(json.dumps(asdict(self.prepared.info()), indent=1), encoding='utf-8')
+            work.write_text(json.dumps(asdict(info), indent=1), encoding='utf-8')
 
     # ---- running
 

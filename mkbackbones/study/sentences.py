@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
+from .configs import same_split
 from .spec import Study
 
 __all__ = ['budget_in_words', 'fairness', 'rates_in_words', 'weights_in_words']
@@ -97,4 +98,7 @@ def fairness(study: Study, configs: dict[str, Config]) -> list[str]:
             f' In {" and ".join(once)} validation ran once, after the last iteration, so it had '
             'nothing to pick from.'
         )
+    for key, cfg in configs.items():
+        if same_split(cfg):
+            sentences.append(f'In {key}, the images of validation and test are the same.')
     return sentences

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     (folder,) = sys.argv[1:] if argv is None else argv
     folder = Path(folder)
     try:
-        heartbeat = Heartbeat(folder)
+        heartbeat = Heartbeat(folder, end_with_parent=True)
     except BlockingIOError as error:
         print(error, file=sys.stderr)
         return ALREADY_RUNNING

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from .tiny import ROOT
 
 #: Entries of a result that are measured times and so differ between any two runs.
@@ -32,11 +34,13 @@ def finished(out: Path) -> dict[str, int]:
 
 
 def numbers(out: Path) -> dict[str, dict]:
-    """Results of a study without the measured times."""
+    """Results of a study without the measured times, and the scores of every test image."""
     found = {}
     for name in finished(out):
         result = json.loads((out / name).read_text())
         found[name] = {key: value for key, value in result.items() if key not in TIMES}
+        with np.load((out / name).with_name('evidence.npz')) as evidence:
+            found[name]['scores'] = evidence['scores'].tolist()
     return found
 
 

@@ -94,7 +94,7 @@ def test_a_worker_ends_with_whoever_started_it(folder):
     code = (
         'import sys, time; from pathlib import Path\n'
         'from mkbackbones.study.progress import Heartbeat\n'
-        'beat = Heartbeat(Path(sys.argv[1])); print("ready", flush=True); time.sleep(60)'
+        'beat = Heartbeat(Path(sys.argv[1]), True); print("ready", flush=True); time.sleep(60)'
     )
     import sys
 

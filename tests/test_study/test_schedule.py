@@ -184,6 +184,7 @@ class TestStale:
         assert states(go(changed, tmp_path, executor, 'keep')) == ['done'] * 4
         assert states(go(changed, tmp_path, executor)) == ['done'] * 4
         assert executor.started == []
+        assert '4 of 4 runs were kept' in (tmp_path / 'study.json').read_text()
 
     def test_is_over_once_the_change_is_undone(self, changed, tmp_path, files):
         with pytest.raises(StudyError):
