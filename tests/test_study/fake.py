@@ -66,7 +66,8 @@ class FakeStudy:
 
     def about(self, task):
         kind, primary = TASKS[task]
-        classes = ['background', *CLASSES] if kind == 'segmentation' else CLASSES
+        classes = sorted(CLASSES) if kind == 'classification' else CLASSES
+        classes = ['background', *CLASSES] if kind == 'segmentation' else classes
         counts = dict(train=240, val=60, test=self.images)
         settings = {'config': f'{task}.py', 'batch size': '8', 'augmentation': 'Resize, RandomFlip'}
         return TaskInfo(kind, primary, classes, counts, str(self.data), settings)
@@ -142,7 +143,6 @@ class FakeStudy:
                     image = Image.open(self.data / 'images/test' / name)
                     image.save(target / f'{i}.png')
         labels = np.arange(len(self.files)) % len(CLASSES)
-        about.classes = sorted(CLASSES)
         labels = np.array([about.classes.index(CLASSES[k]) for k in labels])
         images = [f'{about.classes[k]}/{i}' for i, k in enumerate(labels)]
         scores = rng.dirichlet(np.full(len(CLASSES), 0.4), len(images))

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..collect import DRAWN_SCORE
 from ..evidence import Evidence
 
 __all__ = ['NUM_EXAMPLES', 'RULE', 'Choice', 'choose']
 
 NUM_EXAMPLES = 2
 RULE = (
-    'Of all test images, those where the score of the single image, averaged over the seeds, rises '
-    f'most against the baseline ({NUM_EXAMPLES} images at most) and those where it falls most '
-    '(as many), one image a group. Shown is the seed whose own difference is nearest to the '
-    'average. The score of an image is: in detection its AP, or without defects 1 less its highest '
-    'score; in segmentation its mean IoU; in classification the probability of the true class.'
+    'Of all test images, those where the score of the single image rises most against the baseline '
+    f'in at least half of the seeds ({NUM_EXAMPLES} images at most), and those where it falls most '
+    'in at least half of them (as many); one image a group. Shown is the seed that is just in that '
+    'half. The score of an image is: in detection its AP, or without defects 1 less its highest '
+    'score; in segmentation its mean IoU; in classification the probability of the true class. '
+    f'Boxes with a score below {DRAWN_SCORE} are not drawn.'
 )
 
 
@@ -29,14 +31,17 @@ class Choice:
         seed (int): The seed to show.
         baseline (float): Score of the baseline with that seed, from 0 to 1.
         arm (float): Score of the arm with that seed.
-        difference (float): Difference averaged over the seeds.
     """
 
     image: str
     seed: int
     baseline: float
     arm: float
-    difference: float
+
+    @property
+    def difference(self) -> float:
+        """What at least half of the seeds reach or exceed."""
+        return self.arm - self.baseline
 
 
 def choose(
@@ -58,20 +63,22 @@ def choose(
         for key in (baseline, arm)
     )
     by_seed = ours - theirs
-    mean = by_seed.mean(0)
+    ranks = by_seed.argsort(0, kind='stable')
     first = evidence[arm, seeds[0]]
     chosen = []
     taken: set[str] = set()
-    for sign in (1, -1):
+    # Half of the seeds rise at least as much as the lower median, or fall as much as the upper.
+    for sign, rank in ((1, ranks[(len(seeds) - 1) // 2]), (-1, ranks[len(seeds) // 2])):
+        typical = sign * np.take_along_axis(by_seed, rank[None], 0)[0]
         found = 0
-        for i in np.argsort(-sign * mean, kind='stable'):
-            if found == count or sign * mean[i] <= 0:
+        for i in np.argsort(-typical, kind='stable'):
+            if found == count or typical[i] <= 0:
                 break
             if first.groups[i] in taken:
                 continue
             taken.add(first.groups[i])
             found += 1
-            shown = int(np.abs(by_seed[:, i] - mean[i]).argmin())
+            shown = rank[i]
             scores = float(theirs[shown, i]), float(ours[shown, i])
-            chosen.append(Choice(first.images[i], seeds[shown], *scores, float(mean[i])))
+            chosen.append(Choice(first.images[i], seeds[shown], *scores))
     return chosen

@@ -14,6 +14,7 @@ __all__ = ['class_bars', 'class_differences', 'forest', 'seed_dots']
 
 ROW = 30  # points, for a label with its mark below
 MAX_CLASSES = 16
+MAX_LABEL = 34  # characters that fit beside an interval
 #: Keeps lines from crossing words.
 BOX = dict(facecolor=PAPER, edgecolor='none', pad=1)
 
@@ -148,5 +149,7 @@ def _label(axis: Axes, row: int, left: str, right: str) -> None:
     """Name and number above the marks of a row."""
     across = axis.get_yaxis_transform()
     style = dict(transform=across, va='center', fontsize=FONT, color=INK, bbox=BOX)
+    if len(left) > MAX_LABEL:
+        left = f'{left[: MAX_LABEL - 1].rstrip()}…'
     axis.text(0, row - 0.48, left, **style)
     axis.text(1, row - 0.48, right, ha='right', **style | {'fontsize': SMALL, 'color': MUTED})

@@ -94,10 +94,7 @@ def _picture(
         name=f'example-{task}-{arm}',
         content=to_jpeg(figure),
         alt=f'{choice.image}: ground truth and predictions',
-        caption=(
-            f'{word}: {choice.image}, seed {choice.seed}. Score of the image: {scores}; difference '
-            f'over the seeds {choice.difference:+.2f} on average.'
-        ),
+        caption=f'{word}: {choice.image}, seed {choice.seed}. Score of the image: {scores}.',
     )
 
 

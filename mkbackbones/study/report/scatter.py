@@ -32,7 +32,7 @@ def cost_scatter(analysis: Analysis, look: Look, task: str) -> Figure | None:
     figure = new_figure(66 + 118 * count + 13 * len(arms))
     axes = figure.subplots(count, 2, sharey=True, squeeze=False)
     for axis, cost in zip(axes.flat, costs):
-        tidy(axis, left=axis in axes[:, 0])
+        tidy(axis, left=axis in axes[:, 0], ticks=4)
         axis.axhline(0, color=MUTED, lw=1)
         axis.axvline(0, color=LINE, lw=1)
         for e in rows:

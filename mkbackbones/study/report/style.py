@@ -9,8 +9,24 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-__all__ = ['DARK', 'INK', 'LIGHT', 'LINE', 'MUTED', 'PAPER', 'Look', 'new_figure', 'to_svg']
+__all__ = [
+    'COLOURS',
+    'DARK',
+    'FONT',
+    'INK',
+    'LIGHT',
+    'LINE',
+    'MUTED',
+    'PAPER',
+    'SMALL',
+    'Look',
+    'new_figure',
+    'spread',
+    'tidy',
+    'to_svg',
+]
 
 #: Colours by role. Plots are drawn in the light ones; a page replaces them by its scheme's. Those
 #: of the arms (Okabe and Ito's, darker where needed) are told apart by colour-blind readers.
@@ -102,9 +118,16 @@ def new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH / 72, height / 72), layout='constrained', facecolor=PAPER)
 
 
-def tidy(axis: Axes, title: str = '', left: bool = False) -> None:
-    """Take away what carries no information; ``left`` keeps the vertical axis."""
+def tidy(axis: Axes, title: str = '', left: bool = False, ticks: int = 6) -> None:
+    """Take away what carries no information; ``left`` keeps the vertical axis.
+
+    Ticks do not depend on the size of the axes, or the layout would depend on itself and labels
+    might end up outside.
+    """
     axis.set_facecolor('none')
+    axis.xaxis.set_major_locator(MaxNLocator(ticks))
+    if left:
+        axis.yaxis.set_major_locator(MaxNLocator(5))
     axis.spines[['top', 'right']].set_visible(False)
     axis.spines['left'].set_visible(left)
     for spine in axis.spines.values():
