@@ -60,6 +60,13 @@ class ImageFolder(TorchvisionImageFolder):
             self.samples = self.held_out(split == 'val')
             self.targets = [label for _, label in self.samples]
         self.metainfo = {'classes': tuple(self.classes)}
+        #: How the splits came about, for a report.
+        self.split_rule = (
+            'folders train, val and test'
+            if has_test
+            else f'test: the folder val; val: every {self.HELD_OUT}th image by name of each class '
+            'in the folder train; train: the others'
+        )
 
     def held_out(self, wanted: bool) -> list[tuple[str, int]]:
         """The samples that are, or are not, held out for the val split."""

@@ -222,6 +222,8 @@ def describe_task(task: Task, cfg: Config) -> TaskInfo:
         'precision': cfg.optim_wrapper.get('type', 'OptimWrapper'),
         'augmentation': ', '.join(names) or 'none',
     }
+    if hasattr(dataset, 'split_rule'):
+        settings['splits'] = dataset.split_rule
     classes = list((getattr(dataset, 'metainfo', None) or {}).get('classes') or [])
     root = cfg.get('data_root') or cfg.test_dataloader.dataset.get('data_root') or ''
     return TaskInfo(task.kind, task.primary, classes, num_images, root, settings)
