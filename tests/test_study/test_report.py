@@ -29,7 +29,7 @@ def test_answer_comes_first(finished):
         'Verdicts', 'Difference to stock key', 'Every run', 'Learning curves', 'Gain against cost',
         'From classification', 'By class', 'Where the arms differ most', 'Costs',
         'Failed and missing runs', 'How the arms were compared', 'What was run', 'Versions',
-        'The study file',
+        'Configuration',
     ]  # fmt: skip
     places = [body.index(f'<h2>{title}') for title in order]
     assert places == sorted(places)
@@ -41,6 +41,13 @@ def test_page_needs_nothing_from_outside(finished):
     sources = re.findall(r'(?:src|href|action|data)="([^"]{0,12})', page)
     assert sources and all(s.startswith(('data:image/j', '#')) for s in sources)
     assert not re.findall(r'<script|<link|@import|url\((?!#)', page)
+
+
+def test_no_path_of_this_machine(finished):
+    folder, files = finished
+    for path in (files.page, files.text, files.json, files.csv):
+        assert str(folder) not in path.read_text()
+    assert 'SyntheticSegDataset' in files.page.read_text()
 
 
 def test_text_of_others_is_escaped(finished):

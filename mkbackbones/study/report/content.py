@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..results import StudyResults
+from ..results import RunResult, StudyResults
 from ..statistics import Analysis, headline
 from .blocks import (
     Block,
@@ -238,9 +239,28 @@ def _method(results: StudyResults, analysis: Analysis) -> list[Block]:
     blocks += [Heading('What was run'), arms_table(info), tasks_table(info)]
     blocks.append(Bullets([f'{name}: {value}' for name, value in facts.items() if value]))
     blocks += [Heading('Versions'), _environment(results)]
-    if info.config:
-        blocks += [Heading('The study file'), Fold('Show', [Code(info.config)])]
-    return blocks
+    configs = [Fold('The study file', [Code(info.config)])] if info.config else []
+    configs += [
+        Fold(f'Complete config of {task}, {analysis.labels[arm]}, seed {run.seed}', [Code(text)])
+        for task in info.tasks
+        for arm in [analysis.baseline]
+        for run in list(results.of(task, arm).values())[:1]
+        if (text := _config(run, info.tasks[task].data_root))
+    ]
+    return blocks + ([Heading('Configuration'), *configs] if configs else [])
+
+
+def _config(run: RunResult, data_root: str) -> str:
+    """The config that a run was trained with, without the paths of its machine."""
+    folder = Path(run.folder)
+    path = folder / 'config.py'
+    if not path.is_file():
+        return ''
+    text = path.read_text(encoding='utf-8')
+    study = folder.parents[3].resolve()
+    for place, name in ((data_root, '<data>/'), (f'{study}/', '<study>/')):
+        text = text.replace(place, name) if place else text
+    return text
 
 
 def _environment(results: StudyResults) -> Table:

@@ -14,6 +14,7 @@ __all__ = ['class_bars', 'class_differences', 'forest', 'seed_dots']
 
 ROW = 30  # points, for a label with its mark below
 MAX_CLASSES = 16
+LEAST_SPAN = 0.01  # points
 MAX_LABEL = 34  # characters that fit beside an interval
 #: Keeps lines from crossing words.
 BOX = dict(facecolor=PAPER, edgecolor='none', pad=1)
@@ -35,6 +36,9 @@ def forest(analysis: Analysis, look: Look, task: str) -> Figure | None:
         axis.plot(found.mean, row, look.marker(arm), color=colour, mfc=filled, ms=7)
         _label(axis, row, look.labels[arm], interval(found))
     tidy(axis, task)
+    low, high = axis.get_xlim()
+    if high - low < LEAST_SPAN:  # equal to the digit
+        axis.set_xlim(low - LEAST_SPAN, high + LEAST_SPAN)
     axis.set_xlabel(f'{analysis.primary[task]}, points above {look.labels[analysis.baseline]}')
     return figure
 
@@ -64,7 +68,8 @@ def seed_dots(analysis: Analysis, look: Look, task: str) -> Figure | None:
         values = list(summary.per_seed.values())
         marks = dict(color=colour, ls='', ms=6, alpha=0.75, mew=0)
         axis.plot(values, [row] * len(values), look.marker(summary.arm), **marks)
-        axis.plot([summary.mean] * 2, [row - 0.17, row + 0.17], color=INK, lw=2)
+        if len(values) > 1:
+            axis.plot([summary.mean] * 2, [row - 0.17, row + 0.17], color=INK, lw=2)
         mean = f'{summary.mean:.2f}'
         if summary.sd is not None:
             mean += f' ± {summary.sd:.2f}'

@@ -27,7 +27,10 @@ def to_json(results: StudyResults, analysis: Analysis) -> str:
         {key: value for key, value in asdict(run).items() if key not in ('losses', 'folder')}
         for run in results.runs
     ]
-    content = {'study': asdict(results.info), 'runs': runs, 'analysis': analysis.to_dict()}
+    study = asdict(results.info)
+    for task in study['tasks'].values():
+        del task['data_root']  # of one machine alone; the hash of the data is in the environment
+    content = {'study': study, 'runs': runs, 'analysis': analysis.to_dict()}
     return json.dumps(content, indent=1) + '\n'
 
 

@@ -178,7 +178,7 @@ def efficiency_table(analysis: Analysis) -> Table | None:
         for (task, arm), found in cells.items()
     ]
     header = ['task', 'arm', *(COST_NAMES[cost] for cost in costs)]
-    return Table(header, rows) if rows else None
+    return Table(header, rows, cards=True) if rows else None
 
 
 def arms_table(info: StudyInfo) -> Table:
