@@ -62,13 +62,15 @@ class WindowAttention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # B nW, h, N, C/h
         bias = self.position_bias().to(q.dtype)
         if mask is None:
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+            bias = bias.expand(q.shape[0], -1, -1, -1)  # a traced batch of 1 is no case of its own
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         else:
             # Windows folded into heads: the mask is shared by the images, not repeated for each.
             num_windows = mask.shape[0]
             bias = bias + mask[:, None].to(q.dtype)  # nW, h, N, N
             q, k, v = (t.unflatten(0, (-1, num_windows)).flatten(1, 2) for t in (q, k, v))
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1)[None])
+            bias = bias.flatten(0, 1).expand(q.shape[0], -1, -1, -1)
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
             x = x.unflatten(1, (num_windows, self.num_heads)).flatten(0, 1)
         return self.proj(x.transpose(1, 2).flatten(2))
 

@@ -55,8 +55,10 @@ def partition_windows(x: Tensor, window: int) -> Tensor:
     batch, height, width, channels = x.shape
     rows, columns = height // window, width // window
     x = x.reshape(batch, rows, window, columns, window, channels).transpose(2, 3)
-    # Every side is given: symbolic shapes grow beyond measure where they are worked out by -1.
-    return x.reshape(batch * rows * columns, window * window, channels)
+    # Every side is given: symbolic shapes grow beyond measure where they are worked out by -1. And
+    # cloned, as reshape would: a graph for every size cannot ask whether one window is a view.
+    x = x.clone(memory_format=torch.contiguous_format)
+    return x.view(batch * rows * columns, window * window, channels)
 
 
 def merge_windows(windows: Tensor, window: int, size: tuple[int, int]) -> Tensor:
@@ -73,7 +75,7 @@ def merge_windows(windows: Tensor, window: int, size: tuple[int, int]) -> Tensor
     rows, columns = size[0] // window, size[1] // window
     batch, channels = windows.shape[0] // (rows * columns), windows.shape[-1]
     x = windows.reshape(batch, rows, columns, window, window, channels).transpose(2, 3)
-    return x.reshape(batch, *size, channels)
+    return x.clone(memory_format=torch.contiguous_format).view(batch, *size, channels)
 
 
 def shifted_window_mask(
@@ -96,9 +98,10 @@ def shifted_window_mask(
 
     def bands(length: int) -> Tensor:
         position = torch.arange(length, device=device)
-        return (position >= length - window).int() + (position >= length - shift).int()
+        band = (position >= length - window).int() + (position >= length - shift).int()
+        return band.reshape(length // window, window)
 
-    region = bands(size[0])[:, None] * 3 + bands(size[1])[None]
-    region = partition_windows(region[None, :, :, None], window).squeeze(-1)  # nW, w^2
+    rows, columns = bands(size[0])[:, None, :, None], bands(size[1])[None, :, None]
+    region = (3 * rows + columns).reshape(-1, window * window)  # nW, w^2
     differs = region[:, :, None] != region[:, None]
     return differs.float() * -100.0
