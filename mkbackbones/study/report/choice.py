@@ -45,26 +45,29 @@ class Choice:
 
 
 def choose(
-    evidence: dict[tuple[str, int], Evidence], baseline: str, arm: str, count: int = NUM_EXAMPLES
+    scores: dict[tuple[str, int], np.ndarray],
+    test: Evidence,
+    baseline: str,
+    arm: str,
+    count: int = NUM_EXAMPLES,
 ) -> list[Choice]:
     """Images where an arm is better than the baseline, then images where it is worse.
 
     Args:
-        evidence (dict[tuple[str, int], Evidence]): By arm and seed, all of the same images.
+        scores (dict[tuple[str, int], ndarray]): Score of each image, by arm and seed, (n,).
+        test (Evidence): Names and groups of the images.
         baseline (str): Key of the baseline.
         arm (str): Key of the arm.
         count (int): How many of each kind, at most.
     """
-    seeds = sorted(s for a, s in evidence if a == arm and (baseline, s) in evidence)
+    seeds = sorted(s for a, s in scores if a == arm and (baseline, s) in scores)
     if not seeds:
         return []
     theirs, ours = (
-        np.stack([np.nan_to_num(evidence[key, seed].per_image_score()) for seed in seeds])
-        for key in (baseline, arm)
+        np.stack([np.nan_to_num(scores[key, seed]) for seed in seeds]) for key in (baseline, arm)
     )
     by_seed = ours - theirs
     ranks = by_seed.argsort(0, kind='stable')
-    first = evidence[arm, seeds[0]]
     chosen = []
     taken: set[str] = set()
     # Half of the seeds rise at least as much as the lower median, or fall as much as the upper.
@@ -74,11 +77,11 @@ def choose(
         for i in np.argsort(-typical, kind='stable'):
             if found == count or typical[i] <= 0:
                 break
-            if first.groups[i] in taken:
+            if test.groups[i] in taken:
                 continue
-            taken.add(first.groups[i])
+            taken.add(test.groups[i])
             found += 1
             shown = rank[i]
-            scores = float(theirs[shown, i]), float(ours[shown, i])
-            chosen.append(Choice(first.images[i], seeds[shown], *scores))
+            pair = float(theirs[shown, i]), float(ours[shown, i])
+            chosen.append(Choice(test.images[i], seeds[shown], *pair))
     return chosen

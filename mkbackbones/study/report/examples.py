@@ -27,7 +27,13 @@ def examples(results: StudyResults, task: str) -> list[Block]:
     runs = [run for run in results.runs if run.task == task]
     evidence = load_task_evidence(runs) if runs else {}
     candidates = [arm for arm, about in info.arms.items() if about.role == 'candidate']
-    chosen = {arm: choose(evidence, info.baseline, arm) for arm in candidates}
+    scores = {
+        key: found.per_image_score()
+        for key, found in evidence.items()
+        if key[0] in (info.baseline, *candidates)
+    }
+    test = next(iter(evidence.values()), None)
+    chosen = {arm: choose(scores, test, info.baseline, arm) for arm in candidates}
     chosen = {arm: choices for arm, choices in chosen.items() if choices}
     if not chosen:
         return []
