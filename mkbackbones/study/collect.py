@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -43,7 +44,7 @@ class Collector(ABC):
         return list(self.dataset.metainfo['classes'])
 
     @abstractmethod
-    def add(self, sample: object) -> None:
+    def add(self, sample: BaseDataElement) -> None:
         """Take in a data sample with its prediction, on the CPU."""
 
     @abstractmethod
@@ -60,7 +61,7 @@ class ClassificationCollector(Collector):
         self.labels: list[int] = []
         self.scores: list[np.ndarray] = []
 
-    def add(self, sample: object) -> None:
+    def add(self, sample: BaseDataElement) -> None:
         path = Path(sample.img_path)
         self.images.append(f'{path.parent.name}/{path.stem}')
         self.labels.append(int(sample.gt_label))
@@ -84,7 +85,7 @@ class SegmentationCollector(Collector):
         self.defect_score: list[float] = []
         self.defective: list[bool] = []
 
-    def add(self, sample: object) -> None:
+    def add(self, sample: BaseDataElement) -> None:
         stem = Path(sample.img_path).stem
         truth = sample.gt_sem_seg.data.squeeze(0).numpy().astype(np.int64)
         predicted = sample.pred_sem_seg.data.squeeze(0).numpy().astype(np.int64)
@@ -104,7 +105,7 @@ class SegmentationCollector(Collector):
         """Whether class 0 is a surface without defects."""
         return self.classes[0] == 'background'
 
-    def score(self, sample: object) -> float:
+    def score(self, sample: BaseDataElement) -> float:
         """Highest probability of a defect at any pixel; 1 where no class means 'no defect'."""
         if not self.has_background:
             return 1.0
@@ -138,7 +139,7 @@ class DetectionCollector(Collector):
             )
         self.results: list[dict] = []
 
-    def add(self, sample: object) -> None:
+    def add(self, sample: BaseDataElement) -> None:
         instances = sample.pred_instances
         boxes = np.asarray(getattr(instances.bboxes, 'tensor', instances.bboxes), dtype=float)
         results = [
@@ -160,7 +161,7 @@ class DetectionCollector(Collector):
         path = self.predictions / f'{Path(sample.img_path).stem}.json'
         path.write_text(json.dumps(drawn), encoding='utf-8')
 
-    def add_masks(self, results: list[dict], instances: object) -> None:
+    def add_masks(self, results: list[dict], instances: BaseDataElement) -> None:
         """Add the masks of an image's instances to its results."""
 
     def evidence(self) -> DetectionEvidence:
@@ -183,7 +184,7 @@ class InstanceCollector(DetectionCollector):
 
     iou_type = 'segm'
 
-    def add_masks(self, results: list[dict], instances: object) -> None:
+    def add_masks(self, results: list[dict], instances: BaseDataElement) -> None:
         from pycocotools import mask as coder
 
         masks = np.asarray(instances.masks, dtype=np.uint8)

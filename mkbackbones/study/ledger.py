@@ -106,9 +106,13 @@ class Ledger:
         with self.connection:
             yield self.connection.cursor()
 
-    def add(self, runs: Iterable[Run]) -> None:
-        """Enter runs that are not there yet, and note the order of all."""
+    def plan(self, runs: Iterable[Run]) -> None:
+        """Enter runs that are not there yet, and note the order of all.
+
+        Rows of runs that are no longer planned are kept, unseen, in case they are again.
+        """
         with self.transaction() as cursor:
+            cursor.execute('UPDATE runs SET position = -1')
             for position, run in enumerate(runs):
                 cursor.execute(
                     'INSERT INTO runs (key, stage, task, arm, seed, lr, position, state) '
@@ -118,9 +122,11 @@ class Ledger:
                 )
 
     def rows(self) -> dict[str, Row]:
-        """All rows by key, in the order of the plan."""
+        """The rows of planned runs by key, in the order of the plan."""
         found = {}
-        for row in self.connection.execute('SELECT * FROM runs ORDER BY position'):
+        for row in self.connection.execute(
+            'SELECT * FROM runs WHERE position >= 0 ORDER BY position'
+        ):
             content = {key: row[key] for key in row.keys() if key != 'position'}  # noqa: SIM118
             fingerprint = json.loads(row['fingerprint'] or '{}')
             found[row['key']] = Row(**content | {'fingerprint': fingerprint})
@@ -162,8 +168,3 @@ class Ledger:
                 'WHERE key = ?',
                 (json.dumps(fingerprint), difference, key),
             )
-
-    def remove(self, key: str) -> None:
-        """Drop a run that is no longer planned; its files stay."""
-        with self.transaction() as cursor:
-            cursor.execute('DELETE FROM runs WHERE key = ?', (key,))

@@ -88,24 +88,24 @@ class Schedule:
         Raises:
             StudyError: There are stale runs, and ``stale`` is ``stop``.
         """
-        for key in self.ledger.rows().keys() - self.runs.keys():
-            self.ledger.remove(key)
-        self.ledger.add(self.runs.values())
+        self.ledger.plan(self.runs.values())
         changed = {}
         for key, row in self.ledger.rows().items():
             self.settle(row)
             difference = changes(row, self.fingerprints[key])
+            if not row.fingerprint and (self.folder / key).is_dir():
+                difference = 'it was started without this ledger'
             if difference and stale == 'keep':
                 self.ledger.accept(key, self.fingerprints[key], difference)
             elif difference and key not in self.orphans:
                 changed[key] = difference
         if changed and stale == 'stop':
             for key, difference in changed.items():
-                self.ledger.set_state(key, 'stale', f'changed since: {difference}')
+                self.ledger.set_state(key, 'stale', difference)
             key, difference = next(iter(changed.items()))
             raise StudyError(
                 f'{len(changed)} of {len(self.runs)} runs are stale, e.g. {self.runs[key]}: '
-                f'changed since it was started: {difference}. Add --rerun-stale to repeat them, '
+                f'{difference}. Add --rerun-stale to repeat them, '
                 '--keep-stale to take them as they are, or name another --work-dir'
             )
         for key in changed:
@@ -190,7 +190,8 @@ class Schedule:
     def last_words(self, key: str) -> str:
         """Last line that a worker printed."""
         log = self.folder / key / 'console.log'
-        lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
+        text = log.read_text(encoding='utf-8', errors='replace') if log.is_file() else ''
+        lines = text.strip().splitlines()
         return lines[-1][-600:] if lines else 'the worker ended without a result'
 
     def start_ready(self, executor: Executor) -> None:
@@ -280,7 +281,7 @@ def changes(row: Row, fingerprint: dict[str, str]) -> str:
     if not row.fingerprint:
         return ''
     return ', '.join(
-        f'{name} ({row.fingerprint.get(name, "none")} to {value})'
+        f'{name} changed ({row.fingerprint.get(name, "none")} to {value})'
         for name, value in fingerprint.items()
         if row.fingerprint.get(name) != value
     )

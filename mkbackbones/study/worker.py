@@ -14,9 +14,15 @@ import statistics
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..files import written_aside
 from .progress import Heartbeat
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
+    from .recording import RecordHook
 
 __all__ = ['OUTPUTS', 'main']
 
@@ -87,7 +93,7 @@ def work(folder: Path, heartbeat: Heartbeat) -> None:
         (folder / BEST).unlink(missing_ok=True)
 
 
-def time_inference(runner: object, folder: Path, num_images: int = 12) -> dict:
+def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
     """Time of the model for one validation image."""
     from mmengine.config import Config
     from torch.utils.data import DataLoader, Subset
@@ -104,7 +110,7 @@ def time_inference(runner: object, folder: Path, num_images: int = 12) -> dict:
     return {'inference_seconds': collect(runner.model, part, Nothing())}
 
 
-def write_result(runner: object, recorder: object, folder: Path, heartbeat: Heartbeat) -> None:
+def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: Heartbeat) -> None:
     """Test the weights that validation picked, and write evidence, predictions and result."""
     import torch
 

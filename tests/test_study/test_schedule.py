@@ -202,7 +202,7 @@ def test_data_that_changed_make_runs_stale(tmp_path):
 
     data_hash.cache_clear()
     (tmp_path / 'folder' / 'train' / 'dark' / '0.png').unlink()
-    with pytest.raises(StudyError, match=r'stale.*data \('):
+    with pytest.raises(StudyError, match=r'stale.*data changed \('):
         go(prepare_study(read_study(file)), tmp_path / 'out', Script())
 
 
@@ -212,6 +212,23 @@ def test_seeds_may_be_added(prepared, tmp_path, files):
     executor = Script()
     assert states(go(more, tmp_path, executor)) == ['done'] * 6
     assert len(executor.started) == 2
+
+
+def test_a_seed_that_was_dropped_and_taken_up_again_is_still_done(prepared, tmp_path, files):
+    go(prepared, tmp_path, Script())
+    fewer = prepare_study(read_study(write_study(files, extra='seeds = [1]')))
+    assert states(go(fewer, tmp_path, Script())) == ['done'] * 2
+    executor = Script()
+    assert states(go(prepared, tmp_path, executor)) == ['done'] * 4
+    assert executor.started == []
+
+
+def test_results_without_a_ledger_are_not_trusted(prepared, tmp_path):
+    go(prepared, tmp_path, Script())
+    for path in tmp_path.glob('ledger.sqlite*'):
+        path.unlink()
+    with pytest.raises(StudyError, match=r'4 of 4 runs are stale.*without this ledger'):
+        go(prepared, tmp_path, Script())
 
 
 def test_the_best_learning_rate_is_taken(tmp_path):
