@@ -55,6 +55,8 @@ def verdict_table(analysis: Analysis) -> Table:
         'task', 'arm', 'verdict', 'difference', '95 % interval', 'p (Holm)', 'seeds',
         'seeds needed',
     ]  # fmt: skip
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
     return Table(header, rows, text_columns=3, cards=True)
 
 
