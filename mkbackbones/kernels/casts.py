@@ -16,7 +16,7 @@ class HalfCopies(torch.autograd.Function):
     """Copies of tensors in another type, the gradients cast back in one go."""
 
     @staticmethod
-    def forward(ctx, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN001
+    def forward(ctx, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.dtypes = [tensor.dtype for tensor in tensors]
         ctx.set_materialize_grads(False)
         copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
@@ -27,7 +27,7 @@ class HalfCopies(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN001
+    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         cast: list[Tensor | None] = [
             None if grad is None else torch.empty_like(grad, dtype=dtype)
             for grad, dtype in zip(grads, ctx.dtypes)
@@ -77,8 +77,8 @@ class Projections(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # noqa: D102
-        ctx,  # noqa: ANN001
+    def forward(
+        ctx,
         dtype: torch.dtype,
         qv_weight: Tensor,
         qv_bias: Tensor | None,
@@ -109,8 +109,8 @@ class Projections(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # noqa: D102
-        ctx,  # noqa: ANN001
+    def backward(
+        ctx,
         dqkv_weight: Tensor,
         dqkv_bias: Tensor | None,
         dcharts: Tensor,

@@ -31,6 +31,10 @@ def launch(kernel: Any, grid: Sequence[int], args: Sequence[Any], constants: dic
     if not (DIRECT and args[0].is_cuda):
         kernel[tuple(grid)](*args, **constants)
         return
+    if torch.cuda.current_device() != args[0].device.index:
+        with torch.cuda.device(args[0].device):
+            launch(kernel, grid, args, constants)
+        return
     types = [
         (a.dtype, a.data_ptr() % 16) if isinstance(a, Tensor) else a is None or a >= 2**31
         for a in args
@@ -89,17 +93,17 @@ def differentiable(
 
     class Fused(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, *inputs):  # noqa: ANN001
+        def forward(ctx, *inputs):
             output = forward(*inputs)
             setup(ctx, inputs, output)
             return output
 
         @staticmethod
         @torch.autograd.function.once_differentiable
-        def backward(ctx, *grads):  # noqa: ANN001
+        def backward(ctx, *grads):
             return gradients(backward, ctx, *grads)
 
-    def call(*inputs):  # noqa: ANN001, ANN202
+    def call(*inputs):
         return op(*inputs) if torch.compiler.is_compiling() else Fused.apply(*inputs)
 
     return call

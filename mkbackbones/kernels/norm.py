@@ -174,6 +174,15 @@ def padded_size(geometry: Geometry) -> tuple[int, int]:
     return height + -height % window, width + -width % window
 
 
+def branch_shape(shape: torch.Size, geometry: Geometry) -> tuple[int, ...]:
+    """Shape of the windows of tokens of the given shape; that of the tokens without windows."""
+    window = geometry[2]
+    if not window:
+        return shape
+    height, width = padded_size(geometry)
+    return shape[0] * (height // window) * (width // window), window**2, shape[-1]
+
+
 def run_forward(
     x: Tensor,
     branch: Tensor | None,
@@ -188,14 +197,14 @@ def run_forward(
     height, width, window, shift = geometry
     padded = padded_size(geometry)
     channels = x.shape[-1]
-    images = x.numel() // (height * width * channels)
+    images = x.shape[0]
     num_rows = images * padded[0] * padded[1]
     total = torch.empty_like(x) if branch is not None else x.new_empty(0)
-    if branch is None and window:
-        y = x.new_empty(num_rows // window**2, window**2, channels, dtype=dtype)
+    if branch is None:
+        y = x.new_empty(branch_shape(x.shape, geometry), dtype=dtype)
     else:
         y = torch.empty_like(x, dtype=dtype)
-    mean = x.new_empty(images * height * width, dtype=torch.float32)
+    mean = x.new_empty(x.shape[:-1], dtype=torch.float32)
     rstd = torch.empty_like(mean)
     block = block_size(channels)
     rows = max(2048 // block, 1)
@@ -242,16 +251,18 @@ def run_backward(
     rstd: Tensor,
     geometry: Geometry,
     dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Launch the backward kernel: dx, dbranch (empty without a branch), dweight, dbias."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Launch the backward kernel: dx, dbranch (empty without a branch), [dweight, dbias]."""
     height, width, window, shift = geometry
     padded = padded_size(geometry)
     channels = x.shape[-1]
-    images = mean.numel() // (height * width)
+    images = x.shape[0]
     num_rows = images * padded[0] * padded[1]
     dx = torch.empty_like(x)
     merge = dtotal is not None
-    dbranch = x.new_empty(num_rows * channels if merge else 0, dtype=dtype)
+    dbranch = x.new_empty(0)
+    if merge:
+        dbranch = x.new_empty(branch_shape(x.shape, geometry), dtype=dtype)
     block = block_size(channels)
     rows = max(2048 // block, 1)
     num_blocks = triton.cdiv(num_rows, rows)
@@ -288,8 +299,7 @@ def run_backward(
             num_warps=4,
         ),
     )
-    dweight, dbias = dparams.sum(0).to(weight.dtype).unbind(0)
-    return dx, dbranch, dweight, dbias
+    return dx, dbranch, dparams.sum(0).to(weight.dtype)
 
 
 def window_norm_forward(
@@ -314,14 +324,8 @@ window_norm_forward_op = torch.library.custom_op('mkbackbones::window_norm', mut
 
 @window_norm_forward_op.register_fake
 def _(x, weight, bias, eps, height, width, window, shift, dtype):
-    channels = x.shape[-1]
-    images = x.numel() // (height * width * channels)
-    padded = padded_size((height, width, window, shift))
-    y = torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
-    if window:
-        num_windows = images * (padded[0] // window) * (padded[1] // window)
-        y = x.new_empty(num_windows, window**2, channels, dtype=dtype)
-    mean = x.new_empty(images * height * width, dtype=torch.float32)
+    y = x.new_empty(branch_shape(x.shape, (height, width, window, shift)), dtype=dtype)
+    mean = x.new_empty(x.shape[:-1], dtype=torch.float32)
     return y, mean, torch.empty_like(mean)
 
 
@@ -335,12 +339,12 @@ def window_norm_backward(
     width: int,
     window: int,
     shift: int,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     geometry = (height, width, window, shift)
-    dx, _, dweight, dbias = run_backward(
+    dx, _, dparams = run_backward(
         x.contiguous(), dy.contiguous(), None, None, weight, mean, rstd, geometry, dy.dtype
     )
-    return dx, dweight, dbias
+    return dx, dparams
 
 
 window_norm_backward_op = torch.library.custom_op(
@@ -351,19 +355,20 @@ window_norm_backward_op = torch.library.custom_op(
 @window_norm_backward_op.register_fake
 def _(dy, x, weight, mean, rstd, height, width, window, shift):
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return dx, torch.empty_like(weight), torch.empty_like(weight)
+    return dx, weight.new_empty(2, *weight.shape)
 
 
 def window_norm_setup(ctx, inputs, output):
     x, weight, _, _, *geometry, _ = inputs
+    ctx.set_materialize_grads(False)  # none for mean and rstd, rather than zeros
     ctx.save_for_backward(x, weight, *output[1:])
     ctx.geometry = geometry
     ctx.mark_non_differentiable(*output[1:])
 
 
 def window_norm_gradients(backward, ctx, dy, *unused):
-    gradients = backward(dy, *ctx.saved_tensors, *ctx.geometry)
-    return *gradients, None, None, None, None, None, None
+    dx, dparams = backward(dy, *ctx.saved_tensors, *ctx.geometry)
+    return dx, *dparams.unbind(0), None, None, None, None, None, None
 
 
 normed_windows = differentiable(
@@ -403,7 +408,7 @@ merge_norm_forward_op = torch.library.custom_op('mkbackbones::merge_norm', mutat
 @merge_norm_forward_op.register_fake
 def _(x, branch, scale, weight, bias, eps, height, width, window, shift, dtype):
     total = torch.empty_like(x, memory_format=torch.contiguous_format)
-    mean = x.new_empty(x.numel() // x.shape[-1], dtype=torch.float32)
+    mean = x.new_empty(x.shape[:-1], dtype=torch.float32)
     return total, torch.empty_like(total, dtype=dtype), mean, torch.empty_like(mean)
 
 
@@ -419,7 +424,7 @@ def merge_norm_backward(
     width: int,
     window: int,
     shift: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     geometry = (height, width, window, shift)
     return run_backward(
         total, dy.contiguous(), dtotal.contiguous(), scale, weight, mean, rstd, geometry, dy.dtype
@@ -433,29 +438,29 @@ merge_norm_backward_op = torch.library.custom_op(
 
 @merge_norm_backward_op.register_fake
 def _(dtotal, dy, total, scale, weight, mean, rstd, height, width, window, shift):
-    padded = padded_size((height, width, window, shift))
-    images = mean.shape[0] // (height * width)
-    dbranch = dy.new_empty(images * padded[0] * padded[1] * total.shape[-1])
-    return torch.empty_like(total), dbranch, torch.empty_like(weight), torch.empty_like(weight)
+    dbranch = dy.new_empty(branch_shape(total.shape, (height, width, window, shift)))
+    return torch.empty_like(total), dbranch, weight.new_empty(2, *weight.shape)
 
 
 def merge_norm_setup(ctx, inputs, output):
     _, branch, scale, weight, _, _, *geometry, _ = inputs
     total, _, mean, rstd = output
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(total, scale, weight, mean, rstd)
     ctx.geometry = geometry
     ctx.branch = branch.shape, branch.dtype
+    ctx.dtype = inputs[-1]
     ctx.mark_non_differentiable(mean, rstd)
 
 
 def merge_norm_gradients(backward, ctx, dtotal, dy, *unused):
     total, scale, weight, mean, rstd = ctx.saved_tensors
-    dx, dbranch, dweight, dbias = backward(
-        dtotal, dy, total, scale, weight, mean, rstd, *ctx.geometry
-    )
+    dtotal = torch.zeros_like(total) if dtotal is None else dtotal
+    dy = torch.zeros_like(total, dtype=ctx.dtype) if dy is None else dy
+    dx, dbranch, dparams = backward(dtotal, dy, total, scale, weight, mean, rstd, *ctx.geometry)
     shape, dtype = ctx.branch
     dbranch = dbranch.view(shape).to(dtype)
-    return dx, dbranch, None, dweight, dbias, None, None, None, None, None, None
+    return dx, dbranch, None, *dparams.unbind(0), None, None, None, None, None, None
 
 
 merged_norm = differentiable(

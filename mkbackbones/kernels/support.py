@@ -26,9 +26,11 @@ def report(reason: str) -> None:
 
 
 @cache
-def enabled() -> bool:
-    """Whether the kernels may be used in this process; says so once where they may not."""
+def enabled(index: int) -> bool:
+    """Whether the kernels may be used on a GPU; says so once where they may not."""
     reason = missing
+    if torch.version.hip or torch.cuda.get_device_capability(index) < (8, 0):
+        reason = f'they are not tried on {torch.cuda.get_device_name(index)}'
     if os.environ.get(SWITCH, '1') == '0':
         reason = f'{SWITCH}=0'
     if reason:
@@ -39,14 +41,14 @@ def enabled() -> bool:
 def fused_dtype(x: Tensor) -> torch.dtype | None:
     """The half precision in which the kernels would work on ``x``, None for plain PyTorch.
 
-    They serve half precision on NVIDIA and AMD GPUs, under autocast or with half-precision
+    They serve half precision on NVIDIA GPUs since Ampere, under autocast or with half-precision
     parameters. Full precision, the CPU and exports (``torch.export``, ONNX, TorchScript) take plain
     PyTorch, which is the reference that the kernels are checked against.
     """
     if not x.is_cuda or torch.jit.is_tracing() or is_exporting():
         return None
     dtype = torch.get_autocast_dtype('cuda') if torch.is_autocast_enabled('cuda') else x.dtype
-    if dtype not in (torch.bfloat16, torch.float16) or not enabled():
+    if dtype not in (torch.bfloat16, torch.float16) or not enabled(x.device.index):
         return None
     return dtype
 
