@@ -6,44 +6,26 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from ..results import RunResult, StudyResults
-from ..statistics import Analysis, headline
+from ..statistics import Analysis, Verdict, headline
 from .blocks import (
     Block,
     Bullets,
     Code,
     Fold,
-    Gallery,
     Heading,
     Notice,
-    Picture,
     Report,
     Table,
     Text,
 )
 from .choice import RULE
-from .curves import learning_curves
-from .differences import MAX_CLASSES, class_bars, forest, seed_dots
 from .examples import examples
-from .scatter import carry_over_scatter, cost_scatter
-from .style import Look, to_svg
-from .tables import (
-    arms_table,
-    carry_over_table,
-    cost_table,
-    efficiency_table,
-    metric_table,
-    recall_table,
-    tasks_table,
-    verdict_table,
-)
+from .plots import plots
+from .tables import arms_table, cost_table, tasks_table, verdict_table
 from .unfinished import OpenRun
 
 __all__ = ['build_report']
-
-PROGRESS_STATES = ('running', 'pending', 'missing')
 
 
 def build_report(
@@ -63,7 +45,7 @@ def build_report(
     note('drawing')
     report = Report(f'Study {results.info.name}')
     report.blocks += _answer(results, analysis, open_runs)
-    report.blocks += _plots(results, analysis)
+    report.blocks += plots(results, analysis)
     note('drawing example pictures')
     report.blocks += _examples(results)
     report.blocks += _costs(results, analysis)
@@ -104,7 +86,7 @@ def _answer(results: StudyResults, analysis: Analysis, open_runs: list[OpenRun])
     return blocks
 
 
-def _named(analysis: Analysis, verdict: object) -> str:
+def _named(analysis: Analysis, verdict: Verdict) -> str:
     return f'{verdict.task}, {analysis.labels[verdict.arm]}. {verdict.sentence}'
 
 
@@ -112,91 +94,6 @@ def _counted(open_runs: list[OpenRun]) -> str:
     """How many runs are open and in which state."""
     tally = Counter(run.state for run in open_runs)
     return ', '.join(f'{count} {state}' for state, count in tally.items()).capitalize() + '.'
-
-
-def _plots(results: StudyResults, analysis: Analysis) -> list[Block]:
-    """Everything that is drawn from numbers."""
-    info = results.info
-    look = Look(analysis.labels)
-    base = analysis.labels[analysis.baseline]
-    tasks = [task for task in info.tasks if any(run.task == task for run in results.runs)]
-    classification = next((t for t, a in info.tasks.items() if a.kind == 'classification'), None)
-
-    def gallery(name: str, draw: Callable[[str], Figure | None], only: list[str]) -> list[Block]:
-        pictures = []
-        for task in only:
-            figure = draw(task)
-            if figure is not None:
-                key = f'{name}-{task}'
-                pictures.append(Picture(key, to_svg(figure, key), f'{name}, {task}'))
-        return [Gallery(pictures)] if pictures else []
-
-    blocks: list[Block] = []
-
-    def section(title: str, text: str, *found: list[Block]) -> None:
-        if any(found):
-            blocks.extend([Heading(title), Text(text), *(b for group in found for b in group)])
-
-    section(
-        f'Difference to {base}',
-        'Mean of the paired differences with its 95 % interval. Where it crosses the vertical '
-        'line, there may be no difference at all. A hollow mark rests on one seed.',
-        gallery('differences', lambda task: forest(analysis, look, task), tasks),
-    )
-    section(
-        'Every run',
-        'A mark is one run on the test split; grey lines join the runs of one seed; the bar is the '
-        'mean, the number behind ± the standard deviation over seeds.',
-        gallery('runs', lambda task: seed_dots(analysis, look, task), tasks),
-        [Fold(f'All metrics of {task}', [metric_table(analysis, info, task)]) for task in tasks],
-    )
-    section(
-        'Learning curves',
-        'Mean over seeds; the band reaches from the lowest to the highest seed.',
-        gallery('curves', lambda task: learning_curves(results, look, task), tasks),
-    )
-    section(
-        'Gain against cost',
-        f'Points above {base}, with the 95 % interval, over what the arm costs more than {base}.',
-        gallery('costs', lambda task: cost_scatter(analysis, look, task), tasks),
-        _folded('Points for each 10 % of additional cost', efficiency_table(analysis)),
-    )
-    if classification is not None:
-        downstream = [t for t in tasks if info.tasks[t].kind != 'classification']
-        section(
-            'From classification to downstream tasks',
-            f'Points above {base} in both. A small mark is a seed, a large one the mean with its '
-            '95 % intervals. The ratio is the downstream gain for each point of classification.',
-            gallery(
-                'carry-over',
-                lambda task: carry_over_scatter(analysis, look, task, classification),
-                downstream,
-            ),
-            _tables(carry_over_table(analysis)),
-        )
-    large = [task for task in tasks if len(info.tasks[task].classes) > MAX_CLASSES]
-    most = f' Of more classes, the {MAX_CLASSES} that differ most.' if large else ''
-    section(
-        'By class',
-        f'Points above {base}; the thin line is one standard deviation over seeds to either side. '
-        f'Single classes decide nothing: their differences are not tested.{most}',
-        gallery('classes', lambda task: class_bars(analysis, info, look, task), tasks),
-    )
-    section(
-        'Defective images found at 5 % false alarms',
-        'Share of the images with a defect whose highest score lies above a threshold that at most '
-        '5 % of the images without one exceed. ± is the standard deviation over seeds.',
-        _tables(recall_table(analysis)),
-    )
-    return blocks
-
-
-def _tables(table: Table | None) -> list[Block]:
-    return [table] if table else []
-
-
-def _folded(summary: str, table: Table | None) -> list[Block]:
-    return [Fold(summary, [table])] if table else []
 
 
 def _examples(results: StudyResults) -> list[Block]:

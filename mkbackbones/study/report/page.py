@@ -41,7 +41,8 @@ p, ul { margin: .6rem 0; max-width: 46rem; } ul { padding-left: 1.2rem; } li { m
 table { border-collapse: collapse; font-size: .9rem; line-height: 1.35; }
 th, td { padding: .4rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: top; white-space: nowrap; font-variant-numeric: tabular-nums; }
-th { color: var(--muted); font-weight: 600; white-space: normal; border-bottom-color: var(--muted); }
+th { color: var(--muted); font-weight: 600; white-space: normal;
+  border-bottom-color: var(--muted); }
 .w { text-align: left; white-space: normal; min-width: 6rem; }
 .gallery { display: grid; gap: 1rem 2rem; margin: .8rem 0;
   grid-template-columns: repeat(auto-fill, minmax(min(100%%, 21rem), 1fr)); }
