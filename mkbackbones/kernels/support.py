@@ -29,10 +29,10 @@ def report(reason: str) -> None:
 def enabled(index: int) -> bool:
     """Whether the kernels may be used on a GPU; says so once where they may not."""
     reason = missing
-    if torch.version.hip or torch.cuda.get_device_capability(index) < (8, 0):
-        reason = f'they are not tried on {torch.cuda.get_device_name(index)}'
     if os.environ.get(SWITCH, '1') == '0':
         reason = f'{SWITCH}=0'
+    elif not reason and (torch.version.hip or torch.cuda.get_device_capability(index) < (8, 0)):
+        reason = f'they are not tried on {torch.cuda.get_device_name(index)}'
     if reason:
         report(reason)
     return not reason
