@@ -15,10 +15,10 @@ NUM_EXAMPLES = 2
 RULE = (
     'Of all test images, those where the score of the single image rises most against the baseline '
     f'in at least half of the seeds ({NUM_EXAMPLES} images at most), and those where it falls most '
-    'in at least half of them (as many); one image a group. Shown is the seed that is just in that '
-    'half. The score of an image is: in detection its AP, or without defects 1 less its highest '
-    'score; in segmentation its mean IoU; in classification the probability of the true class. '
-    f'Boxes with a score below {DRAWN_SCORE} are not drawn.'
+    'in at least half of them (as many); one image a group. Shown is the seed whose difference is '
+    'the middle one. The score of an image is: in detection its AP, or without defects 1 less its '
+    'highest score; in segmentation its mean IoU; in classification the probability of the true '
+    f'class. Boxes with a score below {DRAWN_SCORE} are not drawn.'
 )
 
 

@@ -53,7 +53,7 @@ def learning_curves(results: StudyResults, look: Look, task: str) -> Figure | No
             _name(axis, ends, look)
         axis.set_ylabel(name)
     if not direct:
-        look.legend(figure, task, runs)
+        look.legend(figure, task, list(runs))
     axes[-1].set_xlabel('iteration')
     return figure
 

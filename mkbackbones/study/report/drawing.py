@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import textwrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
-from .style import FONT, INK, MUTED, SMALL, new_figure
+from .style import FONT, INK, MUTED, SMALL, columns_of, new_figure
 from .truth import Layer
 
 __all__ = ['draw_classified', 'draw_layers', 'to_jpeg']
@@ -36,19 +38,24 @@ def draw_layers(
     has_background = classes[0] == 'background'
     present = sorted(set().union(*(layer.present(has_background) for layer in layers.values())))
     present = [label for label in present if label < len(classes)]
+    columns_below = columns_of(classes[label] for label in present) if present else 1
     aspect = pixels.shape[1] / pixels.shape[0]
     rows, columns = (len(layers), 1) if aspect > WIDE else (1, len(layers))
-    height = rows * (350 / columns / aspect + 18) + 14 * -(-len(present) // 3) + 8
+    titles = [textwrap.fill(title, 54 // columns) for title in layers]
+    lines = max(title.count('\n') for title in titles) + 1
+    height = rows * (350 / columns / aspect + 8 + 14 * lines)
+    height += 14 * math.ceil(len(present) / columns_below) + 8
     figure = new_figure(height)
+    figure.set_layout_engine('compressed')  # for axes of a given aspect
     axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axis, (title, layer) in zip(axes, layers.items()):
+    for axis, title, layer in zip(axes, titles, layers.values()):
         _draw(axis, pixels, layer, palette, has_background)
-        axis.set_title(title, fontsize=SMALL, color=INK, wrap=True)
+        axis.set_title(title, fontsize=SMALL, color=INK)
     if present:
         figure.legend(
             handles=[Patch(color=_colour(palette, k), label=classes[k]) for k in present],
             loc='outside lower left',
-            ncols=3,
+            ncols=columns_below,
             fontsize=SMALL,
             frameon=False,
             handlelength=1,

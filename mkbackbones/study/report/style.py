@@ -22,6 +22,7 @@ __all__ = [
     'PAPER',
     'SMALL',
     'Look',
+    'columns_of',
     'new_figure',
     'spread',
     'tidy',
@@ -89,13 +90,12 @@ class Look:
         """Mark of an arm."""
         return MARKERS[self._index[arm] % len(MARKERS)]
 
-    def legend(self, figure: Figure, title: str, arms: Iterable[str]) -> None:
+    def legend(self, figure: Figure, title: str, arms: Sequence[str]) -> None:
         """Title and names of arms above a plot that has no room for labels at its marks."""
         handles = [
             Line2D([], [], color=self.colour(a), marker=self.marker(a), ls='', label=self.labels[a])
             for a in arms
         ]
-        longest = max(len(handle.get_label()) for handle in handles)
         figure.legend(
             handles=handles,
             title=title,
@@ -103,7 +103,7 @@ class Look:
             alignment='left',
             labelcolor=INK,
             loc='outside upper left',
-            ncols=1 if longest > 22 else 2 if longest > 12 else 3,
+            ncols=columns_of(self.labels[arm] for arm in arms),
             fontsize=SMALL,
             frameon=False,
             handletextpad=0.2,
@@ -111,6 +111,12 @@ class Look:
             borderpad=0,
             handlelength=1,
         ).get_title().set_color(INK)
+
+
+def columns_of(names: Iterable[str]) -> int:
+    """How many names of a legend fit side by side."""
+    longest = max(map(len, names))
+    return 1 if longest > 22 else 2 if longest > 12 else 3
 
 
 def new_figure(height: float) -> Figure:
