@@ -65,9 +65,9 @@ def export_program(model: nn.Module) -> torch.export.ExportedProgram:
             traced as :func:`deployed`.
 
     Returns:
-        torch.export.ExportedProgram: The program. Where a map is one window wide or high, call
-        ``program.module(check_guards=False)``: what torch's guards exclude there are strides that
-        it took for given, not results.
+        torch.export.ExportedProgram: The program. Its ``module(check_guards=False)`` takes every
+        image; with guards, torch refuses single windows and single images where it relied on their
+        strides while tracing, though the results are right.
 
     Raises:
         ExportError: If torch is too old.

@@ -23,6 +23,7 @@ from .base import (
     resolve_arch,
 )
 from .vit_block import ViTBlock
+from .windows import pad_to_patches
 
 #: Architectures of the ViT (arXiv 2010.11929, table 1) and DeiT (arXiv 2012.12877) papers.
 VIT_ARCHS = {
@@ -157,7 +158,7 @@ class ManifoldViT(Backbone):
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Images (B, 3, H, W) to tokens (B, P + h w, C) with positions, and the grid (h, w)."""
-        x = self.patch_embed(x)
+        x = self.patch_embed(pad_to_patches(x, self.patch_size))
         grid = x.shape[1], x.shape[2]
         pos_embed = self.pos_embed
         # A compiled graph is for every size, the one of pretraining included.

@@ -12,7 +12,7 @@ from ..kernels import fused_dtype
 from ..kernels.casts import HalfLinears
 from ..qkv import ManifoldQKV
 from .branches import drop_scale, scaled_sum
-from .windows import merge_windows, pad_to_windows, partition_windows
+from .windows import crop_grid, merge_windows, pad_to_windows, partition_windows
 
 
 class ViTBlock(Block):
@@ -58,7 +58,7 @@ class ViTBlock(Block):
         y = attention(torch.cat([prefix, windows], dim=1))
         prefix, windows = y[:, :num_prefix_tokens], y[:, num_prefix_tokens:]
         prefix = prefix.unflatten(0, (batch, num_windows)).mean(1)
-        patches = merge_windows(windows, window, size)[:, : grid[0], : grid[1]]
+        patches = crop_grid(merge_windows(windows, window, size), grid)
         return torch.cat([prefix, patches.flatten(1, 2)], dim=1)
 
     def forward(self, x: Tensor, grid: tuple[int, int], num_prefix_tokens: int) -> Tensor:

@@ -22,6 +22,13 @@ def pad_to_windows(x: Tensor, window: int) -> Tensor:
     return x
 
 
+def crop_grid(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Undo :func:`pad_to_windows`: tokens (B, Hp, Wp, C) -> (B, H, W, C)."""
+    x = x[:, : size[0], : size[1]]
+    # A graph for every size cannot ask whether there was anything to cut off.
+    return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_compiling() else x
+
+
 def pad_to_patches(images: Tensor, patch: int) -> Tensor:
     """Pad images (B, 3, H, W) to whole patches, where a graph for every size is compiled.
 

@@ -1,0 +1,168 @@
+"""Backbones and necks as torch.export programs and ONNX files."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from mkbackbones import export as export_module
+from mkbackbones.commands.export_onnx import main
+from mkbackbones.export import ExportError, Features, deployed, export_onnx, export_program
+from mkbackbones.necks import SimpleFeaturePyramid
+from mkbackbones.qkv import ManifoldQKV
+
+from .test_backbones.common import KEY_CFGS, tiny_swin, tiny_vit
+
+#: A key of each kind, one a block.
+EVERY_KEY = [dict(cfg, blocks=[i]) for i, cfg in enumerate(KEY_CFGS) if cfg is not None]
+SIZES = [(1, 3, 64, 64), (2, 3, 33, 117), (1, 3, 129, 40)]
+BUILDERS = {
+    'swin': lambda: tiny_swin(
+        arch=dict(embed_dims=16, depths=(2, 5), num_heads=(2, 4)), key_cfg=EVERY_KEY
+    ),
+    'vit': lambda: tiny_vit(
+        arch=dict(embed_dims=32, depth=7, num_heads=2),
+        out_indices=(3, 6),
+        window_size=3,
+        global_blocks=(1, 6),
+        num_register_tokens=2,
+        key_cfg=EVERY_KEY,
+    ),
+}
+
+
+def trained(model):
+    """Charts that count, as after training: their scale starts at zero."""
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if name.endswith('out_scale'):
+            nn.init.normal_(parameter)
+    return model
+
+
+@pytest.mark.parametrize('name', BUILDERS)
+def test_a_program_computes_the_same_at_every_size(name):
+    model = trained(BUILDERS[name]())
+    run = export_program(model).module(check_guards=False)
+    model = deployed(model)
+    for size in SIZES:
+        images = torch.randn(size)
+        for found, wanted in zip(run(images), model(images), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', BUILDERS)
+def test_a_file_computes_the_same_at_every_size(name, tmp_path):
+    differences = export_onnx(trained(BUILDERS[name]()), tmp_path / 'm.onnx', dict(note='x'))
+    assert max(differences.values()) < 1e-4
+    assert [file.name for file in tmp_path.iterdir()] == ['m.onnx']
+    import onnx
+
+    file = onnx.load(str(tmp_path / 'm.onnx'))
+    onnx.checker.check_model(file)
+    assert {p.key: p.value for p in file.metadata_props}['note'] == 'x'
+    sides = file.graph.input[0].type.tensor_type.shape.dim
+    assert [side.HasField('dim_value') for side in sides] == [False, True, False, False]
+
+
+def test_the_pyramid_of_a_vit_comes_along():
+    model = Features(tiny_vit(out_indices=-1), SimpleFeaturePyramid(32, 8, num_outs=3))
+    run = export_program(model).module(check_guards=False)
+    images = torch.randn(1, 3, 50, 90)
+    for found, wanted in zip(run(images), deployed(model)(images), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_linear_keys_are_folded_and_the_model_is_left_alone():
+    model = tiny_swin(key_cfg=dict(type='VanillaK', num_charts=2, act_cfg=None)).train()
+    ready = deployed(model)
+    assert not any(isinstance(module, ManifoldQKV) for module in ready.modules())
+    assert any(isinstance(module, ManifoldQKV) for module in model.modules())
+    assert model.training
+    assert not ready.training
+
+
+class Wrong(nn.Module):
+    """Computes something else from the second time on."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return (x * (1.0 if self.calls == 1 else 2.0),)
+
+
+def test_a_file_that_computes_something_else_is_not_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, 'deployed', lambda model: model)
+    with pytest.raises(ExportError, match='nothing was written'):
+        export_onnx(Wrong(), tmp_path / 'm.onnx')
+    assert not list(tmp_path.iterdir())
+
+
+CONFIG = """
+default_scope = 'mmdet'
+custom_imports = dict(imports=['mkbackbones'])
+model = dict(
+    type='FasterRCNN',
+    data_preprocessor=dict(type='DetDataPreprocessor', mean=[1.0, 2.0, 3.0], pad_size_divisor=32),
+    backbone=dict(
+        type='mkbackbones.ManifoldSwin', window_size=4,
+        arch=dict(embed_dims=16, depths=(1, 2), num_heads=(2, 4)), out_indices=(0, 1),
+        key_cfg=dict(type='SpatialK', num_charts=2)),
+    neck=dict(type='FPN', in_channels=[16, 32], out_channels=8, num_outs=3))
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A config, and the checkpoint of its backbone, neck and something else."""
+    from mmdet.models.necks import FPN
+
+    from mkbackbones.backbones import ManifoldSwin
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'config.py').write_text(CONFIG)
+    arch = dict(embed_dims=16, depths=(1, 2), num_heads=(2, 4))
+    key_cfg = dict(type='SpatialK', num_charts=2)
+    backbone = ManifoldSwin(arch, key_cfg, out_indices=(0, 1), window_size=4)
+    model = trained(Features(backbone, FPN([16, 32], 8, 3)))
+    state = dict(model.state_dict(), **{'rpn_head.weight': torch.zeros(1)})
+    torch.save(dict(state_dict=state), tmp_path / 'trained.pth')
+    return tmp_path
+
+
+def test_the_command_writes_backbone_and_neck(project, capsys):
+    assert main(['config.py', 'trained.pth', 'out.onnx']) == 0
+    assert 'backbone and neck' in capsys.readouterr().out
+    import onnx
+
+    file = onnx.load('out.onnx')
+    assert [output.name for output in file.graph.output] == ['map0', 'map1', 'map2']
+    kept = {prop.key: json.loads(prop.value) for prop in file.metadata_props}
+    assert kept['mean'] == [1.0, 2.0, 3.0]
+    assert main(['config.py', 'trained.pth', 'out.onnx']) == 2
+    assert '--force' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['config.py', 'trained.pth', 'out.pth'], 'has to end with .onnx'),
+        (['config.py', 'trained.pth', 'no/such/out.onnx'], 'does not exist'),
+        (['config.py', 'no.pth', 'out.onnx'], 'no.pth does not exist'),
+        (['no_such_config.py', 'trained.pth', 'out.onnx'], 'no_such_config.py'),
+        (['other.py', 'trained.pth', 'out.onnx'], 'does not fit the config'),
+        (['bare.py', 'trained.pth', 'out.onnx', '--part', 'neck'], 'has no neck'),
+        (['config.py', 'headless.pth', 'out.onnx'], 'no entries that start with backbone.'),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence(arguments, message, project, capsys):
+    (project / 'other.py').write_text(CONFIG.replace('embed_dims=16', 'embed_dims=32'))
+    (project / 'bare.py').write_text(CONFIG.split('    neck=')[0] + ')')
+    torch.save({'head.weight': torch.zeros(1)}, 'headless.pth')
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (project / 'out.onnx').exists()
