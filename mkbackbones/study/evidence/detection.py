@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ __all__ = ['DetectionEvidence']
 
 RECALLS = np.linspace(0, 1, 101)  # where COCO reads the precision
 SAMPLE_ENTRIES = 20_000_000  # entries of the largest temporary array
+BLOCK = 64  # images that are scored together
 
 
 @dataclass(eq=False)
@@ -95,9 +96,25 @@ class DetectionEvidence(Evidence):
 
     def per_image_score(self) -> np.ndarray:
         """AP of the image alone; without ground truth, 1 less its highest score. (n,)"""
-        one_each = np.eye(len(self.images), dtype=np.int32)
-        ap = nanmean(self._average_precision(one_each).mean(2)) / 100
+        ap = np.full(len(self.images), np.nan)
+        for first in range(0, len(self.images), BLOCK):  # all at once would grow with n squared
+            part = self._part(first, first + BLOCK)
+            one_each = np.eye(len(part.images), dtype=np.int32)
+            alone = part._average_precision(one_each).mean(2)
+            ap[first : first + BLOCK] = nanmean(alone) / 100
         return np.where(np.isnan(ap), 1 - self.defect_score, ap)
+
+    def _part(self, first: int, last: int) -> DetectionEvidence:
+        """Evidence of the images from ``first`` to ``last``."""
+        mine = (self.image >= first) & (self.image < last)
+        of_images = ('images', 'groups', *self.per_image)
+        of_detections = ('category', 'score', 'matched', 'ignored')
+        return replace(
+            self,
+            image=self.image[mine] - first,
+            **{name: getattr(self, name)[first:last] for name in of_images},
+            **{name: getattr(self, name)[mine] for name in of_detections},
+        )
 
     def _average_precision(self, weights: np.ndarray) -> np.ndarray:
         """AP in per cent by sample, class and threshold, (B, C, 10); NaN without ground truth."""
