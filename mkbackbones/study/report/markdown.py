@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 from .blocks import (
     Block,
     Bullets,
@@ -59,9 +61,10 @@ def _block(block: Block, folder: str) -> str:
             while fence in text:
                 fence += '`'
             return f'{fence}\n{text.rstrip()}\n{fence}'
-        case Fold(summary, blocks):
+        case Fold(summary, blocks, is_open):
             inner = '\n\n'.join(_block(inner, folder) for inner in blocks)
-            return f'**{escape(summary)}**\n\n{inner}'
+            start = '<details open>' if is_open else '<details>'
+            return f'{start}<summary>{html.escape(summary)}</summary>\n\n{inner}\n\n</details>'
     raise TypeError(f'a report has no {type(block).__name__}')
 
 

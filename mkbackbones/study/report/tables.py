@@ -64,7 +64,7 @@ def needed(kind: str, seeds: int | None) -> str:
     """Seeds that would decide a verdict, where that is a question."""
     if kind != 'no evidence':
         return ''
-    return 'more would not do' if seeds is None else f'about {seeds}'
+    return 'more than 1000' if seeds is None else f'about {seeds}'
 
 
 def ends(found: Difference | None) -> str:
