@@ -54,7 +54,7 @@ def test_it_does_not_choose_an_openmmlab_line_for_the_user(metadata):
     required = [r for r in metadata.get_all('Requires-Dist') if 'extra ==' not in r]
     assert not [r for r in required if r.startswith(('mm', 'onedl'))]
     assert any(r.startswith('torch>=') for r in required)
-    assert set(metadata.get_all('Provides-Extra')) == {'onedl', 'dev'}
+    assert set(metadata.get_all('Provides-Extra')) == {'onedl', 'cluster', 'export', 'dev'}
 
 
 def test_it_has_no_console_script(names):
