@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 
+from mkbackbones.hints import did_you_mean
 from mkbackbones.version import __version__
 
 # The module of each command offers main(argv) -> exit code; only the one asked for is imported.
@@ -50,9 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         if name is None:
             print(usage(), file=sys.stderr)
         else:
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f'did you mean {close[0]}?' if close else f'commands: {", ".join(COMMANDS)}'
-            print(f'error: there is no command {name!r}; {hint}', file=sys.stderr)
+            hint = did_you_mean(name, COMMANDS) or f'; commands: {", ".join(COMMANDS)}'
+            print(f'error: there is no command {name!r}{hint}', file=sys.stderr)
         return 2
     module = importlib.import_module(f'mkbackbones.commands.{COMMANDS[name][0]}')
     return module.main(argv[1:])

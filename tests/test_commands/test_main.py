@@ -30,7 +30,7 @@ def test_every_command_has_help_with_its_name(name, capsys):
 
 def test_a_typo_gets_the_closest_command(capsys):
     assert main(['trian']) == 2
-    assert 'did you mean train?' in capsys.readouterr().err
+    assert "did you mean 'train'?" in capsys.readouterr().err
 
 
 def test_no_command_shows_the_usage(capsys):
