@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,13 @@ class Features:
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
+
+    def select(self, positions: Iterable[int]) -> Features:
+        """Some of the outputs."""
+        positions = list(positions)
+        return Features(
+            tuple(self.channels[i] for i in positions), tuple(self.strides[i] for i in positions)
+        )
 
     @property
     def is_pyramid(self) -> bool:

@@ -56,16 +56,16 @@ def swap_backbone(cfg: Config, backbone: dict) -> Swap:
     old = backbone_features(model.backbone, scope)
     new_cfg = ConfigDict(copy.deepcopy(backbone))
     changes = [f'{where}.backbone: {model.backbone.type} -> {new_cfg.type}']
+    new = backbone_features(new_cfg, scope)
     if 'out_indices' not in new_cfg:
-        stages = backbone_features(new_cfg, scope)
-        if stages.is_pyramid:
-            wanted = matching_stages(model.backbone, old, len(stages.channels))
+        if new.is_pyramid:
+            wanted = matching_stages(model.backbone, old, len(new.channels))
             used = drop_unused_outputs(model, old, where, changes)
             new_cfg.out_indices = tuple(wanted[i] for i in used)
-            old = Features(*(tuple(x[i] for i in used) for x in (old.channels, old.strides)))
+            old, new = old.select(used), new.select(new_cfg.out_indices)
         elif not old.is_pyramid and len(old.channels) > 1:  # the same blocks of a plain ViT
             new_cfg.out_indices = tuple(model.backbone.out_indices)
-    new = backbone_features(new_cfg, scope)
+            new = backbone_features(new_cfg, scope)
 
     model.backbone = new_cfg
     seen: Features | None = new
