@@ -46,6 +46,11 @@ class VocAnnotation:
     objects: list[VocObject]
     filename: str = ''
 
+    @property
+    def labels(self) -> list[str]:
+        """The class of each object."""
+        return [item.name for item in self.objects]
+
     def instances(
         self, classes: tuple[str, ...], width: int, height: int
     ) -> tuple[list[Instance], list[str]]:

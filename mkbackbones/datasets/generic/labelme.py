@@ -6,22 +6,14 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.generic.base import (
-    FileSet,
-    attempt,
-    class_names,
-    image_names,
-    polygon_mask,
-)
-from mkbackbones.datasets.generic.pairing import pair_files
+from mkbackbones.datasets.generic.annotated import AnnotatedFiles
+from mkbackbones.datasets.generic.base import polygon_mask
 from mkbackbones.datasets.images import load_mask
-from mkbackbones.datasets.records import DatasetError, Instance, Record
-from mkbackbones.datasets.sources import Source
+from mkbackbones.datasets.records import DatasetError, Instance
 
 __all__ = ['Labelme', 'LabelmeFile', 'LabelmeShape', 'parse_labelme']
 
@@ -77,6 +69,11 @@ class LabelmeFile:
 
     size: tuple[int, int] | None
     shapes: list[LabelmeShape]
+
+    @property
+    def labels(self) -> list[str]:
+        """The class of each shape."""
+        return [shape.label for shape in self.shapes]
 
     @property
     def has_areas(self) -> bool:
@@ -173,60 +170,18 @@ def _shape(item: dict, where: str) -> LabelmeShape:
     return LabelmeShape(label, kind, points, item.get('group_id'), where, bitmap)
 
 
-class Labelme(FileSet):
-    """Records of images with labelme files, matched by stem.
+class Labelme(AnnotatedFiles):
+    """Records of images with labelme files, matched by stem; arguments of AnnotatedFiles."""
 
-    Args:
-        src (str | Path): Folder or zip.
-        classes (Sequence[str] | None): Names in their order; None takes those found, sorted.
-        unannotated (str): What an image without a file is; see
-            :func:`~mkbackbones.datasets.generic.pairing.pair_files`.
-        bit_depth (int): Used bits of images that store 16.
-        skip_bad (bool): Leave faults to :meth:`read`.
+    what = 'labelme'
+    suffix = '.json'
 
-    Raises:
-        DatasetError: No such source, no labelme file, or files without a partner.
-    """
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.has_masks = any(file.has_areas for file in self._good)
 
-    def __init__(
-        self,
-        src: str | Path,
-        classes: Sequence[str] | None = None,
-        unannotated: str = 'error',
-        bit_depth: int = 16,
-        skip_bad: bool = False,
-    ) -> None:
-        source = Source(src, 'labelme')
-        names = [name for name in source.names if name.lower().endswith('.json')]
-        if not names:
-            raise DatasetError(f'{source.path} holds no labelme file (*.json)')
-        pairs, notes = pair_files(
-            source, image_names(source), names, unannotated=unannotated, skip_bad=skip_bad
-        )
-        super().__init__(source, [image for image, _ in pairs], bit_depth, notes=notes)
-        self._names = [name for _, name in pairs]
-        self._files = [
-            LabelmeFile(None, [])
-            if name is None
-            else attempt(lambda name=name: self._parse(name), skip_bad)
-            for name in self._names
-        ]
-        good = [file for file in self._files if isinstance(file, LabelmeFile)]
-        self.classes = class_names(classes, (item.label for file in good for item in file.shapes))
-        self.has_masks = any(file.has_areas for file in good)
-
-    def read(self, index: int) -> Record:
-        """Image ``index`` in the natural order of the names.
-
-        Raises:
-            DatasetError: A file with a fault.
-        """
-        file = self._files[index]
-        if isinstance(file, DatasetError):
-            raise file
-        image = self._load(index, file.size, self._source.where(self._names[index] or ''))
-        instances, fixes = file.instances(self.classes, image.width, image.height)
-        return self._record(index, image, instances, fixes)
+    def _empty(self) -> LabelmeFile:
+        return LabelmeFile(None, [])
 
     def _parse(self, name: str) -> LabelmeFile:
         return parse_labelme(self._source.read(name), self._source.where(name))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from mkbackbones.datasets.generic.base import FileSet, attempt, class_names, image_names
-from mkbackbones.datasets.generic.pairing import pair_files
+from mkbackbones.datasets.generic.annotated import AnnotatedFiles
 from mkbackbones.datasets.naming import folder_split, stem_of
-from mkbackbones.datasets.records import DatasetError, Record
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.voc import VocAnnotation, parse_voc
 
@@ -18,63 +15,21 @@ __all__ = ['Voc']
 _LISTS = dict(trainval='train', train='train', val='val', test='test')
 
 
-class Voc(FileSet):
-    """Records of images with VOC files, matched by stem.
+class Voc(AnnotatedFiles):
+    """Records of images with VOC files, matched by stem; arguments of :class:`AnnotatedFiles`.
 
     The official split is that of ``ImageSets/Main/{train,val,trainval,test}.txt`` where there are
     such lists, else that of the folders.
-
-    Args:
-        src (str | Path): Folder or zip.
-        classes (Sequence[str] | None): Names in their order; None takes those found, sorted.
-        unannotated (str): What an image without a file is; see
-            :func:`~mkbackbones.datasets.generic.pairing.pair_files`.
-        bit_depth (int): Used bits of images that store 16.
-        skip_bad (bool): Leave faults to :meth:`read`.
-
-    Raises:
-        DatasetError: No such source, no VOC file, or files without a partner.
     """
 
-    def __init__(
-        self,
-        src: str | Path,
-        classes: Sequence[str] | None = None,
-        unannotated: str = 'error',
-        bit_depth: int = 16,
-        skip_bad: bool = False,
-    ) -> None:
-        source = Source(src, 'VOC')
-        names = [name for name in source.names if name.lower().endswith('.xml')]
-        if not names:
-            raise DatasetError(f'{source.path} holds no VOC file (*.xml)')
-        pairs, notes = pair_files(
-            source, image_names(source), names, unannotated=unannotated, skip_bad=skip_bad
-        )
-        images = [image for image, _ in pairs]
-        super().__init__(source, images, bit_depth, _splits(source, images), notes)
-        self._names = [name for _, name in pairs]
-        self._files = [
-            VocAnnotation(None, [])
-            if name is None
-            else attempt(lambda name=name: self._parse(name), skip_bad)
-            for name in self._names
-        ]
-        good = [file for file in self._files if isinstance(file, VocAnnotation)]
-        self.classes = class_names(classes, (item.name for file in good for item in file.objects))
+    what = 'VOC'
+    suffix = '.xml'
 
-    def read(self, index: int) -> Record:
-        """Image ``index`` in the natural order of the names.
+    def _official(self, source: Source, images: list[str]) -> list[str | None]:
+        return _splits(source, images)
 
-        Raises:
-            DatasetError: A file with a fault.
-        """
-        file = self._files[index]
-        if isinstance(file, DatasetError):
-            raise file
-        image = self._load(index, file.size, self._source.where(self._names[index] or ''))
-        instances, fixes = file.instances(self.classes, image.width, image.height)
-        return self._record(index, image, instances, fixes)
+    def _empty(self) -> VocAnnotation:
+        return VocAnnotation(None, [])
 
     def _parse(self, name: str) -> VocAnnotation:
         return parse_voc(self._source.read(name), self._source.where(name))

@@ -1,0 +1,99 @@
+"""Sources with one annotation file an image: what VOC and labelme share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from mkbackbones.datasets.generic.base import FileSet, attempt, class_names, image_names
+from mkbackbones.datasets.generic.pairing import pair_files
+from mkbackbones.datasets.records import DatasetError, Instance, Record
+from mkbackbones.datasets.sources import Source
+
+__all__ = ['AnnotatedFiles', 'Annotation']
+
+
+class Annotation(Protocol):
+    """The content of one file."""
+
+    size: tuple[int, int] | None
+
+    @property
+    def labels(self) -> list[str]: ...
+
+    def instances(
+        self, classes: tuple[str, ...], width: int, height: int
+    ) -> tuple[list[Instance], list[str]]: ...
+
+
+class AnnotatedFiles(FileSet):
+    """Records of images with annotation files, matched by stem.
+
+    Args:
+        src (str | Path): Folder or zip.
+        classes (Sequence[str] | None): Names in their order; None takes those found, sorted.
+        unannotated (str): What an image without a file is; see
+            :func:`~mkbackbones.datasets.generic.pairing.pair_files`.
+        bit_depth (int): Used bits of images that store 16.
+        skip_bad (bool): Leave faults to :meth:`read`.
+
+    Raises:
+        DatasetError: No such source, no annotation file, or files without a partner.
+    """
+
+    what: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def __init__(
+        self,
+        src: str | Path,
+        classes: Sequence[str] | None = None,
+        unannotated: str = 'error',
+        bit_depth: int = 16,
+        skip_bad: bool = False,
+    ) -> None:
+        source = Source(src, self.what)
+        names = [name for name in source.names if name.lower().endswith(self.suffix)]
+        if not names:
+            raise DatasetError(f'{source.path} holds no {self.what} file (*{self.suffix})')
+        pairs, notes = pair_files(
+            source, image_names(source), names, unannotated=unannotated, skip_bad=skip_bad
+        )
+        images = [image for image, _ in pairs]
+        super().__init__(source, images, bit_depth, self._official(source, images), notes)
+        self._names = [name for _, name in pairs]
+        self._files = [
+            self._empty()
+            if name is None
+            else attempt(lambda name=name: self._parse(name), skip_bad)
+            for name in self._names
+        ]
+        self._good = [file for file in self._files if not isinstance(file, DatasetError)]
+        self.classes = class_names(classes, (name for file in self._good for name in file.labels))
+
+    def read(self, index: int) -> Record:
+        """Image ``index`` in the natural order of the names.
+
+        Raises:
+            DatasetError: A file with a fault.
+        """
+        file = self._files[index]
+        if isinstance(file, DatasetError):
+            raise file
+        image = self._load(index, file.size, self._source.where(self._names[index] or ''))
+        instances, fixes = file.instances(self.classes, image.width, image.height)
+        return self._record(index, image, instances, fixes)
+
+    def _official(self, source: Source, images: list[str]) -> list[str | None] | None:
+        """The official split of each image; None goes by the folders."""
+        return None
+
+    @abstractmethod
+    def _empty(self) -> Annotation:
+        """The content of an image without a file."""
+
+    @abstractmethod
+    def _parse(self, name: str) -> Annotation:
+        """Read a file of the source."""
