@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
+from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -22,6 +22,7 @@ from .base import (
     require_out_indices,
     resolve_arch,
 )
+from .positions import resample_positions
 from .vit_block import ViTBlock
 from .windows import pad_to_patches
 
@@ -163,7 +164,7 @@ class ManifoldViT(Backbone):
         pos_embed = self.pos_embed
         # A compiled graph is for every size, the one of pretraining included.
         if torch.compiler.is_compiling() or grid != self.pretrain_grid:
-            pos_embed = resample_abs_pos_embed(
+            pos_embed = resample_positions(
                 pos_embed, grid, self.pretrain_grid, self.num_embedded_prefix
             )
         num = self.num_embedded_prefix
