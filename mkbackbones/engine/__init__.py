@@ -1,7 +1,13 @@
 """Training parts that configs name: optimiser wrappers, learning rates, hooks."""
 
 from .amp import BFloat16OptimWrapper
+from .compile_backbone import CompileBackboneHook
 from .exact_resume import ExactResumeHook
 from .layer_decay import LayerDecayConstructor
 
-__all__ = ['BFloat16OptimWrapper', 'ExactResumeHook', 'LayerDecayConstructor']
+__all__ = [
+    'BFloat16OptimWrapper',
+    'CompileBackboneHook',
+    'ExactResumeHook',
+    'LayerDecayConstructor',
+]
