@@ -2,7 +2,12 @@
 
 import os
 
+import torch
 from hypothesis import settings
+
+# Without a GPU, Triton's kernels are run by its interpreter. Triton reads this when it is imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')
 
 # The same examples in every run: a change is judged by what it changes. To look for new
 # counterexamples: HYPOTHESIS_PROFILE=default make test

@@ -17,7 +17,7 @@ backbones: [library:]arch[/Key][:option=value ...]
   arch     swin-t, swin-s, swin-b, vit-t, vit-s, vit-b
   Key      SpatialK, VanillaK, KUA, SimpleK, LinearK, MLPK; none for the stock key
   options  charts=N  width=full|half|1/H  act=gelu|none  base=yes|no  fold=yes (of a key)
-           cp=yes (activation checkpointing)  compile=yes  fused=yes|no (timm's attention)
+           cp=yes (activation checkpointing)  compile=yes|graphs  fused=yes|no (timm's attention)
 
 examples:
   python -m mkbackbones profile-backbone --preset goals --check

@@ -9,17 +9,10 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor, nn
 
-from .chart_kernels import (
-    activate_backward,
-    activate_inplace,
-    charts_backward,
-    charts_forward,
-    spatial_backward,
-)
+from .chart_kernels import charts_backward, charts_forward, spatial_backward
 from .launch import differentiable, launch, num_groups
 
 TILE = 64
-CHUNK = 4096
 #: Channels that a program works on, and its warps.
 TUNING = {'forward': (64, 8), 'backward': (32, 4), 'spatial': (16, 1)}
 
@@ -282,99 +275,6 @@ added_charts = differentiable(
 )
 
 
-def run_projected(
-    x: Tensor,
-    qkv_weight: Tensor,
-    qkv_bias: Tensor | None,
-    weight: Tensor,
-    bias: Tensor,
-    proj: Tensor,
-    act: str,
-) -> Tensor:
-    z = F.linear(x, weight, bias)
-    if z.numel():
-        launch(
-            activate_inplace,
-            (triton.cdiv(z.numel(), CHUNK),),
-            [z, z.numel()],
-            dict(ACT=act, BLOCK=CHUNK, num_warps=4),
-        )
-    qkv = F.linear(x, qkv_weight, qkv_bias)
-    qkv.flatten(0, -2).split(proj.shape[0], dim=-1)[1].addmm_(z.flatten(0, -2), proj.T)
-    return qkv
-
-
-run_projected_op = torch.library.custom_op('mkbackbones::projected_charts', mutates_args=())(
-    run_projected
-)
-
-
-@run_projected_op.register_fake
-def _(x, qkv_weight, *unused):
-    return x.new_empty(*x.shape[:-1], qkv_weight.shape[0])
-
-
-def run_projected_backward(
-    dqkv: Tensor,
-    x: Tensor,
-    qkv_weight: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    proj: Tensor,
-    act: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    dqkv = dqkv.contiguous()
-    z = F.linear(x, weight, bias).flatten(0, 1)
-    dkey = dqkv.flatten(0, 1).split(proj.shape[0], dim=-1)[1]
-    dz = dkey @ proj
-    if z.numel():
-        programs = triton.cdiv(z.numel(), CHUNK)
-        launch(
-            activate_backward,
-            (programs,),
-            [z, dz, z.numel()],
-            dict(ACT=act, BLOCK=CHUNK, num_warps=4),
-        )
-    dproj = dkey.T @ z
-    del z
-    gradients = linear_gradients(x, dqkv, qkv_weight, dz, weight)
-    return *gradients, dz.sum(0), dproj
-
-
-run_projected_backward_op = torch.library.custom_op(
-    'mkbackbones::projected_charts_backward', mutates_args=()
-)(run_projected_backward)
-
-
-@run_projected_backward_op.register_fake
-def _(dqkv, x, qkv_weight, weight, bias, proj, act):
-    qkv_bias = qkv_weight.new_empty(qkv_weight.shape[0])
-    like = [torch.empty_like(tensor) for tensor in (x, qkv_weight, weight, bias, proj)]
-    return like[0], like[1], qkv_bias, *like[2:]
-
-
-def projected_setup(ctx, inputs, output):
-    x, qkv_weight, qkv_bias, weight, bias, proj, ctx.act = inputs
-    ctx.save_for_backward(x, qkv_weight, weight, bias, proj)
-    ctx.has_qkv_bias = qkv_bias is not None
-
-
-def projected_gradients(backward, ctx, dqkv):
-    gradients = backward(dqkv, *ctx.saved_tensors, ctx.act)
-    dx, dqkv_weight, dqkv_bias, *rest = gradients
-    return dx, dqkv_weight, dqkv_bias if ctx.has_qkv_bias else None, *rest, None
-
-
-projected_charts = differentiable(
-    run_projected_op,
-    run_projected,
-    run_projected_backward_op,
-    run_projected_backward,
-    projected_setup,
-    projected_gradients,
-)
-
-
 def aggregate_charts(
     x: Tensor,
     projections: tuple[Tensor, Tensor | None, Tensor, Tensor],
@@ -404,17 +304,3 @@ def aggregate_charts(
         Tensor: (B, N, 3 d).
     """
     return added_charts(x, *projections, spatial, gate, scale, num_charts, act, *grid, prefix)
-
-
-def project_charts(
-    x: Tensor,
-    projections: tuple[Tensor, Tensor | None, Tensor, Tensor],
-    proj: Tensor,
-    act: str,
-) -> Tensor:
-    """Query, key and value, the key with charts behind one linear map ``proj`` (d, H d').
-
-    Other arguments and the result as in :func:`aggregate_charts`; the map's bias is to be in the
-    projections' bias and the output scale in ``proj`` already.
-    """
-    return projected_charts(x, *projections, proj.to(x.dtype), act)

@@ -32,7 +32,8 @@ class VanillaK(ManifoldKey):
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
-        from ..kernels.charts import activation_name, project_charts
+        from ..kernels.charts import activation_name
+        from ..kernels.projected_charts import project_charts
 
         proj = self.proj.weight
         if self.out_scale is not None:

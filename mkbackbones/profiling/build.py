@@ -43,7 +43,7 @@ class NchwFeatures(nn.Module):
 
 
 def build_backbone(spec: Spec, size: tuple[int, int]) -> nn.Module:
-    """Build a backbone with random weights, on the CPU, not yet compiled.
+    """Build a backbone with random weights, on the current default device, not yet compiled.
 
     Args:
         spec (Spec): Which.
@@ -166,10 +166,13 @@ def build_timm(spec: Spec, size: tuple[int, int]) -> nn.Module:
     return NchwFeatures(model, channels_last=family == 'swin')
 
 
-def compile_model(model: nn.Module) -> nn.Module:
-    """Compile a backbone; instances of one class do not count as recompilations of each other."""
+def compile_model(model: nn.Module, graphs: bool) -> nn.Module:
+    """Compile a backbone, also into CUDA graphs on request.
+
+    Instances of one class do not count as recompilations of each other.
+    """
     import torch._dynamo
 
     torch._dynamo.config.cache_size_limit = 1024
     torch._dynamo.config.accumulated_cache_size_limit = 4096
-    return torch.compile(model)
+    return torch.compile(model, mode='reduce-overhead' if graphs else None)

@@ -29,22 +29,32 @@ class Case:
     for the loss of a head, and on request the step of AdamW. Gradients are freed after each step.
 
     Args:
-        model (nn.Module): The backbone, still on the CPU.
-        compiled (bool): Whether to compile it.
+        model (nn.Module): The backbone.
+        compiled (str): ``no``, ``yes``, or ``graphs``: compiled into CUDA graphs.
         images (Tensor): Batch (B, 3, H, W) on the device to use.
         precision (str): ``fp32``, or ``bf16`` or ``fp16`` under autocast.
         optimizer (bool): Whether AdamW's step is part of a train step.
+        resident (int): Bytes on the device that are not this backbone's.
     """
 
     def __init__(
-        self, model: nn.Module, compiled: bool, images: Tensor, precision: str, optimizer: bool
+        self,
+        model: nn.Module,
+        compiled: str,
+        images: Tensor,
+        precision: str,
+        optimizer: bool,
+        resident: int,
     ) -> None:
         self.images = images
         self.device = images.device
         self.precision = precision
-        self.resident = allocated(self.device)
+        self.resident = resident
         self.plain = model.to(self.device)
-        self.model = compile_model(self.plain) if compiled else self.plain
+        self.graphs = compiled == 'graphs'
+        self.model = self.plain
+        if compiled != 'no':
+            self.model = compile_model(self.plain, self.graphs)
         self.optimizer = torch.optim.AdamW(self.plain.parameters()) if optimizer else None
         self.grads: list[Tensor] | None = None
         self.repeats: dict[str, int] = {}
@@ -57,6 +67,8 @@ class Case:
 
     def step(self, kind: str) -> None:
         """Run one train step or one inference; the model has to be in the right mode."""
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
         if kind == 'inference':
             with torch.no_grad(), self.autocast():
                 self.model(self.images)

@@ -64,4 +64,23 @@ def peer_jobs() -> list[Job]:
     ]
 
 
-PRESETS = {'goals': goal_jobs, 'charts': chart_jobs, 'peers': peer_jobs}
+def compiled_jobs() -> list[Job]:
+    """Keys and peers as they are and as CUDA graphs, where a training has images of one size."""
+    jobs = []
+    for arch, peers, size in (
+        ('vit-b', ('mmseg:vit-b', 'timm:vit-b'), SIZES['segmentation']),
+        ('swin-t', ('mmdet:swin-t', 'timm:swin-t:fused=yes'), SIZES['lsj']),
+    ):
+        keys = (f'{arch}/{key}' for key in ('VanillaK', 'SimpleK', 'KUA', 'SpatialK'))
+        plain = [parse_spec(name) for name in (*peers, arch, *keys)]
+        specs = [twin for spec in plain for twin in (spec, spec.with_options(compile='graphs'))]
+        jobs.append(Job(tuple(specs), size, 'bf16'))
+    return jobs
+
+
+PRESETS = {
+    'goals': goal_jobs,
+    'charts': chart_jobs,
+    'peers': peer_jobs,
+    'compiled': compiled_jobs,
+}

@@ -16,7 +16,7 @@ from torch import nn
 from ..version import __version__
 from .build import Unavailable, build_backbone
 from .floor import floor_ms, measure_rates, work
-from .measure import KINDS, Case, free
+from .measure import KINDS, Case, allocated, free
 from .presets import Job
 from .results import Profile, Row
 from .spec import Spec, parse_size
@@ -119,13 +119,16 @@ def set_up(spec: Spec, row: Row, images: torch.Tensor, optimizer: bool, rates: d
         Case | None: What can be sampled; None if nothing can, for the reason in ``row.note``.
     """
     size = (images.shape[0], *images.shape[2:])
-    model = attempt(row, '', lambda: build_backbone(spec, size[1:]))
+    resident = allocated(images.device)
+    with images.device:  # a GPU draws the random weights in no time
+        model = attempt(row, '', lambda: build_backbone(spec, size[1:]))
     if model is None:
         return None
     row.parameters = sum(p.numel() for p in model.parameters())
     attempt(row, 'operations', lambda: set_floor(spec, model, row, size, rates))
-    compiled = spec.get('compile') == 'yes'
-    case = attempt(row, '', lambda: Case(model, compiled, images, row.precision, optimizer))
+    compiled = spec.get('compile', 'no')
+    options = compiled, images, row.precision, optimizer, resident
+    case = attempt(row, '', lambda: Case(model, *options))
     if case is None:
         return None
     for kind in KINDS:
@@ -174,4 +177,6 @@ def set_floor(
 @cache
 def function_work(function: Spec, size: tuple[int, int, int]) -> tuple[int, int]:
     """Operations and moved elements of our backbone."""
-    return work(build_backbone(function, size[1:]), size)
+    with torch.device('meta'):
+        model = build_backbone(function, size[1:])
+    return work(model, size)

@@ -35,7 +35,7 @@ OPTIONS = {
     'fold': YES_NO,
     'cp': YES_NO,
     'fused': YES_NO,
-    'compile': YES_NO,
+    'compile': ('no', 'yes', 'graphs'),
 }
 KEY_OPTIONS = ('charts', 'width', 'act', 'base', 'fold')
 FORM = '[library:]arch[/Key][:option=value ...]'
