@@ -163,6 +163,9 @@ def modulated_deform_conv_forward(
     geometry = (
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group,
     )  # fmt: skip
+    offset, mask = (
+        as_read(t, output.shape[2:], n) for t, n in fields(offset, mask, weight, geometry)
+    )
     input, weight, offset, mask, bias = widen(input, weight, offset, mask, bias)
     output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, geometry))
 
@@ -200,11 +203,46 @@ def modulated_deform_conv_backward(
     geometry = (
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group,
     )  # fmt: skip
-    grads = _backward(grad_output, input, weight, offset, mask, bias, geometry)
-    for buffer, grad in zip((grad_input, grad_weight, grad_offset, grad_mask), grads):
+    read = [as_read(t, grad_output.shape[2:], n) for t, n in fields(offset, mask, weight, geometry)]
+    grads = _backward(grad_output, input, weight, *read, bias, geometry)
+    for buffer, grad in zip((grad_input, grad_weight), grads):
         buffer.copy_(grad)
+    for buffer, grad in zip((grad_offset, grad_mask), grads[2:]):
+        if buffer.shape == grad.shape:
+            buffer.copy_(grad)
+        else:  # what was not read has no gradient
+            buffer.zero_().flatten(1)[:, : grad[0].numel()].copy_(grad.flatten(1))
     if with_bias:
         grad_bias.copy_(grads[4])
+
+
+def fields(
+    offset: Tensor, mask: Tensor, weight: Tensor, geometry: tuple[int, ...]
+) -> tuple[tuple[Tensor, int], tuple[Tensor, int]]:
+    """Offset and mask, each with the channels that are read of it."""
+    places = geometry[-1] * weight.shape[2] * weight.shape[3]
+    return (offset, 2 * places), (mask, places)
+
+
+def as_read(field: Tensor, size: tuple[int, int], channels: int) -> Tensor:
+    """Offset or mask (B, channels, H', W') as mmcv's modulated kernels read them.
+
+    They do not look at its size: they read each image's numbers from the first on, as if it had
+    that of the output. mmdet's DyHead gives them offsets of a larger map, and its published weights
+    were trained with what is read then.
+
+    Raises:
+        ValueError: If there are too few numbers; compiled mmcv reads beyond them.
+    """
+    if tuple(field.shape[1:]) == (channels, *size):
+        return field
+    count = channels * size[0] * size[1]
+    if field[0].numel() < count:
+        raise ValueError(
+            f'offsets or masks of shape {tuple(field.shape)} are too small for an output of '
+            f'{size[0]}x{size[1]}; they need the shape {(len(field), channels, *size)}'
+        )
+    return field.flatten(1)[:, :count].reshape(-1, channels, *size)
 
 
 def _forward(

@@ -156,3 +156,35 @@ def test_layers_under_autocast(mmcv_ops, device):
             output = layer(maps)
         output.float().sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_fields_of_a_larger_map_are_read_from_the_first_number_on(mmcv_ops, device):
+    """As compiled mmcv does, and DyHead needs."""
+    maps, offset, mask, weight, bias = inputs(GEOMETRIES[0], device, True)
+    size, generator = offset.shape[2:], torch.Generator().manual_seed(1)
+    larger = [
+        torch.randn(2, t.shape[1], 9, 8, generator=generator, dtype=t.dtype).to(device)
+        for t in (offset, mask)
+    ]
+    read = [t.flatten(1)[:, : o[0].numel()].view_as(o) for t, o in zip(larger, (offset, mask))]
+
+    def run(*fields):
+        fields = [field.detach().requires_grad_() for field in fields]
+        output = convolve(mmcv_ops, [maps, *fields, weight, bias], GEOMETRIES[0])
+        output.square().sum().backward()
+        return output, *(field.grad for field in fields)
+
+    output, *grads = run(*larger)
+    expected, *expected_grads = run(*read)
+    assert output.shape[2:] == size
+    torch.testing.assert_close(output, expected)
+    for grad, wanted in zip(grads, expected_grads):
+        flat = grad.flatten(1)
+        torch.testing.assert_close(flat[:, : wanted[0].numel()], wanted.flatten(1))
+        assert not flat[:, wanted[0].numel() :].any()
+
+
+def test_fields_of_a_smaller_map_are_refused(mmcv_ops, device):
+    maps, offset, mask, weight, bias = inputs(GEOMETRIES[0], device, True)
+    with pytest.raises(ValueError, match='too small for an output'):
+        convolve(mmcv_ops, [maps, offset[..., :-1], mask, weight, bias], GEOMETRIES[0])

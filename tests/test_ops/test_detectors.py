@@ -49,6 +49,14 @@ def retinanet():
     )  # fmt: skip
 
 
+def retinanet_with_dyhead():
+    """DyHead reads offsets of larger maps, see `as_read`."""
+    dyhead = dict(
+        type='DyHead', in_channels=16, out_channels=16, num_blocks=1, zero_init_offset=False
+    )
+    return dict(retinanet(), backbone=backbone(), neck=[FPN, dyhead])
+
+
 def mask_rcnn():
     extractor = dict(
         type='SingleRoIExtractor', out_channels=16, featmap_strides=[4, 8, 16, 32],
@@ -172,7 +180,9 @@ def batch(device):
 
 
 @pytest.mark.parametrize(
-    'config', [retinanet, mask_rcnn, deformable_detr], ids=lambda c: c.__name__
+    'config',
+    [retinanet, retinanet_with_dyhead, mask_rcnn, deformable_detr],
+    ids=lambda config: config.__name__,
 )
 @pytest.mark.parametrize('dtype', [None, torch.bfloat16], ids=['float32', 'bfloat16'])
 def test_losses_gradients_and_predictions(mmcv_ops, config, dtype, device):
