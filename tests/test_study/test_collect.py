@@ -14,6 +14,7 @@ from mkbackbones.study.groups import groups_of
 
 from ..test_engine.tiny import (
     MANIFOLD_SWIN,
+    SIZE,
     detection_config,
     segmentation_config,
     write_images,
@@ -29,6 +30,8 @@ def images(tmp_path_factory):
     coco = json.loads((folder / 'coco.json').read_text())
     for annotation in coco['annotations']:
         annotation['id'] += 1  # pycocotools takes a match with 0 for no match
+        x, y, w, h = annotation['bbox']
+        annotation['segmentation'] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
     (folder / 'coco.json').write_text(json.dumps(coco))
     return folder
 
@@ -76,7 +79,8 @@ def test_segmentation(images, tmp_path):
         ).all()
 
 
-def test_detection(images, tmp_path, monkeypatch):
+@pytest.mark.parametrize('kind, metric', [('detection', 'bbox'), ('instance-segmentation', 'segm')])
+def test_detection(images, tmp_path, monkeypatch, kind, metric):
     config = detection_config(images, tmp_path, MANIFOLD_SWIN, max_iters=4)
     dataset = config.train_dataloader.dataset
     dataset.pipeline = [step for step in dataset.pipeline if step['type'] != 'RandomFlip']
@@ -85,7 +89,7 @@ def test_detection(images, tmp_path, monkeypatch):
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     )
     dataset.test_mode = True
-    evaluator = dict(type='CocoMetric', ann_file=str(images / 'coco.json'), metric='bbox')
+    evaluator = dict(type='CocoMetric', ann_file=str(images / 'coco.json'), metric=metric)
     runner = trained(config, dataset, evaluator, tmp_path)
 
     def found(self, batch, **kwargs):
@@ -97,21 +101,26 @@ def test_detection(images, tmp_path, monkeypatch):
             truth = next(i for i in coco['annotations'] if i['image_id'] == sample.img_id)
             x, y, w, h = truth['bbox']
             boxes = np.array([x, y, x + w, y + h]) + rng.normal(0, 4, (3, 4))
+            masks = torch.zeros(3, SIZE, SIZE, dtype=torch.bool)
+            for mask, (x1, y1, x2, y2) in zip(masks, boxes.round().astype(int)):
+                mask[max(y1, 0) : y2 - 3, max(x1, 0) : x2] = True  # flatter than the box
             sample.pred_instances = InstanceData(
                 bboxes=torch.tensor(boxes, dtype=torch.float32),
                 scores=torch.tensor(rng.uniform(0.1, 1, 3), dtype=torch.float32),
                 labels=torch.zeros(3, dtype=torch.int64),
+                masks=masks,
             )
         return batch['data_samples']
 
     coco = json.loads((images / 'coco.json').read_text())
     monkeypatch.setattr(type(runner.model), 'test_step', found)
-    library, metrics, _ = both(runner, 'detection', images, tmp_path / 'drawn')
+    library, metrics, _ = both(runner, kind, images, tmp_path / 'drawn')
     assert 5 < metrics['AP'] < 95
     for name, key in (('AP', 'mAP'), ('AP50', 'mAP_50'), ('AP75', 'mAP_75')):
-        assert metrics[name] == pytest.approx(100 * library[f'coco/bbox_{key}'], abs=0.06)
+        assert metrics[name] == pytest.approx(100 * library[f'coco/{metric}_{key}'], abs=0.06)
     drawn = json.loads((tmp_path / 'drawn' / '0.json').read_text())
     assert all(entry['score'] >= 0.3 and len(entry['bbox']) == 4 for entry in drawn)
+    assert all(('segmentation' in entry) == (metric == 'segm') for entry in drawn)
 
 
 class TestGroups:
