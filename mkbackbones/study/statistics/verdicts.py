@@ -95,8 +95,9 @@ def _no_evidence(info: StudyInfo, comparison: Comparison, needed: int | None) ->
     else:
         sentence += f'; if that is the true difference, it would need about {needed} seeds.'
     sentence += (
-        f' The study could have found {found.smallest_effect:.2f} points (80 % power), and rules '
-        f'out more than {found.rules_out:.2f} points up or down.'
+        f' The study could have found {found.smallest_effect:.2f} points (80 % power). '
+        f'Equivalence tests at 5 %, the 90 % interval, rule out more than {found.rules_out:.2f} '
+        'points up or down.'
     )
     if found.low > 0 or found.high < 0:
         sentence += ' The interval of this arm alone excludes 0, but not after the correction.'
