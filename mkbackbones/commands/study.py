@@ -49,6 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     report_parser = commands.add_parser('report', help='write the report of what is done so far')
     report_parser.add_argument('folder', type=Path, help="the study's folder, or its file")
     report_parser.add_argument('--out', type=Path, help="folder to write to; default: the study's")
+    report_parser.add_argument(
+        '--no-examples',
+        action='store_true',
+        help='leave out images of the test split, where the data may not be passed on',
+    )
     report_parser.set_defaults(function=report)
     compare_parser = commands.add_parser(
         'compare',
@@ -171,7 +176,7 @@ def run_prepared(
     return sum(row.state != 'done' for row in rows.values())
 
 
-def finish(folder: Path, console: Console, out: Path | None = None) -> None:
+def finish(folder: Path, console: Console, out: Path | None = None, examples: bool = True) -> None:
     """Print the means and write the report of what is done so far.
 
     Raises:
@@ -185,7 +190,7 @@ def finish(folder: Path, console: Console, out: Path | None = None) -> None:
     try:
         console.print(means_table(load_results(folder)))
         with console.status('reading results') as line:
-            files = write_report(folder, out, line.update)
+            files = write_report(folder, out, line.update, examples)
     except (OSError, ValueError) as error:
         raise CommandError(error) from error
     console.print(f'report: {files.page}', soft_wrap=True)
@@ -256,7 +261,7 @@ def report(args: argparse.Namespace) -> None:
     """Write the report of a study, finished or not."""
     from rich.console import Console
 
-    finish(study_folder(args.folder), Console(), args.out)
+    finish(study_folder(args.folder), Console(), args.out, not args.no_examples)
 
 
 def compare(args: argparse.Namespace) -> None:

@@ -109,3 +109,12 @@ def test_pictures_are_left_out_with_a_reason_where_the_data_are_gone(tmp_path):
     (tmp_path / 'data').rename(tmp_path / 'gone')
     text = write_report(folder).text.read_text()
     assert 'No pictures: the test images cannot be read' in text
+
+
+def test_examples_are_left_out_on_request(tmp_path):
+    folder = FakeStudy(tmp_path, 2, ['segmentation'], seeds=1).run_all()
+    files = write_report(folder, examples=False)
+    text = files.text.read_text()
+    assert 'Where the arms differ most' not in text and '## Costs' in text
+    assert not list((folder / 'report_pictures').glob('*.jpg'))
+    assert 'data:image/j' not in files.page.read_text()

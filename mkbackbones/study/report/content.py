@@ -20,7 +20,7 @@ from .blocks import (
     Text,
 )
 from .choice import RULE
-from .examples import examples
+from .examples import examples as task_examples
 from .plots import plots
 from .tables import arms_table, cost_table, tasks_table, verdict_table
 from .unfinished import OpenRun
@@ -33,6 +33,7 @@ def build_report(
     analysis: Analysis,
     open_runs: list[OpenRun],
     note: Callable[[str], None] = lambda text: None,
+    examples: bool = True,
 ) -> Report:
     """Put a report together.
 
@@ -41,13 +42,15 @@ def build_report(
         analysis (Analysis): Its statistics.
         open_runs (list[OpenRun]): Runs without a result that counts.
         note (Callable): Told what is being done.
+        examples (bool): Whether to show images of the test split.
     """
     note('drawing')
     report = Report(f'Study {results.info.name}')
     report.blocks += _answer(results, analysis, open_runs)
     report.blocks += plots(results, analysis)
-    note('drawing example pictures')
-    report.blocks += _examples(results)
+    if examples:
+        note('drawing example pictures')
+        report.blocks += _examples(results)
     report.blocks += _costs(results, analysis)
     report.blocks += _failures(open_runs)
     report.blocks += _method(results, analysis)
@@ -97,7 +100,7 @@ def _counted(open_runs: list[OpenRun]) -> str:
 
 
 def _examples(results: StudyResults) -> list[Block]:
-    found = [block for task in results.info.tasks for block in examples(results, task)]
+    found = [block for task in results.info.tasks for block in task_examples(results, task)]
     return [Heading('Where the arms differ most'), Text(RULE), *found] if found else []
 
 

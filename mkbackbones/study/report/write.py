@@ -41,7 +41,10 @@ class ReportFiles:
 
 
 def write_report(
-    folder: Path, out: Path | None = None, note: Callable[[str], None] = lambda text: None
+    folder: Path,
+    out: Path | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    examples: bool = True,
 ) -> ReportFiles:
     """Write what a study says so far; each file appears whole or not at all.
 
@@ -49,6 +52,7 @@ def write_report(
         folder (Path): The study's folder.
         out (Path | None): Where to write; None is the study's folder.
         note (Callable): Told what is being done, for a status line.
+        examples (bool): Whether to show images of the test split.
 
     Returns:
         ReportFiles: What was written.
@@ -61,7 +65,7 @@ def write_report(
     results = load_results(folder)
     note('computing statistics')
     analysis = analyse(results)
-    report = build_report(results, analysis, open_runs(folder, results), note)
+    report = build_report(results, analysis, open_runs(folder, results), note, examples)
     out.mkdir(parents=True, exist_ok=True)
     files = ReportFiles(
         *(out / name for name in ('report.html', 'report.md', 'numbers.json', 'numbers.csv'))
