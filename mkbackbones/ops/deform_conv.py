@@ -4,6 +4,8 @@ Offsets are (B, 2 * deformable_group * kH * kW, H', W'), in pixels, y before x; 
 channel where offsets have two. Both libraries agree on that layout.
 """
 
+import math
+
 import torch
 import torchvision  # noqa: F401  (registers torch.ops.torchvision)
 from torch import Tensor
@@ -163,9 +165,7 @@ def modulated_deform_conv_forward(
     geometry = (
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group,
     )  # fmt: skip
-    offset, mask = (
-        as_read(t, output.shape[2:], n) for t, n in fields(offset, mask, weight, geometry)
-    )
+    offset, mask = as_read(offset, mask, weight, deformable_group, output.shape[2:])
     input, weight, offset, mask, bias = widen(input, weight, offset, mask, bias)
     output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, geometry))
 
@@ -203,7 +203,7 @@ def modulated_deform_conv_backward(
     geometry = (
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group,
     )  # fmt: skip
-    read = [as_read(t, grad_output.shape[2:], n) for t, n in fields(offset, mask, weight, geometry)]
+    read = as_read(offset, mask, weight, deformable_group, grad_output.shape[2:])
     grads = _backward(grad_output, input, weight, *read, bias, geometry)
     for buffer, grad in zip((grad_input, grad_weight), grads):
         buffer.copy_(grad)
@@ -216,33 +216,31 @@ def modulated_deform_conv_backward(
         grad_bias.copy_(grads[4])
 
 
-def fields(
-    offset: Tensor, mask: Tensor, weight: Tensor, geometry: tuple[int, ...]
-) -> tuple[tuple[Tensor, int], tuple[Tensor, int]]:
-    """Offset and mask, each with the channels that are read of it."""
-    places = geometry[-1] * weight.shape[2] * weight.shape[3]
-    return (offset, 2 * places), (mask, places)
+def as_read(
+    offset: Tensor, mask: Tensor, weight: Tensor, deformable_group: int, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Offset and mask (B, channels, H', W') as mmcv's modulated kernels read them.
 
-
-def as_read(field: Tensor, size: tuple[int, int], channels: int) -> Tensor:
-    """Offset or mask (B, channels, H', W') as mmcv's modulated kernels read them.
-
-    They do not look at its size: they read each image's numbers from the first on, as if it had
+    They do not look at their size: they read each image's numbers from the first on, as if both had
     that of the output. mmdet's DyHead gives them offsets of a larger map, and its published weights
     were trained with what is read then.
 
     Raises:
         ValueError: If there are too few numbers; compiled mmcv reads beyond them.
     """
-    if tuple(field.shape[1:]) == (channels, *size):
-        return field
-    count = channels * size[0] * size[1]
-    if field[0].numel() < count:
-        raise ValueError(
-            f'offsets or masks of shape {tuple(field.shape)} are too small for an output of '
-            f'{size[0]}x{size[1]}; they need the shape {(len(field), channels, *size)}'
-        )
-    return field.flatten(1)[:, :count].reshape(-1, channels, *size)
+    places = deformable_group * weight.shape[2] * weight.shape[3]
+    read = []
+    for field, channels in ((offset, 2 * places), (mask, places)):
+        shape = channels, *size
+        count = math.prod(shape)
+        if field[0].numel() < count:
+            raise ValueError(
+                f'offsets or masks of shape {tuple(field.shape)} are too small for an output of '
+                f'{size[0]}x{size[1]}; they need the shape {(len(field), *shape)}'
+            )
+        fits = tuple(field.shape[1:]) == shape
+        read.append(field if fits else field.flatten(1)[:, :count].reshape(-1, *shape))
+    return read[0], read[1]
 
 
 def _forward(

@@ -127,8 +127,8 @@ def set_up(spec: Spec, row: Row, images: torch.Tensor, optimizer: bool, rates: d
     row.parameters = sum(p.numel() for p in model.parameters())
     attempt(row, 'operations', lambda: set_floor(spec, model, row, size, rates))
     compiled = spec.get('compile', 'no')
-    options = compiled, images, row.precision, optimizer, resident
-    case = attempt(row, '', lambda: Case(model, *options))
+    build_case = partial(Case, model, compiled, images, row.precision, optimizer, resident)
+    case = attempt(row, '', build_case)
     if case is None:
         return None
     for kind in KINDS:

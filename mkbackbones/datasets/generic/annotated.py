@@ -1,18 +1,20 @@
-"""Sources with one annotation file an image: what VOC and labelme share."""
+"""Sources with one annotation file an image: what VOC, labelme and YOLO share."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from mkbackbones.datasets.generic.base import FileSet, attempt, class_names, image_names
 from mkbackbones.datasets.generic.pairing import pair_files
 from mkbackbones.datasets.records import DatasetError, Instance, Record
 from mkbackbones.datasets.sources import Source
 
-__all__ = ['AnnotatedFiles', 'Annotation']
+__all__ = ['AnnotatedFiles', 'Annotation', 'FilePerImage']
+
+Content = TypeVar('Content')
 
 
 class Annotation(Protocol):
@@ -28,7 +30,40 @@ class Annotation(Protocol):
     ) -> tuple[list[Instance], list[str]]: ...
 
 
-class AnnotatedFiles(FileSet):
+class FilePerImage(FileSet, Generic[Content]):
+    """A file set whose images have an annotation file each, or none."""
+
+    def _parse_files(self, names: Sequence[str | None], skip_bad: bool) -> list[Content]:
+        """Parse the file of each image, and return the contents of those without a fault."""
+        self._files = [
+            self._empty()
+            if name is None
+            else attempt(lambda name=name: self._parse(name), skip_bad)
+            for name in names
+        ]
+        return [file for file in self._files if not isinstance(file, DatasetError)]
+
+    def _file(self, index: int) -> Content:
+        """The content of an image's file.
+
+        Raises:
+            DatasetError: A file with a fault.
+        """
+        file = self._files[index]
+        if isinstance(file, DatasetError):
+            raise file
+        return file
+
+    @abstractmethod
+    def _empty(self) -> Content:
+        """The content of an image without a file."""
+
+    @abstractmethod
+    def _parse(self, name: str) -> Content:
+        """Read a file of the source."""
+
+
+class AnnotatedFiles(FilePerImage[Annotation]):
     """Records of images with annotation files, matched by stem.
 
     Args:
@@ -64,13 +99,7 @@ class AnnotatedFiles(FileSet):
         images = [image for image, _ in pairs]
         super().__init__(source, images, bit_depth, self._official(source, images), notes)
         self._names = [name for _, name in pairs]
-        self._files = [
-            self._empty()
-            if name is None
-            else attempt(lambda name=name: self._parse(name), skip_bad)
-            for name in self._names
-        ]
-        self._good = [file for file in self._files if not isinstance(file, DatasetError)]
+        self._good = self._parse_files(self._names, skip_bad)
         self.classes = class_names(classes, (name for file in self._good for name in file.labels))
 
     def read(self, index: int) -> Record:
@@ -79,9 +108,7 @@ class AnnotatedFiles(FileSet):
         Raises:
             DatasetError: A file with a fault.
         """
-        file = self._files[index]
-        if isinstance(file, DatasetError):
-            raise file
+        file = self._file(index)
         image = self._load(index, file.size, self._source.where(self._names[index] or ''))
         instances, fixes = file.instances(self.classes, image.width, image.height)
         return self._record(index, image, instances, fixes)
@@ -89,11 +116,3 @@ class AnnotatedFiles(FileSet):
     def _official(self, source: Source, images: list[str]) -> list[str | None] | None:
         """The official split of each image; None goes by the folders."""
         return None
-
-    @abstractmethod
-    def _empty(self) -> Annotation:
-        """The content of an image without a file."""
-
-    @abstractmethod
-    def _parse(self, name: str) -> Annotation:
-        """Read a file of the source."""

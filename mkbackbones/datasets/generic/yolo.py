@@ -12,13 +12,8 @@ import numpy as np
 import yaml
 
 from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.generic.base import (
-    FileSet,
-    attempt,
-    class_names,
-    image_names,
-    polygon_mask,
-)
+from mkbackbones.datasets.generic.annotated import FilePerImage
+from mkbackbones.datasets.generic.base import class_names, image_names, polygon_mask
 from mkbackbones.datasets.generic.pairing import pair_files
 from mkbackbones.datasets.images import is_image
 from mkbackbones.datasets.records import DatasetError, Instance, Record
@@ -104,7 +99,7 @@ def parse_yolo(content: bytes, where: str, count: int | None = None) -> list[Yol
     return objects
 
 
-class Yolo(FileSet):
+class Yolo(FilePerImage[list[YoloLine]]):
     """Records of images with YOLO files.
 
     Class names come from ``classes``, else from the ``data.yaml`` (any ``*.yaml`` with ``names``),
@@ -150,11 +145,7 @@ class Yolo(FileSet):
         images = [image for image, _ in pairs]
         splits = [listed[name] for name in images] if listed else None
         super().__init__(source, images, bit_depth, splits, notes)
-        self._files = [
-            [] if name is None else attempt(lambda name=name: self._parse(name), skip_bad)
-            for _, name in pairs
-        ]
-        good = [file for file in self._files if not isinstance(file, DatasetError)]
+        good = self._parse_files([name for _, name in pairs], skip_bad)
         self.has_masks = any(not item.is_box for file in good for item in file)
 
     def read(self, index: int) -> Record:
@@ -163,9 +154,7 @@ class Yolo(FileSet):
         Raises:
             DatasetError: A file with a fault.
         """
-        file = self._files[index]
-        if isinstance(file, DatasetError):
-            raise file
+        file = self._file(index)
         image = self._load(index)
         instances, fixes = [], []
         for item in file:
@@ -173,6 +162,9 @@ class Yolo(FileSet):
             instances += [] if instance is None else [instance]
             fixes += [] if fix is None else [f'{fix}: {item.where}']
         return self._record(index, image, instances, fixes)
+
+    def _empty(self) -> list[YoloLine]:
+        return []
 
     def _parse(self, name: str) -> list[YoloLine]:
         return parse_yolo(self._source.read(name), self._source.where(name), len(self.classes))
