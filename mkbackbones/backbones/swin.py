@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-import torch
 from timm.layers import PatchEmbed
 from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..inject import set_block_keys
 from ..keys.base import require_positive
@@ -23,6 +21,7 @@ from .base import (
     require_out_indices,
     resolve_arch,
 )
+from .branches import run_blocks
 from .swin_block import SwinBlock
 from .windows import missing, pad_to_patches, shifted_window_mask
 
@@ -84,11 +83,8 @@ class SwinStage(nn.Module):
         if len(self.blocks) > 1 and self.shift and not fused:
             size = tuple(side + missing(side, self.window_size) for side in x.shape[1:3])
             mask = shifted_window_mask(size, self.window_size, self.shift, x.device)
-        for block in self.blocks:
-            if with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, mask, use_reentrant=False)
-            else:
-                x = block(x, mask)
+        for tokens in run_blocks(self.blocks, x, (mask,), fused, with_cp):
+            x = tokens
         return x
 
 

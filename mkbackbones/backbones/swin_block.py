@@ -9,9 +9,8 @@ from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor, nn
 
 from ..kernels import fused_dtype
-from ..kernels.casts import HalfLinears
 from ..qkv import ManifoldQKV
-from .branches import drop_scale, scaled_sum
+from .branches import Scales, draw_scales, scaled_sum
 from .windows import merge_windows, pad_to_windows, partition_windows
 
 
@@ -80,27 +79,24 @@ class WindowAttention(nn.Module):
             self.qkv.grid = (self.window_size, self.window_size)
         return linear(self.qkv, windows)
 
-    def forward_fused(
-        self, windows: Tensor, rows: int, columns: int, shift: int, linear: HalfLinears
-    ) -> Tensor:
+    def forward_fused(self, windows: Tensor, geometry: tuple[int, int, int, int]) -> Tensor:
         """Attend with the Triton kernel, which works out the mask itself.
 
         Args:
             windows (Tensor): Windows (B nW, N, C) in half precision.
-            rows (int): Rows of windows in an image.
-            columns (int): Columns of windows in an image.
-            shift (int): Shift of the grid.
-            linear (HalfLinears): Applies the projections.
+            geometry (tuple): Height and width of the grid, window side and shift.
 
         Returns:
             Tensor: Windows (B nW, N, C).
         """
+        from ..kernels.linears import half_linear
         from ..kernels.window_attention import window_attention
 
-        qkv = self.project(windows, linear)
+        height, width, window, shift = geometry
+        qkv = self.project(windows, half_linear)
         bias = self.position_bias().float()
-        x = window_attention(qkv, bias, rows, columns, self.window_size, shift)
-        return linear(self.proj, x)
+        x = window_attention(qkv, bias, -(-height // window), -(-width // window), window, shift)
+        return half_linear(self.proj, x)
 
     def fused_dtype(self, x: Tensor) -> torch.dtype | None:
         """The type in which the kernels can run this attention, None for plain PyTorch."""
@@ -165,34 +161,57 @@ class SwinBlock(nn.Module):
             x = torch.roll(x, (self.shift, self.shift), dims=(1, 2))
         return x[:, :height, :width]
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        normed: Tensor | None = None,
+        scales: Scales | None = None,
+        following: 'SwinBlock | None' = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Run the block.
 
         Args:
             x (Tensor): Tokens (B, H, W, C).
             mask (Tensor, optional): Mask (nW, N, N) for the shifted grid.
+            normed (Tensor, optional): Windows of ``norm1(x)``, where the block before has worked
+                them out.
+            scales (tuple, optional): Stochastic depth of the two branches; drawn here by default.
+            following (SwinBlock, optional): The next block, for what it needs to be worked out.
 
         Returns:
-            Tensor: Tokens (B, H, W, C).
+            Tensor | tuple[Tensor, Tensor]: Tokens (B, H, W, C), and with ``following`` its windows
+            of them. The last three arguments are for the Triton kernels alone.
         """
         dtype = self.attn.fused_dtype(x)
         if dtype is not None:
-            return self.forward_fused(x, dtype)
+            return self.forward_fused(x, dtype, normed, scales, following)
         x = x + self.drop_path1(self.attend(self.norm1(x), mask))
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
-    def forward_fused(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward_fused(
+        self,
+        x: Tensor,
+        dtype: torch.dtype,
+        normed: Tensor | None,
+        scales: Scales | None,
+        following: 'SwinBlock | None',
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """The block with norms, partition, attention and residual sums as Triton kernels."""
+        from ..kernels.linears import half_mlp
         from ..kernels.norm import merge_norm, window_norm
 
-        height, width = x.shape[1:3]
-        rows, columns = -(-height // self.window_size), -(-width // self.window_size)
-        geometry = (height, width, self.window_size, self.shift)
-        windows = window_norm(x, self.norm1, geometry, dtype)
-        attn, mlp = self.attn, self.mlp
-        linear = HalfLinears((attn.qkv, attn.proj, mlp.fc1, mlp.fc2), dtype)
-        windows = attn.forward_fused(windows, rows, columns, self.shift, linear)
-        scale = drop_scale(self.drop_path1, x)
-        x, normed = merge_norm(x, windows, scale, self.norm2, geometry, dtype)
-        branch = linear(mlp.fc2, mlp.act(linear(mlp.fc1, normed)))
-        return scaled_sum(x, branch, drop_scale(self.drop_path2, x))
+        geometry = self.geometry(x)
+        windows = window_norm(x, self.norm1, geometry, dtype) if normed is None else normed
+        scale1, scale2 = draw_scales(self, x) if scales is None else scales
+        windows = self.attn.forward_fused(windows, geometry)
+        x, normed = merge_norm(x, windows, scale1, self.norm2, geometry, dtype)
+        branch = half_mlp(self.mlp, normed)
+        if following is None:
+            return scaled_sum(x, branch, scale2)
+        geometry = following.geometry(x)
+        return merge_norm(x, branch, scale2, following.norm1, geometry, dtype, partition=True)
+
+    def geometry(self, x: Tensor) -> tuple[int, int, int, int]:
+        """Height, width, window and shift, as the kernels take them."""
+        return x.shape[1], x.shape[2], self.window_size, self.shift

@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..inject import set_block_keys
+from ..kernels import fused_dtype
 from ..keys.base import require_positive
 from ..keys.build import KeyCfg, keys_per_block, resolve_indices
 from ..registry import MODELS
@@ -22,6 +22,7 @@ from .base import (
     require_out_indices,
     resolve_arch,
 )
+from .branches import run_blocks
 from .positions import resample_positions
 from .vit_block import ViTBlock
 from .windows import pad_to_patches
@@ -207,14 +208,12 @@ class ManifoldViT(Backbone):
         require_image(*x.shape[2:], x.shape[1], type(self).__name__)
         x, grid = self.embed(x)
         outs = []
-        for i, block in enumerate(self.blocks):
-            if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, grid, self.num_prefix_tokens, use_reentrant=False)
-            else:
-                x = block(x, grid, self.num_prefix_tokens)
+        args = grid, self.num_prefix_tokens
+        fused = fused_dtype(x) is not None
+        for i, tokens in enumerate(run_blocks(self.blocks, x, args, fused, self.with_cp)):
             if i in self.out_indices:
                 last = i == len(self.blocks) - 1
-                out = self.norm(x) if last and self.norm is not None else x
+                out = self.norm(tokens) if last and self.norm is not None else tokens
                 out = out[:, self.num_prefix_tokens :].transpose(1, 2)
                 outs.append(out.unflatten(2, grid).contiguous())
         return tuple(outs)

@@ -1,7 +1,6 @@
 """The ViT block, global or windowed, on timm's."""
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +8,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from ..kernels import fused_dtype
-from ..kernels.casts import HalfLinears
 from ..qkv import ManifoldQKV
-from .branches import drop_scale, scaled_sum
+from .branches import Scales, draw_scales, scaled_sum
 from .windows import crop_grid, merge_windows, pad_to_windows, partition_windows
 
 
@@ -61,44 +59,67 @@ class ViTBlock(Block):
         patches = crop_grid(merge_windows(windows, window, size), grid)
         return torch.cat([prefix, patches.flatten(1, 2)], dim=1)
 
-    def forward(self, x: Tensor, grid: tuple[int, int], num_prefix_tokens: int) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        num_prefix_tokens: int,
+        normed: Tensor | None = None,
+        scales: Scales | None = None,
+        following: 'ViTBlock | None' = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Run the block.
 
         Args:
             x (Tensor): Tokens (B, P + h w, C), the P prefix tokens first.
             grid (tuple[int, int]): Rows h and columns w of the patch grid.
             num_prefix_tokens (int): Class and register tokens P.
+            normed (Tensor, optional): ``norm1(x)``, where the block before has worked it out.
+            scales (tuple, optional): Stochastic depth of the two branches; drawn here by default.
+            following (ViTBlock, optional): The next block, for what it needs to be worked out.
 
         Returns:
-            Tensor: Tokens (B, P + h w, C).
+            Tensor | tuple[Tensor, Tensor]: Tokens (B, P + h w, C), and with ``following`` its
+            ``norm1`` of them. The last three arguments are for the Triton kernels alone.
         """
         dtype = fused_dtype(x)
         if dtype is not None:
-            return self.forward_fused(x, grid, num_prefix_tokens, dtype)
+            place = grid, num_prefix_tokens
+            return self.forward_fused(x, *place, dtype, normed, scales, following)
         attended = self.attend(self.norm1(x), grid, num_prefix_tokens, self.attn)
         x = x + self.drop_path1(self.ls1(attended))
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
     def forward_fused(
-        self, x: Tensor, grid: tuple[int, int], num_prefix_tokens: int, dtype: torch.dtype
-    ) -> Tensor:
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        num_prefix_tokens: int,
+        dtype: torch.dtype,
+        normed: Tensor | None,
+        scales: Scales | None,
+        following: 'ViTBlock | None',
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """The block with norms and residual sums as Triton kernels."""
+        from ..kernels.linears import half_mlp
         from ..kernels.norm import merge_norm, window_norm
 
         geometry = (1, x.shape[1], 0, 0)
-        normed = window_norm(x, self.norm1, geometry, dtype)
-        linear = HalfLinears((self.attn.qkv, self.attn.proj, self.mlp.fc1, self.mlp.fc2), dtype)
-        attention = partial(self.fused_attention, linear=linear)
-        attended = self.ls1(self.attend(normed, grid, num_prefix_tokens, attention))
-        scale = drop_scale(self.drop_path1, x)
-        x, normed = merge_norm(x, attended, scale, self.norm2, geometry, dtype)
-        hidden = self.mlp.act(linear(self.mlp.fc1, normed))
-        branch = self.ls2(linear(self.mlp.fc2, hidden))
-        return scaled_sum(x, branch, drop_scale(self.drop_path2, x))
+        if normed is None:
+            normed = window_norm(x, self.norm1, geometry, dtype)
+        scale1, scale2 = draw_scales(self, x) if scales is None else scales
+        attended = self.attend(normed, grid, num_prefix_tokens, self.fused_attention)
+        x, normed = merge_norm(x, self.ls1(attended), scale1, self.norm2, geometry, dtype)
+        branch = self.ls2(half_mlp(self.mlp, normed))
+        if following is None:
+            return scaled_sum(x, branch, scale2)
+        return merge_norm(x, branch, scale2, following.norm1, geometry, dtype)
 
-    def fused_attention(self, x: Tensor, linear: HalfLinears) -> Tensor:
+    def fused_attention(self, x: Tensor) -> Tensor:
         """timm's attention without dropout and norms inside, which the backbone does not use."""
-        qkv = linear(self.attn.qkv, x).unflatten(-1, (3, self.attn.num_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        from ..kernels.heads import split_heads
+        from ..kernels.linears import half_linear
+
+        q, k, v = split_heads(half_linear(self.attn.qkv, x), self.attn.num_heads)
         y = F.scaled_dot_product_attention(q, k, v)
-        return linear(self.attn.proj, y.transpose(1, 2).flatten(2))
+        return half_linear(self.attn.proj, y.transpose(1, 2).flatten(2))

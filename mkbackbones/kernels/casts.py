@@ -1,72 +1,12 @@
-"""Parameters in half precision, many at a time.
+"""The parameters of charts in half precision, and their gradients back, in few calls.
 
-Autocast casts each parameter, and each gradient, on its own: hundreds of small kernels a step,
-which keep the CPU busy longer than the GPU. Here one call casts what a block needs.
+Autocast casts each parameter, and each gradient, on its own: small kernels that keep the CPU busy
+longer than the GPU.
 """
 
-from collections.abc import Sequence
-
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-
-class HalfCopies(torch.autograd.Function):
-    """Copies of tensors in another type, the gradients cast back in one go."""
-
-    @staticmethod
-    def forward(ctx, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.dtypes = [tensor.dtype for tensor in tensors]
-        ctx.set_materialize_grads(False)
-        copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
-        torch._foreach_copy_(copies, tensors)
-        frozen = [c for c, wanted in zip(copies, ctx.needs_input_grad[1:]) if not wanted]
-        ctx.mark_non_differentiable(*frozen)
-        return tuple(copies)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        cast: list[Tensor | None] = [
-            None if grad is None else torch.empty_like(grad, dtype=dtype)
-            for grad, dtype in zip(grads, ctx.dtypes)
-        ]
-        present = [(to, grad) for to, grad in zip(cast, grads) if grad is not None]
-        if present:
-            torch._foreach_copy_(*map(list, zip(*present)))
-        return None, *cast
-
-
-class HalfLinears:
-    """Applies Linears with weights that were cast together.
-
-    Args:
-        modules (Sequence[nn.Module]): The Linears. Other modules, those with hooks and all of them
-            under ``torch.compile`` (which fuses the casts itself) are called as they are.
-        dtype (torch.dtype): The half precision.
-    """
-
-    def __init__(self, modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
-        plain = [] if torch.compiler.is_compiling() else [m for m in modules if is_plain(m)]
-        tensors = [t for m in plain for t in (m.weight, m.bias) if t is not None]
-        copies = iter(HalfCopies.apply(dtype, *tensors) if tensors else ())
-        self.weights = {m: (next(copies), None if m.bias is None else next(copies)) for m in plain}
-
-    def __call__(self, module: nn.Module, x: Tensor) -> Tensor:
-        """``module(x)`` for ``x`` in the half precision."""
-        weights = self.weights.get(module)
-        return module(x) if weights is None else F.linear(x, *weights)
-
-
-def is_plain(module: nn.Module) -> bool:
-    """Whether a module is a Linear, in full precision, that nothing listens to."""
-    return (
-        type(module) is nn.Linear
-        and module.weight.dtype == torch.float32
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-    )
 
 
 class Projections(torch.autograd.Function):

@@ -8,27 +8,9 @@ and a block of key channels, and walks over the charts.
 import triton
 import triton.language as tl
 
+from .activation import activation
+
 SIZES = ['num_tokens', 'tiles', 'grid_height', 'grid_width', 'prefix']
-
-
-@triton.jit
-def activation(u, ACT: tl.constexpr):
-    """phi(u) and its derivative."""
-    if ACT == 'gelu':
-        cdf = 0.5 * (1.0 + tl.math.erf(u * 0.7071067811865476))
-        value = u * cdf
-        slope = cdf + u * tl.exp(-0.5 * u * u) * 0.3989422804014327
-    elif ACT == 'relu':
-        value = tl.maximum(u, 0.0)
-        slope = tl.where(u > 0, 1.0, 0.0)
-    elif ACT == 'silu':
-        sigmoid = 1.0 / (1.0 + tl.exp(-u))
-        value = u * sigmoid
-        slope = sigmoid * (1.0 + u * (1.0 - sigmoid))
-    else:
-        value = u
-        slope = u * 0.0 + 1.0
-    return value, slope
 
 
 @triton.jit
@@ -315,23 +297,3 @@ def spatial_backward(
     mask = (taps < KERNEL * KERNEL)[:, None] & inside[None, :]
     tl.store(dspatial_ptr + at, dspatial, mask=mask)
     tl.store(dbias_ptr + tl.program_id(0) * CHANNELS + channels, dbias, mask=inside)
-
-
-@triton.jit(do_not_specialize=['size'])
-def activate_inplace(z_ptr, size, ACT: tl.constexpr, BLOCK: tl.constexpr):
-    """z to phi(z), in place."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    z = tl.load(z_ptr + at, mask=at < size, other=0.0).to(tl.float32)
-    value, _ = activation(z, ACT)
-    tl.store(z_ptr + at, value.to(z_ptr.dtype.element_ty), mask=at < size)
-
-
-@triton.jit(do_not_specialize=['size'])
-def activate_backward(z_ptr, dvalue_ptr, size, ACT: tl.constexpr, BLOCK: tl.constexpr):
-    """z to phi(z), and the gradient of phi(z) to that of z, both in place."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    z = tl.load(z_ptr + at, mask=at < size, other=0.0).to(tl.float32)
-    dvalue = tl.load(dvalue_ptr + at, mask=at < size, other=0.0).to(tl.float32)
-    value, slope = activation(z, ACT)
-    tl.store(z_ptr + at, value.to(z_ptr.dtype.element_ty), mask=at < size)
-    tl.store(dvalue_ptr + at, (dvalue * slope).to(dvalue_ptr.dtype.element_ty), mask=at < size)

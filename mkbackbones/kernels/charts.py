@@ -7,7 +7,7 @@ forward call and are computed again, by one matrix product, in the backward pass
 import torch
 import torch.nn.functional as F
 import triton
-from torch import Tensor, nn
+from torch import Tensor
 
 from .chart_kernels import charts_backward, charts_forward, spatial_backward
 from .launch import differentiable, launch, num_groups
@@ -15,15 +15,6 @@ from .launch import differentiable, launch, num_groups
 TILE = 64
 #: Channels that a program works on, and its warps.
 TUNING = {'forward': (64, 8), 'backward': (32, 4), 'spatial': (16, 1)}
-
-
-def activation_name(act: nn.Module | None) -> str | None:
-    """The kernels' name of an activation, None for one that they do not know."""
-    if act is None:
-        return 'identity'
-    if isinstance(act, nn.GELU):
-        return 'gelu' if act.approximate == 'none' else None
-    return {nn.ReLU: 'relu', nn.SiLU: 'silu'}.get(type(act))
 
 
 def channel_block(channels: int, largest: int) -> int:
@@ -293,7 +284,7 @@ def aggregate_charts(
         projections (tuple): Weight (3 d, C) and bias (3 d,) or None of query, base chart and value,
             weight (H d, C) and bias (H d,) of the charts; all in the type of ``x``.
         num_charts (int): Charts H.
-        act (str): As :func:`activation_name` gives.
+        act (str): As :func:`~mkbackbones.kernels.activation.activation_name` gives.
         scale (Tensor, optional): Output scale of the charts (d,).
         gate (Tensor, optional): Weight of each chart (B, N, H); without it their mean.
         spatial (Tensor, optional): Depthwise weights (H d, 1, K, K).

@@ -1,9 +1,10 @@
-"""LayerNorm fused with what surrounds it: window partition before, merging and residual sum after.
+"""LayerNorm fused with what surrounds it: the residual sum before, windows on either side.
 
 Two operators, each one pass over memory; plain PyTorch takes five to ten passes for the same:
 
 - :func:`window_norm`: LayerNorm, pad, roll, partition.
-- :func:`merge_norm`: merge, unroll, crop, stochastic depth, residual sum, LayerNorm.
+- :func:`merge_norm`: stochastic depth, residual sum, LayerNorm; with merge, unroll, crop before, or
+  pad, roll, partition behind.
 """
 
 import torch
@@ -24,13 +25,45 @@ def padded_size(geometry: Geometry) -> tuple[int, int]:
     return height + -height % window, width + -width % window
 
 
-def branch_shape(shape: torch.Size, geometry: Geometry) -> tuple[int, ...]:
+def window_shape(shape: torch.Size, geometry: Geometry) -> tuple[int, ...]:
     """Shape of the windows of tokens of the given shape; that of the tokens without windows."""
     window = geometry[2]
     if not window:
         return shape
     height, width = padded_size(geometry)
     return shape[0] * (height // window) * (width // window), window**2, shape[-1]
+
+
+def sizes(x: Tensor, geometry: Geometry) -> tuple[int, ...]:
+    """The kernels' sizes: rows, tokens, and those of the grid."""
+    height, width, _, shift = geometry
+    padded = padded_size(geometry)
+    return (
+        x.shape[0] * padded[0] * padded[1],
+        x.numel() // x.shape[-1],
+        height,
+        width,
+        *padded,
+        shift,
+    )
+
+
+def constants(
+    x: Tensor, geometry: Geometry, merge: bool, scale: Tensor | None, partition: bool
+) -> dict:
+    """The kernels' compile-time arguments."""
+    channels = x.shape[-1]
+    block = block_size(channels)
+    return dict(
+        C=channels,
+        BLOCK=block,
+        ROWS=max(2048 // block, 1),
+        WINDOW=geometry[2],
+        MERGE=merge,
+        SCALED=scale is not None,
+        PARTITION=partition,
+        num_warps=4,
+    )
 
 
 def run_forward(
@@ -41,54 +74,23 @@ def run_forward(
     bias: Tensor,
     eps: float,
     geometry: Geometry,
+    partition: bool,
     dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Launch the forward kernel: the sum (empty without a branch), y, mean and rstd."""
-    height, width, window, shift = geometry
-    padded = padded_size(geometry)
-    channels = x.shape[-1]
-    images = x.shape[0]
-    num_rows = images * padded[0] * padded[1]
-    total = torch.empty_like(x) if branch is not None else x.new_empty(0)
-    if branch is None:
-        y = x.new_empty(branch_shape(x.shape, geometry), dtype=dtype)
-    else:
-        y = torch.empty_like(x, dtype=dtype)
-    mean = x.new_empty(x.shape[:-1], dtype=torch.float32)
-    rstd = torch.empty_like(mean)
-    block = block_size(channels)
-    rows = max(2048 // block, 1)
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Launch the forward kernel: the sum (None without a branch), y, mean and rstd (2, ...)."""
+    total = None if branch is None else torch.empty_like(x)
+    shape = window_shape(x.shape, geometry) if partition else x.shape
+    y = x.new_empty(shape, dtype=dtype)
+    stats = x.new_empty(2, *x.shape[:-1], dtype=torch.float32)
+    options = constants(x, geometry, branch is not None, scale, partition)
+    counts = sizes(x, geometry)
     launch(
         norm_forward,
-        (triton.cdiv(num_rows, rows),),
-        [
-            x,
-            branch,
-            scale,
-            weight,
-            bias,
-            total,
-            y,
-            mean,
-            rstd,
-            num_rows,
-            height,
-            width,
-            *padded,
-            shift,
-            eps,
-        ],
-        dict(
-            C=channels,
-            BLOCK=block,
-            ROWS=rows,
-            WINDOW=window,
-            MERGE=branch is not None,
-            SCALED=scale is not None,
-            num_warps=4,
-        ),
+        (triton.cdiv(counts[0], options['ROWS']),),
+        [x, branch, scale, weight, bias, total, y, stats, *counts, eps],
+        options,
     )
-    return total, y, mean, rstd
+    return total, y, stats
 
 
 def run_backward(
@@ -97,57 +99,26 @@ def run_backward(
     dtotal: Tensor | None,
     scale: Tensor | None,
     weight: Tensor,
-    mean: Tensor,
-    rstd: Tensor,
+    stats: Tensor,
     geometry: Geometry,
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Launch the backward kernel: dx, dbranch (empty without a branch), [dweight, dbias]."""
-    height, width, window, shift = geometry
-    padded = padded_size(geometry)
-    channels = x.shape[-1]
-    images = x.shape[0]
-    num_rows = images * padded[0] * padded[1]
+    partition: bool,
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Launch the backward kernel: dx, dbranch (None without a branch), [dweight, dbias]."""
     dx = torch.empty_like(x)
-    merge = dtotal is not None
-    dbranch = x.new_empty(0)
-    if merge:
-        dbranch = x.new_empty(branch_shape(x.shape, geometry), dtype=dtype)
-    block = block_size(channels)
-    rows = max(2048 // block, 1)
-    num_blocks = triton.cdiv(num_rows, rows)
+    dbranch = None
+    if dtotal is not None:
+        shape = x.shape if partition else window_shape(x.shape, geometry)
+        dbranch = x.new_empty(shape, dtype=dy.dtype)
+    options = constants(x, geometry, dtotal is not None, scale, partition)
+    counts = sizes(x, geometry)
+    num_blocks = triton.cdiv(counts[0], options['ROWS'])
     programs = num_groups(num_blocks, x.device, per_processor=8)
-    dparams = x.new_empty(programs, 2, channels, dtype=torch.float32)
+    dparams = x.new_empty(programs, 2, x.shape[-1], dtype=torch.float32)
     launch(
         norm_backward,
         (programs,),
-        [
-            x,
-            dy,
-            dtotal,
-            scale,
-            weight,
-            mean,
-            rstd,
-            dx,
-            dbranch,
-            dparams,
-            num_rows,
-            height,
-            width,
-            *padded,
-            shift,
-            num_blocks,
-        ],
-        dict(
-            C=channels,
-            BLOCK=block,
-            ROWS=rows,
-            WINDOW=window,
-            MERGE=merge,
-            SCALED=scale is not None,
-            num_warps=4,
-        ),
+        [x, dy, dtotal, scale, weight, stats, dx, dbranch, dparams, *counts, num_blocks],
+        options,
     )
     return dx, dbranch, dparams.sum(0).to(weight.dtype)
 
@@ -162,9 +133,9 @@ def window_norm_forward(
     window: int,
     shift: int,
     dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     geometry = (height, width, window, shift)
-    return run_forward(x.contiguous(), None, None, weight, bias, eps, geometry, dtype)[1:]
+    return run_forward(x.contiguous(), None, None, weight, bias, eps, geometry, True, dtype)[1:]
 
 
 window_norm_forward_op = torch.library.custom_op('mkbackbones::window_norm', mutates_args=())(
@@ -174,17 +145,15 @@ window_norm_forward_op = torch.library.custom_op('mkbackbones::window_norm', mut
 
 @window_norm_forward_op.register_fake
 def _(x, weight, bias, eps, height, width, window, shift, dtype):
-    y = x.new_empty(branch_shape(x.shape, (height, width, window, shift)), dtype=dtype)
-    mean = x.new_empty(x.shape[:-1], dtype=torch.float32)
-    return y, mean, torch.empty_like(mean)
+    y = x.new_empty(window_shape(x.shape, (height, width, window, shift)), dtype=dtype)
+    return y, x.new_empty(2, *x.shape[:-1], dtype=torch.float32)
 
 
 def window_norm_backward(
     dy: Tensor,
     x: Tensor,
     weight: Tensor,
-    mean: Tensor,
-    rstd: Tensor,
+    stats: Tensor,
     height: int,
     width: int,
     window: int,
@@ -192,7 +161,7 @@ def window_norm_backward(
 ) -> tuple[Tensor, Tensor]:
     geometry = (height, width, window, shift)
     dx, _, dparams = run_backward(
-        x.contiguous(), dy.contiguous(), None, None, weight, mean, rstd, geometry, dy.dtype
+        x.contiguous(), dy.contiguous(), None, None, weight, stats, geometry, True
     )
     return dx, dparams
 
@@ -203,17 +172,18 @@ window_norm_backward_op = torch.library.custom_op(
 
 
 @window_norm_backward_op.register_fake
-def _(dy, x, weight, mean, rstd, height, width, window, shift):
+def _(dy, x, weight, stats, height, width, window, shift):
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
     return dx, weight.new_empty(2, *weight.shape)
 
 
 def window_norm_setup(ctx, inputs, output):
     x, weight, _, _, *geometry, _ = inputs
-    ctx.set_materialize_grads(False)  # none for mean and rstd, rather than zeros
-    ctx.save_for_backward(x, weight, *output[1:])
+    _, stats = output
+    ctx.set_materialize_grads(False)  # none for the statistics, rather than zeros
+    ctx.save_for_backward(x, weight, stats)
     ctx.geometry = geometry
-    ctx.mark_non_differentiable(*output[1:])
+    ctx.mark_non_differentiable(stats)
 
 
 def window_norm_gradients(backward, ctx, dy, *unused):
@@ -242,12 +212,12 @@ def merge_norm_forward(
     width: int,
     window: int,
     shift: int,
+    partition: bool,
     dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
+    x, branch = x.contiguous(), branch.contiguous()
     geometry = (height, width, window, shift)
-    return run_forward(
-        x.contiguous(), branch.contiguous(), scale, weight, bias, eps, geometry, dtype
-    )
+    return run_forward(x, branch, scale, weight, bias, eps, geometry, partition, dtype)
 
 
 merge_norm_forward_op = torch.library.custom_op('mkbackbones::merge_norm', mutates_args=())(
@@ -256,10 +226,11 @@ merge_norm_forward_op = torch.library.custom_op('mkbackbones::merge_norm', mutat
 
 
 @merge_norm_forward_op.register_fake
-def _(x, branch, scale, weight, bias, eps, height, width, window, shift, dtype):
+def _(x, branch, scale, weight, bias, eps, height, width, window, shift, partition, dtype):
     total = torch.empty_like(x, memory_format=torch.contiguous_format)
-    mean = x.new_empty(x.shape[:-1], dtype=torch.float32)
-    return total, torch.empty_like(total, dtype=dtype), mean, torch.empty_like(mean)
+    shape = window_shape(x.shape, (height, width, window, shift)) if partition else x.shape
+    stats = x.new_empty(2, *x.shape[:-1], dtype=torch.float32)
+    return total, x.new_empty(shape, dtype=dtype), stats
 
 
 def merge_norm_backward(
@@ -268,17 +239,16 @@ def merge_norm_backward(
     total: Tensor,
     scale: Tensor | None,
     weight: Tensor,
-    mean: Tensor,
-    rstd: Tensor,
+    stats: Tensor,
     height: int,
     width: int,
     window: int,
     shift: int,
+    partition: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    dy, dtotal = dy.contiguous(), dtotal.contiguous()
     geometry = (height, width, window, shift)
-    return run_backward(
-        total, dy.contiguous(), dtotal.contiguous(), scale, weight, mean, rstd, geometry, dy.dtype
-    )
+    return run_backward(total, dy, dtotal, scale, weight, stats, geometry, partition)
 
 
 merge_norm_backward_op = torch.library.custom_op(
@@ -287,30 +257,33 @@ merge_norm_backward_op = torch.library.custom_op(
 
 
 @merge_norm_backward_op.register_fake
-def _(dtotal, dy, total, scale, weight, mean, rstd, height, width, window, shift):
-    dbranch = dy.new_empty(branch_shape(total.shape, (height, width, window, shift)))
-    return torch.empty_like(total), dbranch, weight.new_empty(2, *weight.shape)
+def _(dtotal, dy, total, scale, weight, stats, height, width, window, shift, partition):
+    geometry = (height, width, window, shift)
+    shape = total.shape if partition else window_shape(total.shape, geometry)
+    return torch.empty_like(total), dy.new_empty(shape), weight.new_empty(2, *weight.shape)
 
 
 def merge_norm_setup(ctx, inputs, output):
-    _, branch, scale, weight, _, _, *geometry, _ = inputs
-    total, _, mean, rstd = output
+    _, branch, scale, weight, _, _, *place, _ = inputs
+    total, y, stats = output
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(total, scale, weight, mean, rstd)
-    ctx.geometry = geometry
+    ctx.save_for_backward(total, scale, weight, stats)
+    ctx.place = place
     ctx.branch = branch.shape, branch.dtype
-    ctx.dtype = inputs[-1]
-    ctx.mark_non_differentiable(mean, rstd)
+    ctx.y = y.shape, y.dtype
+    ctx.mark_non_differentiable(stats)
 
 
 def merge_norm_gradients(backward, ctx, dtotal, dy, *unused):
-    total, scale, weight, mean, rstd = ctx.saved_tensors
+    total, scale, weight, stats = ctx.saved_tensors
     dtotal = torch.zeros_like(total) if dtotal is None else dtotal
-    dy = torch.zeros_like(total, dtype=ctx.dtype) if dy is None else dy
-    dx, dbranch, dparams = backward(dtotal, dy, total, scale, weight, mean, rstd, *ctx.geometry)
+    if dy is None:
+        shape, dtype = ctx.y
+        dy = total.new_zeros(shape, dtype=dtype)
+    dx, dbranch, dparams = backward(dtotal, dy, total, scale, weight, stats, *ctx.place)
     shape, dtype = ctx.branch
     dbranch = dbranch.view(shape).to(dtype)
-    return dx, dbranch, None, *dparams.unbind(0), None, None, None, None, None, None
+    return dx, dbranch, None, *dparams.unbind(0), *[None] * 7
 
 
 merged_norm = differentiable(
@@ -348,18 +321,22 @@ def merge_norm(
     norm: torch.nn.LayerNorm,
     geometry: Geometry,
     dtype: torch.dtype,
+    partition: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Add a branch, merged from windows, to the residual stream, and normalise the sum.
+    """Add a branch to the residual stream, and normalise the sum.
 
     Args:
         x (Tensor): Residual stream (B, H, W, C), or (B, N, C) with a window of 0.
-        branch (Tensor): Windows (B nW, w^2, C) of the shifted and padded grid, or tokens.
+        branch (Tensor): Windows (B nW, w^2, C) of the shifted and padded grid, which are merged;
+            with ``partition`` tokens, as ``x``.
         scale (Tensor, optional): What each image's branch is multiplied by (B,), float32.
         norm (nn.LayerNorm): The norm.
         geometry (tuple): As in :func:`window_norm`.
         dtype (torch.dtype): Type of the normalised tokens.
+        partition (bool): Cut the normalised tokens into windows, as :func:`window_norm` does.
 
     Returns:
         tuple[Tensor, Tensor]: The sum, of the shape and type of ``x``, and its normalisation.
     """
-    return merged_norm(x, branch, scale, norm.weight, norm.bias, norm.eps, *geometry, dtype)[:2]
+    place = (*geometry, partition, dtype)
+    return merged_norm(x, branch, scale, norm.weight, norm.bias, norm.eps, *place)[:2]

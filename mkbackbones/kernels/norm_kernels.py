@@ -1,13 +1,13 @@
 """The Triton kernels of :mod:`mkbackbones.kernels.norm`.
 
 Each walks over the rows of the windows, padding included, and finds for each the token of the grid
-that it came from.
+that it came from. Without windows rows are tokens.
 """
 
 import triton
 import triton.language as tl
 
-SIZES = ['num_rows', 'height', 'width', 'padded_height', 'padded_width', 'shift']
+SIZES = ['num_rows', 'num_tokens', 'height', 'width', 'padded_height', 'padded_width', 'shift']
 
 
 @triton.jit
@@ -27,6 +27,32 @@ def source_tokens(rows, height, width, padded_height, padded_width, shift, WINDO
     return (image * height + y) * width + x, (y < height) & (x < width)
 
 
+@triton.jit
+def places(
+    block,
+    num_rows,
+    height,
+    width,
+    padded_height,
+    padded_width,
+    shift,
+    C: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    WINDOW: tl.constexpr,
+):
+    """Where a block of rows lies on the grid and in the windows, and what of it is there."""
+    rows = block * ROWS + tl.arange(0, ROWS)
+    tokens, real = source_tokens(rows, height, width, padded_height, padded_width, shift, WINDOW)
+    known = rows < num_rows
+    real = real & known
+    channels = tl.arange(0, BLOCK)
+    inside = (channels < C)[None, :]
+    at_token = tokens.to(tl.int64)[:, None] * C + channels[None, :]
+    at_row = rows.to(tl.int64)[:, None] * C + channels[None, :]
+    return tokens, real, at_token, real[:, None] & inside, at_row, known[:, None] & inside
+
+
 @triton.jit(do_not_specialize=SIZES)
 def norm_forward(
     x_ptr,
@@ -36,9 +62,9 @@ def norm_forward(
     bias_ptr,
     total_ptr,
     y_ptr,
-    mean_ptr,
-    rstd_ptr,
+    stats_ptr,
     num_rows,
+    num_tokens,
     height,
     width,
     padded_height,
@@ -51,38 +77,46 @@ def norm_forward(
     WINDOW: tl.constexpr,
     MERGE: tl.constexpr,
     SCALED: tl.constexpr,
+    PARTITION: tl.constexpr,
 ):
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    tokens, real = source_tokens(rows, height, width, padded_height, padded_width, shift, WINDOW)
-    known = rows < num_rows
-    real = real & known
+    tokens, real, at_token, on_grid, at_row, in_windows = places(
+        tl.program_id(0),
+        num_rows,
+        height,
+        width,
+        padded_height,
+        padded_width,
+        shift,
+        C,
+        BLOCK,
+        ROWS,
+        WINDOW,
+    )
     channels = tl.arange(0, BLOCK)
-    inside = (channels < C)[None, :]
-    at_token = tokens.to(tl.int64)[:, None] * C + channels[None, :]
-    at_row = rows.to(tl.int64)[:, None] * C + channels[None, :]
-    x = tl.load(x_ptr + at_token, mask=real[:, None] & inside, other=0.0).to(tl.float32)
+    inside = channels < C
+    x = tl.load(x_ptr + at_token, mask=on_grid, other=0.0).to(tl.float32)
     if MERGE:
-        branch = tl.load(branch_ptr + at_row, mask=real[:, None] & inside, other=0.0)
-        branch = branch.to(tl.float32)
+        at_branch = at_token if PARTITION else at_row
+        branch = tl.load(branch_ptr + at_branch, mask=on_grid, other=0.0).to(tl.float32)
         if SCALED:
             scale = tl.load(scale_ptr + tokens // (height * width), mask=real, other=0.0)
             branch *= scale[:, None]
         rounded = (x + branch).to(total_ptr.dtype.element_ty)
-        tl.store(total_ptr + at_token, rounded, mask=real[:, None] & inside)
+        tl.store(total_ptr + at_token, rounded, mask=on_grid)
         x = rounded.to(tl.float32)
     mean = tl.sum(x, axis=1) / C
-    centred = tl.where(inside, x - mean[:, None], 0.0)
+    centred = tl.where(inside[None, :], x - mean[:, None], 0.0)
     rstd = 1.0 / tl.sqrt(tl.sum(centred * centred, axis=1) / C + eps)
-    weight = tl.load(weight_ptr + channels, mask=channels < C, other=0.0).to(tl.float32)
-    bias = tl.load(bias_ptr + channels, mask=channels < C, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + channels, mask=inside, other=0.0).to(tl.float32)
+    bias = tl.load(bias_ptr + channels, mask=inside, other=0.0).to(tl.float32)
     y = centred * rstd[:, None] * weight[None, :] + bias[None, :]
-    if MERGE:
-        tl.store(y_ptr + at_token, y.to(y_ptr.dtype.element_ty), mask=real[:, None] & inside)
-    else:
+    if PARTITION:
         y = tl.where(real[:, None], y, 0.0)  # padding is zero behind the norm
-        tl.store(y_ptr + at_row, y.to(y_ptr.dtype.element_ty), mask=known[:, None] & inside)
-    tl.store(mean_ptr + tokens, mean, mask=real)
-    tl.store(rstd_ptr + tokens, rstd, mask=real)
+        tl.store(y_ptr + at_row, y.to(y_ptr.dtype.element_ty), mask=in_windows)
+    else:
+        tl.store(y_ptr + at_token, y.to(y_ptr.dtype.element_ty), mask=on_grid)
+    tl.store(stats_ptr + tokens, mean, mask=real)
+    tl.store(stats_ptr + num_tokens + tokens, rstd, mask=real)
 
 
 @triton.jit(do_not_specialize=[*SIZES, 'num_blocks'])
@@ -92,12 +126,12 @@ def norm_backward(
     dtotal_ptr,
     scale_ptr,
     weight_ptr,
-    mean_ptr,
-    rstd_ptr,
+    stats_ptr,
     dx_ptr,
     dbranch_ptr,
     dparams_ptr,
     num_rows,
+    num_tokens,
     height,
     width,
     padded_height,
@@ -110,30 +144,33 @@ def norm_backward(
     WINDOW: tl.constexpr,
     MERGE: tl.constexpr,
     SCALED: tl.constexpr,
+    PARTITION: tl.constexpr,
 ):
     channels = tl.arange(0, BLOCK)
-    inside = (channels < C)[None, :]
-    weight = tl.load(weight_ptr + channels, mask=channels < C, other=0.0).to(tl.float32)
+    inside = channels < C
+    weight = tl.load(weight_ptr + channels, mask=inside, other=0.0).to(tl.float32)
     dweight = tl.zeros([ROWS, BLOCK], tl.float32)
     dbias = tl.zeros([ROWS, BLOCK], tl.float32)
     for block in range(tl.program_id(0), num_blocks, tl.num_programs(0)):
-        rows = block * ROWS + tl.arange(0, ROWS)
-        tokens, real = source_tokens(
-            rows, height, width, padded_height, padded_width, shift, WINDOW
+        tokens, real, at_token, on_grid, at_row, in_windows = places(
+            block,
+            num_rows,
+            height,
+            width,
+            padded_height,
+            padded_width,
+            shift,
+            C,
+            BLOCK,
+            ROWS,
+            WINDOW,
         )
-        known = rows < num_rows
-        real = real & known
-        mask = real[:, None] & inside
-        at_token = tokens.to(tl.int64)[:, None] * C + channels[None, :]
-        at_row = rows.to(tl.int64)[:, None] * C + channels[None, :]
-        x = tl.load(x_ptr + at_token, mask=mask, other=0.0).to(tl.float32)
-        if MERGE:
-            dy = tl.load(dy_ptr + at_token, mask=mask, other=0.0).to(tl.float32)
-        else:
-            dy = tl.load(dy_ptr + at_row, mask=mask, other=0.0).to(tl.float32)
-        mean = tl.load(mean_ptr + tokens, mask=real, other=0.0)
-        rstd = tl.load(rstd_ptr + tokens, mask=real, other=0.0)
-        normed = tl.where(mask, (x - mean[:, None]) * rstd[:, None], 0.0)
+        x = tl.load(x_ptr + at_token, mask=on_grid, other=0.0).to(tl.float32)
+        at_y = at_row if PARTITION else at_token
+        dy = tl.load(dy_ptr + at_y, mask=on_grid, other=0.0).to(tl.float32)
+        mean = tl.load(stats_ptr + tokens, mask=real, other=0.0)
+        rstd = tl.load(stats_ptr + num_tokens + tokens, mask=real, other=0.0)
+        normed = tl.where(on_grid, (x - mean[:, None]) * rstd[:, None], 0.0)
         dweight += dy * normed
         dbias += dy
         dnormed = dy * weight[None, :]
@@ -141,15 +178,17 @@ def norm_backward(
         along_x = tl.sum(dnormed * normed, axis=1) / C
         dx = (dnormed - along_one[:, None] - normed * along_x[:, None]) * rstd[:, None]
         if MERGE:
-            dx += tl.load(dtotal_ptr + at_token, mask=mask, other=0.0).to(tl.float32)
-        tl.store(dx_ptr + at_token, dx.to(dx_ptr.dtype.element_ty), mask=mask)
+            dx += tl.load(dtotal_ptr + at_token, mask=on_grid, other=0.0).to(tl.float32)
+        tl.store(dx_ptr + at_token, dx.to(dx_ptr.dtype.element_ty), mask=on_grid)
         if MERGE:
             if SCALED:
                 scale = tl.load(scale_ptr + tokens // (height * width), mask=real, other=0.0)
                 dx *= scale[:, None]
-            dx = tl.where(mask, dx, 0.0)  # cropped padding gets no gradient
-            to = dbranch_ptr.dtype.element_ty
-            tl.store(dbranch_ptr + at_row, dx.to(to), mask=known[:, None] & inside)
+            if PARTITION:
+                tl.store(dbranch_ptr + at_token, dx.to(dbranch_ptr.dtype.element_ty), mask=on_grid)
+            else:
+                dx = tl.where(on_grid, dx, 0.0)  # cropped padding gets no gradient
+                tl.store(dbranch_ptr + at_row, dx.to(dbranch_ptr.dtype.element_ty), mask=in_windows)
     at = tl.program_id(0) * 2 * C + channels
-    tl.store(dparams_ptr + at, tl.sum(dweight, axis=0), mask=channels < C)
-    tl.store(dparams_ptr + at + C, tl.sum(dbias, axis=0), mask=channels < C)
+    tl.store(dparams_ptr + at, tl.sum(dweight, axis=0), mask=inside)
+    tl.store(dparams_ptr + at + C, tl.sum(dbias, axis=0), mask=inside)

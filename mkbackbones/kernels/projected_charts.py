@@ -5,14 +5,11 @@ As in :mod:`mkbackbones.kernels.charts`, the charts' pre-activations live for on
 
 import torch
 import torch.nn.functional as F
-import triton
 from torch import Tensor
 
-from .chart_kernels import activate_backward, activate_inplace
+from .activation import activate, activate_again
 from .charts import linear_gradients
-from .launch import differentiable, launch
-
-CHUNK = 4096
+from .launch import differentiable
 
 
 def run_projected(
@@ -25,13 +22,7 @@ def run_projected(
     act: str,
 ) -> Tensor:
     z = F.linear(x, weight, bias)
-    if z.numel():
-        launch(
-            activate_inplace,
-            (triton.cdiv(z.numel(), CHUNK),),
-            [z, z.numel()],
-            dict(ACT=act, BLOCK=CHUNK, num_warps=4),
-        )
+    activate(z, act)
     qkv = F.linear(x, qkv_weight, qkv_bias)
     qkv.flatten(0, -2).split(proj.shape[0], dim=-1)[1].addmm_(z.flatten(0, -2), proj.T)
     return qkv
@@ -60,16 +51,9 @@ def run_projected_backward(
     z = F.linear(x, weight, bias).flatten(0, 1)
     dkey = dqkv.flatten(0, 1).split(proj.shape[0], dim=-1)[1]
     dz = dkey @ proj
-    if z.numel():
-        programs = triton.cdiv(z.numel(), CHUNK)
-        launch(
-            activate_backward,
-            (programs,),
-            [z, dz, z.numel()],
-            dict(ACT=act, BLOCK=CHUNK, num_warps=4),
-        )
-    dproj = dkey.T @ z
-    del z
+    value = activate_again(z, dz, act, inplace=True)
+    dproj = dkey.T @ value
+    del z, value
     gradients = linear_gradients(x, dqkv, qkv_weight, dz, weight)
     return *gradients, dz.sum(0), dproj
 

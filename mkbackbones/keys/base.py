@@ -243,7 +243,7 @@ class ManifoldKey(BasedKey):
         """Whether the class has kernels, and they know the activation."""
         if 'fused' not in type(self).__dict__:
             return False
-        from ..kernels.charts import activation_name
+        from ..kernels.activation import activation_name
 
         return activation_name(self.act) is not None
 

@@ -23,7 +23,8 @@ class SimpleK(ManifoldKey):
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
-        from ..kernels.charts import activation_name, aggregate_charts
+        from ..kernels.activation import activation_name
+        from ..kernels.charts import aggregate_charts
 
         act = activation_name(self.act)
         return aggregate_charts(x, projections, self.num_charts, act, self.out_scale)

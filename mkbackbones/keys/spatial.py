@@ -56,7 +56,8 @@ class SpatialK(ManifoldKey):
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
-        from ..kernels.charts import activation_name, aggregate_charts
+        from ..kernels.activation import activation_name
+        from ..kernels.charts import aggregate_charts
 
         return aggregate_charts(
             x,

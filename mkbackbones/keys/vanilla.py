@@ -32,7 +32,7 @@ class VanillaK(ManifoldKey):
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
-        from ..kernels.charts import activation_name
+        from ..kernels.activation import activation_name
         from ..kernels.projected_charts import project_charts
 
         proj = self.proj.weight

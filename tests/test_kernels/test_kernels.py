@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mkbackbones import qkv as qkv_module
-from mkbackbones.backbones import ManifoldSwin, ManifoldViT, swin_block, vit_block
+from mkbackbones.backbones import ManifoldSwin, ManifoldViT, swin_block, vit, vit_block
 from mkbackbones.backbones.windows import (
     merge_windows,
     pad_to_windows,
@@ -145,7 +145,7 @@ def switch(monkeypatch):
     def choose(x):
         return (DTYPE if INTERPRETED else fused_dtype(x)) if on[0] else None
 
-    for module in (swin_block, vit_block, qkv_module):
+    for module in (swin_block, vit, vit_block, qkv_module):
         monkeypatch.setattr(module, 'fused_dtype', choose)
     return on
 
@@ -162,14 +162,14 @@ def run(model, x, amp=DTYPE):
     return outs, torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
-def swin(key_cfg, **kwargs):
+def small_swin(key_cfg, **kwargs):
     arch = dict(embed_dims=16, depths=(2, 1), num_heads=(1, 2))
     return ManifoldSwin(
         arch, key_cfg, (0, 1), window_size=3, drop_path_rate=kwargs.pop('drop', 0.0), **kwargs
     )
 
 
-def vit(key_cfg, **kwargs):
+def small_vit(key_cfg, **kwargs):
     arch = dict(embed_dims=32, depth=2, num_heads=2)
     return ManifoldViT(
         arch, key_cfg, pretrain_img_size=64, drop_path_rate=kwargs.pop('drop', 0.0), **kwargs
@@ -183,7 +183,7 @@ def filled(model):
     return model.to(DEVICE)
 
 
-@pytest.mark.parametrize('build, size', [(swin, (29, 21)), (vit, (48, 64))])
+@pytest.mark.parametrize('build, size', [(small_swin, (29, 21)), (small_vit, (48, 64))])
 @pytest.mark.parametrize('key_cfg', KEYS, ids=str)
 def test_backbone(switch, build, size, key_cfg):
     torch.manual_seed(0)
@@ -196,7 +196,7 @@ def test_backbone(switch, build, size, key_cfg):
     assert error(grads, wanted_grads) < 3 * TOLERANCE
 
 
-@pytest.mark.parametrize('build', [swin, vit])
+@pytest.mark.parametrize('build', [small_swin, small_vit])
 def test_checkpointing(switch, build):
     torch.manual_seed(0)
     model = filled(build(dict(type='SpatialK', num_charts=2), drop=0.5))
@@ -209,7 +209,7 @@ def test_checkpointing(switch, build):
 
 
 def test_frozen_parameters_get_no_gradient(switch):
-    model = filled(swin(dict(type='SimpleK', num_charts=2)))
+    model = filled(small_swin(dict(type='SimpleK', num_charts=2)))
     frozen = [model.layers[0].blocks[0].attn.qkv.key.base, model.layers[0].blocks[0].mlp.fc1]
     for module in frozen:
         module.requires_grad_(False)
@@ -219,7 +219,7 @@ def test_frozen_parameters_get_no_gradient(switch):
 
 
 def test_hooks_of_linears_run(switch):
-    model = filled(vit(None))
+    model = filled(small_vit(None))
     seen = []
     model.blocks[0].mlp.fc1.register_forward_hook(lambda *args: seen.append(args))
     model(torch.randn(1, 3, 64, 64, device=DEVICE))
@@ -229,7 +229,7 @@ def test_hooks_of_linears_run(switch):
 @pytest.mark.slow
 def test_compiles_once_for_all_sizes(switch):
     torch.manual_seed(0)
-    model = filled(swin(dict(type='KUA', num_charts=2)))
+    model = filled(small_swin(dict(type='KUA', num_charts=2)))
     compiled = torch.compile(
         model, backend='aot_eager' if INTERPRETED else 'inductor', fullgraph=True, dynamic=True
     )

@@ -1,0 +1,129 @@
+"""Linear layers and MLPs in half precision, of parameters in full precision.
+
+Autocast casts each parameter, and each gradient, on its own, and autograd keeps several nodes for
+each layer: together they keep the CPU busy longer than the GPU. Here a layer or an MLP is one node,
+its parameters are cast in one call, and the gradients of weights come out of their matrix products
+in full precision.
+"""
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Mlp
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .activation import activate_again, activation_name
+
+#: Whether matrix products can return another type than their operands have (torch 2.8, CUDA).
+WIDE_PRODUCTS = 'dtype' in torch.ops.aten.mm.overloads()
+
+
+def half_copies(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
+    """Copies of tensors in another type; None for None."""
+    copies = [None if t is None else torch.empty_like(t, dtype=dtype) for t in tensors]
+    present = [pair for pair in zip(copies, tensors) if pair[1] is not None]
+    torch._foreach_copy_(*map(list, zip(*present)))
+    return copies
+
+
+def weight_gradient(dy: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``dy^T x`` for tokens (N, C) and gradients (N, D), in the type of the parameter."""
+    if WIDE_PRODUCTS and dy.is_cuda and dtype == torch.float32 != dy.dtype:
+        return torch.mm(dy.T, x, out_dtype=dtype)
+    return torch.mm(dy.T, x).to(dtype)
+
+
+class HalfLinear(torch.autograd.Function):
+    """``x W^T + b`` for ``x`` in half precision."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.dtype = weight.dtype
+        weight, bias = half_copies(x.dtype, weight, bias)
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        dy = dy.flatten(0, -2)
+        return (
+            torch.mm(dy, weight).view(x.shape) if of_x else None,
+            weight_gradient(dy, x.flatten(0, -2), ctx.dtype) if of_weight else None,
+            dy.sum(0, dtype=ctx.dtype) if of_bias else None,
+        )
+
+
+class HalfMlp(torch.autograd.Function):
+    """Two Linears with an activation between, for ``x`` in half precision.
+
+    The activated hidden tokens are not kept: the backward pass activates again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        weight1: Tensor,
+        bias1: Tensor | None,
+        weight2: Tensor,
+        bias2: Tensor | None,
+        act: nn.Module,
+    ) -> Tensor:
+        ctx.act, ctx.dtype = activation_name(act), weight1.dtype
+        weight1, bias1, weight2, bias2 = half_copies(x.dtype, weight1, bias1, weight2, bias2)
+        z = F.linear(x, weight1, bias1)
+        ctx.save_for_backward(x, z, weight1, weight2)
+        return F.linear(act(z), weight2, bias2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, z, weight1, weight2 = ctx.saved_tensors
+        of_x, of_weight1, of_bias1, of_weight2, of_bias2, _ = ctx.needs_input_grad
+        dy, z = dy.flatten(0, -2), z.flatten(0, -2)
+        dz = torch.mm(dy, weight2)
+        hidden = activate_again(z, dz, ctx.act, inplace=False)
+        return (
+            torch.mm(dz, weight1).view(x.shape) if of_x else None,
+            weight_gradient(dz, x.flatten(0, -2), ctx.dtype) if of_weight1 else None,
+            dz.sum(0, dtype=ctx.dtype) if of_bias1 else None,
+            weight_gradient(dy, hidden, ctx.dtype) if of_weight2 else None,
+            dy.sum(0, dtype=ctx.dtype) if of_bias2 else None,
+            None,
+        )
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module is of exactly this class, and nothing listens to it."""
+    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def is_plain_linear(module: nn.Module) -> bool:
+    """Whether a module is a Linear in full precision that nothing listens to."""
+    return is_plain(module, nn.Linear) and module.weight.dtype == torch.float32
+
+
+def half_linear(module: nn.Module, x: Tensor) -> Tensor:
+    """``module(x)`` for ``x`` in half precision.
+
+    Modules other than plain Linears, and all of them under ``torch.compile`` (which fuses the casts
+    itself), are called as they are.
+    """
+    if torch.compiler.is_compiling() or not is_plain_linear(module):
+        return module(x)
+    return HalfLinear.apply(x, module.weight, module.bias)
+
+
+def half_mlp(module: Mlp, x: Tensor) -> Tensor:
+    """``module(x)`` for a timm MLP without dropout and norm, and ``x`` in half precision."""
+    fc1, act, fc2 = module.fc1, module.act, module.fc2
+    if (
+        torch.compiler.is_compiling()
+        or not (is_plain_linear(fc1) and is_plain_linear(fc2) and is_plain(act, type(act)))
+        or activation_name(act) is None
+    ):
+        return half_linear(fc2, act(half_linear(fc1, x)))
+    return HalfMlp.apply(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, act)
