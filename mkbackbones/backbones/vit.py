@@ -22,7 +22,7 @@ from .base import (
     require_out_indices,
     resolve_arch,
 )
-from .branches import run_blocks
+from .branches import is_heard, run_blocks
 from .positions import resample_positions
 from .vit_block import ViTBlock
 from .windows import pad_to_patches
@@ -160,7 +160,14 @@ class ManifoldViT(Backbone):
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Images (B, 3, H, W) to tokens (B, P + h w, C) with positions, and the grid (h, w)."""
-        x = self.patch_embed(pad_to_patches(x, self.patch_size))
+        x = pad_to_patches(x, self.patch_size)
+        dtype = fused_dtype(x)
+        if dtype is None or is_heard(self.patch_embed) or is_heard(self.patch_embed.proj):
+            x = self.patch_embed(x)
+        else:
+            from ..kernels.patches import project_patches
+
+            x = project_patches(x, self.patch_embed.proj, dtype)
         grid = x.shape[1], x.shape[2]
         pos_embed = self.pos_embed
         # A compiled graph is for every size, the one of pretraining included.

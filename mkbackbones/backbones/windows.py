@@ -30,14 +30,15 @@ def crop_grid(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def pad_to_patches(images: Tensor, patch: int) -> Tensor:
-    """Pad images (B, 3, H, W) to whole patches, where a graph for every size is compiled.
+    """Pad images (B, 3, H, W) with zeros to whole patches.
 
-    Otherwise timm's patch embedding pads; what it writes for it, symbolic shapes do not simplify.
+    timm's patch embedding could do it, but symbolic shapes do not simplify what it writes for it.
     """
-    if not torch.compiler.is_compiling():
-        return images
     height, width = images.shape[2:]
-    return F.pad(images, (0, missing(width, patch), 0, missing(height, patch)))
+    bottom, right = missing(height, patch), missing(width, patch)
+    if torch.compiler.is_compiling() or bottom or right:  # one graph for every size
+        return F.pad(images, (0, right, 0, bottom))
+    return images
 
 
 def missing(length: int, multiple: int) -> int:

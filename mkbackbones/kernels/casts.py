@@ -84,3 +84,19 @@ def thirds(
     q, k, v = fused.chunk(3)
     of_q, of_v = (None, None) if qv is None else qv.chunk(2)
     return [(q, of_q), (k, key), (v, of_v)]
+
+
+class ScaledRows(torch.autograd.Function):
+    """``diag(scale) W`` in half precision."""
+
+    @staticmethod
+    def forward(ctx, dtype: torch.dtype, weight: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, scale)
+        scaled = torch.empty_like(weight, dtype=dtype)
+        return torch.mul(weight, scale[:, None], out=scaled)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dscaled: Tensor) -> tuple[Tensor | None, ...]:
+        weight, scale = ctx.saved_tensors
+        return None, dscaled * scale[:, None], (dscaled * weight).sum(1)

@@ -24,23 +24,29 @@ def neighbour(
     grid_height,
     grid_width,
     prefix,
-    dy: tl.constexpr,
-    dx: tl.constexpr,
+    dy,
+    dx,
     STRIDE: tl.constexpr,
 ):
-    """Load the tokens that lie (dy, dx) from tokens n, zero beyond the grid."""
+    """Load the tokens that lie (dy, dx) from tokens n, zero beyond the grid.
+
+    Prefix tokens bypass the convolution: each is its own and only neighbour.
+    """
     cell = n - prefix
     row = cell // grid_width + dy
     column = cell % grid_width + dx
     there = (row >= 0) & (row < grid_height) & (column >= 0) & (column < grid_width)
-    there = there & (n >= prefix) & (n < num_tokens)
-    # Prefix tokens bypass the convolution: they are their own neighbour at the centre.
-    if dy == 0:
-        if dx == 0:
-            there = n < num_tokens
+    there = tl.where(n >= prefix, there, dy * dy + dx * dx == 0) & (n < num_tokens)
     token = (image * num_tokens + n + dy * grid_width + dx).to(tl.int64)
     at = token[:, None] * STRIDE + channels[None, :]
     return tl.load(ptr + at, mask=there[:, None] & inside[None, :], other=0.0).to(tl.float32)
+
+
+@triton.jit
+def tap_weight(spatial_ptr, tap, channels, inside, bypass, STRIDE: tl.constexpr):
+    """What the neighbours at a tap are multiplied by; 1 for tokens that bypass the convolution."""
+    weight = tl.load(spatial_ptr + tap * STRIDE + channels, mask=inside, other=0.0)
+    return tl.where(bypass[:, None], 1.0, weight.to(tl.float32)[None, :])
 
 
 @triton.jit
@@ -62,10 +68,12 @@ def convolve(
 ):
     """Depthwise convolution of a tile; KERNEL 0 loads the tile as it is."""
     if KERNEL == 0:
-        u = neighbour(z_ptr, image, n, channels, inside, num_tokens, 1, 1, 0, 0, 0, STRIDE)
+        at = (image * num_tokens + n).to(tl.int64)[:, None] * STRIDE + channels[None, :]
+        mask = (n < num_tokens)[:, None] & inside[None, :]
+        u = tl.load(z_ptr + at, mask=mask, other=0.0).to(tl.float32)
     else:
         u = tl.zeros([TILE, BLOCK], tl.float32)
-        for tap in tl.static_range(KERNEL * KERNEL):
+        for tap in range(KERNEL * KERNEL):
             z = neighbour(
                 z_ptr,
                 image,
@@ -80,12 +88,7 @@ def convolve(
                 tap % KERNEL - KERNEL // 2,
                 STRIDE,
             )
-            at = tap * STRIDE + channels
-            weight = tl.load(spatial_ptr + at, mask=inside, other=0.0).to(tl.float32)
-            if tap == KERNEL * KERNEL // 2:
-                u += z * tl.where((n < prefix)[:, None], 1.0, weight[None, :])
-            else:
-                u += z * weight[None, :]
+            u += z * tap_weight(spatial_ptr, tap, channels, inside, n < prefix, STRIDE)
     return u
 
 
@@ -268,7 +271,7 @@ def spatial_backward(
         z = tl.load(z_ptr + at_z, mask=mask, other=0.0).to(tl.float32)
         convolved = tl.where((n >= prefix)[:, None], z, 0.0)
         dz = tl.zeros([TILE, BLOCK], tl.float32)
-        for tap in tl.static_range(KERNEL * KERNEL):
+        for tap in range(KERNEL * KERNEL):
             du = neighbour(
                 du_ptr,
                 image,
@@ -283,12 +286,7 @@ def spatial_backward(
                 KERNEL // 2 - tap % KERNEL,
                 CHANNELS,
             )
-            at = tap * CHANNELS + channels
-            weight = tl.load(spatial_ptr + at, mask=inside, other=0.0).to(tl.float32)
-            if tap == KERNEL * KERNEL // 2:
-                dz += du * tl.where((n < prefix)[:, None], 1.0, weight[None, :])
-            else:
-                dz += du * weight[None, :]
+            dz += du * tap_weight(spatial_ptr, tap, channels, inside, n < prefix, CHANNELS)
             part = tl.sum(du * convolved, axis=0)
             dspatial += tl.where((taps == tap)[:, None], part[None, :], 0.0)
         tl.store(z_ptr + at_z, dz.to(z_ptr.dtype.element_ty), mask=mask)

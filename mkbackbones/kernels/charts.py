@@ -13,8 +13,12 @@ from .chart_kernels import charts_backward, charts_forward, spatial_backward
 from .launch import differentiable, launch, num_groups
 
 TILE = 64
-#: Channels that a program works on, and its warps.
-TUNING = {'forward': (64, 8), 'backward': (32, 4), 'spatial': (16, 1)}
+#: Channels that a program works on, and its warps, without and with a neighbourhood.
+TUNING = {
+    'forward': ((64, 8), (32, 8)),
+    'backward': ((32, 4), (32, 8)),
+    'spatial': (None, (16, 1)),
+}
 
 
 def channel_block(channels: int, largest: int) -> int:
@@ -56,7 +60,7 @@ class Plan:
         tokens = self.total if spatial is None else x.shape[1]
         self.tiles = triton.cdiv(tokens, TILE)
         self.num_tiles = self.tiles * (self.total // max(tokens, 1))
-        block, warps = TUNING[kernel]
+        block, warps = TUNING[kernel][spatial is not None]
         block = channel_block(key_channels, block)
         self.programs = self.num_tiles, triton.cdiv(key_channels, block)
         self.sizes = tokens, self.tiles, *grid, prefix
@@ -171,7 +175,7 @@ def run_charts_backward(
     dspatial = x.new_empty(0)
     if plan.kernel:
         dspatial = x.new_empty(groups, *taps.shape, **float32)
-        block, warps = TUNING['spatial']
+        block, warps = TUNING['spatial'][True]
         block = channel_block(channels, block)
         launch(
             spatial_backward,

@@ -104,6 +104,8 @@ def differentiable(
             return gradients(backward, ctx, *grads)
 
     def call(*inputs):
-        return op(*inputs) if torch.compiler.is_compiling() else Fused.apply(*inputs)
+        if torch.compiler.is_compiling():
+            return op(*inputs)
+        return Fused.apply(*inputs) if torch.is_grad_enabled() else forward(*inputs)
 
     return call

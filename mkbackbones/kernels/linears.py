@@ -106,6 +106,15 @@ def is_plain_linear(module: nn.Module) -> bool:
     return is_plain(module, nn.Linear) and module.weight.dtype == torch.float32
 
 
+def half_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x W^T + b`` for ``x`` in half precision and parameters in any."""
+    if torch.compiler.is_compiling():
+        return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+    if torch.is_grad_enabled():
+        return HalfLinear.apply(x, weight, bias)
+    return F.linear(x, *half_copies(x.dtype, weight, bias))
+
+
 def half_linear(module: nn.Module, x: Tensor) -> Tensor:
     """``module(x)`` for ``x`` in half precision.
 
@@ -114,7 +123,7 @@ def half_linear(module: nn.Module, x: Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling() or not is_plain_linear(module):
         return module(x)
-    return HalfLinear.apply(x, module.weight, module.bias)
+    return half_product(x, module.weight, module.bias)
 
 
 def half_mlp(module: Mlp, x: Tensor) -> Tensor:
@@ -124,6 +133,7 @@ def half_mlp(module: Mlp, x: Tensor) -> Tensor:
         torch.compiler.is_compiling()
         or not (is_plain_linear(fc1) and is_plain_linear(fc2) and is_plain(act, type(act)))
         or activation_name(act) is None
+        or not torch.is_grad_enabled()
     ):
         return half_linear(fc2, act(half_linear(fc1, x)))
     return HalfMlp.apply(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, act)

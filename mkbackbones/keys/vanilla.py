@@ -33,17 +33,24 @@ class VanillaK(ManifoldKey):
         num_prefix_tokens: int,
     ) -> Tensor:
         from ..kernels.activation import activation_name
+        from ..kernels.casts import ScaledRows
         from ..kernels.projected_charts import project_charts
 
         proj = self.proj.weight
-        if self.out_scale is not None:
+        if self.out_scale is not None and torch.compiler.is_compiling():
             proj = self.out_scale[:, None] * proj
+        elif self.out_scale is not None:
+            proj = ScaledRows.apply(x.dtype, proj, self.out_scale)
         return project_charts(x, projections, proj, activation_name(self.act))
 
     def base_map(self) -> tuple[Tensor | None, Tensor]:
         weight, bias = super().base_map()
-        own = self.proj.bias if self.out_scale is None else self.out_scale * self.proj.bias
-        return weight, own if bias is None else bias + own
+        if self.out_scale is None:
+            own = self.proj.bias
+            return weight, own if bias is None else bias + own
+        if bias is None:
+            return weight, self.out_scale * self.proj.bias
+        return weight, torch.addcmul(bias, self.out_scale, self.proj.bias)
 
     def charts_map(self) -> tuple[Tensor, Tensor] | None:
         if not self.is_linear:

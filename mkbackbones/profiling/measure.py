@@ -82,18 +82,26 @@ class Case:
             self.optimizer.step()
         self.plain.zero_grad(set_to_none=True)
 
-    def prepare(self, kind: str) -> tuple[float | None, int | None]:
-        """Warm up, and return peak memory in MiB and kernel launches; None without CUDA."""
+    def prepare(self, kind: str) -> float | None:
+        """Warm up, and return the peak of the memory in MiB; None without CUDA."""
         self.plain.train(kind == 'train')
         for _ in range(WARM_UP):
             self.step(kind)
         peak = peak_mib(self.device, self.resident, lambda: self.step(kind))
         seconds = run_seconds(self.device, lambda: self.step(kind))
         self.repeats[kind] = max(1, math.ceil(SAMPLE_SECONDS / seconds))
-        launches = None
-        if self.device.type == 'cuda':
-            launches = count_launches(lambda: self.step(kind))
-        return peak, launches
+        return peak
+
+    def launches(self, kind: str) -> int | None:
+        """Kernel launches of a step; None without CUDA.
+
+        Not to be called before the last sample: a profiler that has run slows later launches down.
+        """
+        if self.device.type != 'cuda':
+            return None
+        self.plain.train(kind == 'train')
+        self.step(kind)
+        return count_launches(lambda: self.step(kind))
 
     def sample(self, kind: str) -> float:
         """Milliseconds of a step, the mean of enough consecutive ones to be measured well."""

@@ -107,6 +107,10 @@ def run_job(
                     getattr(row, f'{kind}_ms').append(milliseconds)
             progress.advance(task)
         save()
+    for row, case in cases:
+        for kind in case.repeats:
+            setattr(row, f'{kind}_launches', attempt(row, kind, partial(case.launches, kind)))
+    save()
     cases.clear()
     free(device)
     progress.update(task, description=what, completed=len(job.specs) * (rounds + 1))
@@ -132,12 +136,11 @@ def set_up(spec: Spec, row: Row, images: torch.Tensor, optimizer: bool, rates: d
     if case is None:
         return None
     for kind in KINDS:
-        needs = attempt(row, kind, partial(case.prepare, kind))
-        if needs is None:
+        prepared = attempt(row, kind, lambda k=kind: (case.prepare(k),))
+        if prepared is None:
             case.drop(kind)
         else:
-            setattr(row, f'{kind}_peak_mib', needs[0])
-            setattr(row, f'{kind}_launches', needs[1])
+            setattr(row, f'{kind}_peak_mib', prepared[0])
     return case if case.repeats else None
 
 
