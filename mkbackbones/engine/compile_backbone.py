@@ -70,6 +70,11 @@ class CompileBackboneHook(Hook):
             self.backbone = None
 
 
+def compile_options(cuda_graphs: bool) -> dict[str, Any]:
+    """Arguments of ``torch.compile``: for any sizes, or for one recorded at a time."""
+    return dict(mode='reduce-overhead', dynamic=False) if cuda_graphs else {}
+
+
 class CompiledForward:
     """A module's ``forward``: compiled in training, as it is in evaluation and without gradients.
 
@@ -81,8 +86,7 @@ class CompiledForward:
     def __init__(self, module: nn.Module, cuda_graphs: bool) -> None:
         self.module = module
         self.plain: Callable = module.forward
-        options = dict(mode='reduce-overhead', dynamic=False) if cuda_graphs else {}
-        self.compiled: Callable | None = torch.compile(self.plain, **options)
+        self.compiled: Callable | None = torch.compile(self.plain, **compile_options(cuda_graphs))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Sequence[Tensor]:
         if self.compiled is None or not (self.module.training and torch.is_grad_enabled()):

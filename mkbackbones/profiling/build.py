@@ -166,13 +166,9 @@ def build_timm(spec: Spec, size: tuple[int, int]) -> nn.Module:
     return NchwFeatures(model, channels_last=family == 'swin')
 
 
-def compile_model(model: nn.Module, graphs: bool) -> nn.Module:
-    """Compile a backbone, also into CUDA graphs on request.
-
-    Instances of one class do not count as recompilations of each other.
-    """
+def ignore_recompilations() -> None:
+    """Let each instance of a class compile: they do not count as recompilations of each other."""
     import torch._dynamo
 
     torch._dynamo.config.cache_size_limit = 1024
     torch._dynamo.config.accumulated_cache_size_limit = 4096
-    return torch.compile(model, mode='reduce-overhead' if graphs else None)

@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from .build import compile_model
+from ..engine.compile_backbone import compile_options
+from .build import ignore_recompilations
 from .floor import DTYPES, synchronize
 
 WARM_UP = 3
@@ -27,6 +28,7 @@ class Case:
 
     A train step is forward and backward with dense random gradients of all outputs, which stand
     for the loss of a head, and on request the step of AdamW. Gradients are freed after each step.
+    The backward pass runs in the calling thread, as in ``BFloat16OptimWrapper``.
 
     Args:
         model (nn.Module): The backbone.
@@ -54,7 +56,8 @@ class Case:
         self.graphs = compiled == 'graphs'
         self.model = self.plain
         if compiled != 'no':
-            self.model = compile_model(self.plain, self.graphs)
+            ignore_recompilations()
+            self.model = torch.compile(self.plain, **compile_options(self.graphs))
         self.optimizer = torch.optim.AdamW(self.plain.parameters()) if optimizer else None
         self.grads: list[Tensor] | None = None
         self.repeats: dict[str, int] = {}
@@ -77,7 +80,8 @@ class Case:
             outs = tuple(self.model(self.images))
         if self.grads is None:
             self.grads = [torch.randn_like(out) for out in outs]
-        torch.autograd.backward(outs, self.grads)
+        with torch.autograd.set_multithreading_enabled(False):
+            torch.autograd.backward(outs, self.grads)
         if self.optimizer is not None:
             self.optimizer.step()
         self.plain.zero_grad(set_to_none=True)

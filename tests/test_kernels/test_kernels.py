@@ -119,6 +119,79 @@ def test_merge_norm(geometry, scale):
     assert max(compare((fused, ours), (wanted, theirs))) < TOLERANCE
 
 
+@pytest.mark.parametrize('scale', [None, (0.0, 1.25)])
+@pytest.mark.parametrize('geometry', GEOMETRIES)
+def test_merge_norm_into_windows(geometry, scale):
+    from mkbackbones.kernels.norm import merge_norm
+
+    height, width, window, shift = geometry
+    x = leaf(2, height, width, 24) if window else leaf(2, width, 24)
+    ours, theirs = twins(x, torch.randn_like(x), leaf(24), leaf(24))
+    scale = None if scale is None else torch.tensor(scale, device=DEVICE)
+    norm = norm_of(24, ours[2:])
+    fused = merge_norm(ours[0], ours[1].to(DTYPE), scale, norm, geometry, DTYPE, partition=True)
+    factor = 1 if scale is None else scale.view(-1, *[1] * (x.dim() - 1))
+    total = theirs[0] + factor * theirs[1]
+    normed = F.layer_norm(total, (24,), *theirs[2:])
+    wanted = total, to_windows(normed, window, shift)
+    assert fused[1].shape == wanted[1].shape
+    assert max(compare((fused, ours), (wanted, theirs))) < TOLERANCE
+
+
+@pytest.mark.parametrize('size', [4096, 4097])
+@pytest.mark.parametrize('act', [nn.GELU(), nn.ReLU(), nn.SiLU(), None], ids=str)
+def test_activations(act, size):
+    from mkbackbones.kernels.activation import activate, activate_again, activation_name
+
+    z = torch.linspace(-9, 9, size, device=DEVICE).requires_grad_()
+    wanted = z.clone() if act is None else act(z)
+    wanted.sum().backward()
+    name = activation_name(act)
+    inplace, gradient = z.detach().clone(), torch.ones_like(z)
+    value = activate_again(inplace, gradient, name, inplace=False)
+    torch.testing.assert_close(inplace, z.detach(), atol=0, rtol=0)
+    torch.testing.assert_close(value, wanted.detach(), atol=2e-6, rtol=1e-6)
+    torch.testing.assert_close(gradient, z.grad, atol=2e-6, rtol=1e-6)
+    activate(inplace, name)
+    torch.testing.assert_close(inplace, value, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize('bias', [True, False])
+def test_half_linear_and_mlp(bias):
+    from timm.layers import Mlp
+
+    from mkbackbones.kernels.linears import half_linear, half_mlp
+
+    torch.manual_seed(0)
+    for module, fused in (
+        (nn.Linear(24, 16, bias=bias), half_linear),
+        (Mlp(24, 32, 16, bias=bias), half_mlp),
+    ):
+        module.to(DEVICE)
+        x = torch.randn(2, 5, 24, device=DEVICE)
+        ours, theirs = twins(x)
+        parameters = list(module.parameters())
+        y = fused(module, ours[0].to(DTYPE))
+        assert y.dtype == DTYPE
+        seed = torch.randn_like(y, dtype=torch.float32)
+        grads = torch.autograd.grad(y, [ours[0], *parameters], seed.to(DTYPE))
+        wanted = module(theirs[0])
+        wanted_grads = torch.autograd.grad(wanted, [theirs[0], *parameters], seed)
+        assert error(y, wanted) < TOLERANCE
+        assert max(error(a, b) for a, b in zip(grads, wanted_grads)) < TOLERANCE
+        assert all(g.dtype == torch.float32 for g in grads)
+        with torch.no_grad():
+            assert error(fused(module, x.to(DTYPE)), y) == 0
+
+
+def test_split_heads():
+    from mkbackbones.kernels.heads import split_heads, views
+
+    ours, theirs = twins(torch.randn(2, 5, 24, device=DEVICE))
+    fused, wanted = split_heads(ours[0], 2), views(theirs[0], 2)
+    assert max(compare((fused, ours), (wanted, theirs))) == 0
+
+
 @pytest.mark.parametrize('grid', [(8, 12, 4, 0), (8, 12, 4, 2), (4, 4, 4, 2), (14, 7, 7, 3)])
 def test_window_attention(grid):
     from mkbackbones.kernels.window_attention import window_attention
@@ -224,6 +297,22 @@ def test_hooks_of_linears_run(switch):
     model.blocks[0].mlp.fc1.register_forward_hook(lambda *args: seen.append(args))
     model(torch.randn(1, 3, 64, 64, device=DEVICE))
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize('build', [small_swin, small_vit])
+def test_hooks_of_blocks_get_tokens(switch, build):
+    """Who listens to a block sees what they see on the plain path, and changes nothing."""
+    torch.manual_seed(0)
+    model = filled(build(dict(type='SimpleK', num_charts=2)))
+    x = torch.randn(2, 3, 32, 32, device=DEVICE)
+    outs, grads = run(model, x)
+    blocks = model.blocks if build is small_vit else model.layers[0].blocks
+    seen = []
+    blocks[0].register_forward_hook(lambda module, args, out: seen.append(out))
+    again, grads_again = run(model, x)
+    assert isinstance(seen[0], torch.Tensor)
+    assert max(error(a, b) for a, b in zip(again, outs)) < TOLERANCE
+    assert error(grads_again, grads) < TOLERANCE
 
 
 @pytest.mark.slow

@@ -1,0 +1,41 @@
+"""Whole models with each backbone in turn."""
+
+import json
+
+import pytest
+
+from mkbackbones.commands.profile_training import main
+from mkbackbones.profiling import measure, training
+
+pytest.importorskip('mmseg')
+
+#: A narrow decoder: what is tested is not the clock.
+NARROW = [f'model.decode_head.{n}={v}' for n, v in (('channels', 8), ('pool_scales', '(1,)'))]
+OPTIONS = [*NARROW, 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(measure, 'SAMPLE_SECONDS', 0.0)
+    monkeypatch.setattr(training, 'NUM_IMAGES', 4)
+    monkeypatch.setattr(training, 'IMAGE_SIDE', 64)
+    monkeypatch.setenv('MKBACKBONES_DATA', '')  # restored behind the test
+
+
+def run(folder, *backbones):
+    arguments = ['--size', '2x64x64', '--rounds', '1', '--iters', '1', '--device', 'cpu']
+    config = 'upernet_swin-t-stock_synthetic.py'
+    out = ['--out', str(folder), '--cfg-options', *OPTIONS]
+    code = main([config, '--backbones', *backbones, *arguments, *out])
+    return code, json.loads((folder / 'training.json').read_text())['rows']
+
+
+def test_every_backbone_is_trained_and_its_share_measured(tmp_path, capsys):
+    code, rows = run(tmp_path, 'swin-t', 'timm:swin-t')
+    assert code == 0
+    ours, timm = rows
+    assert ours['note'] == ''
+    assert len(ours['images_per_s']) == len(ours['step_ms']) == 1
+    assert 0 < ours['backbone_ms'] < 2 * ours['step_ms'][0]
+    assert timm['note'] == 'timm: backbones have no config of OpenMMLab'
+    assert 'share' in capsys.readouterr().out
