@@ -97,7 +97,8 @@ def profile_backbone(args: argparse.Namespace) -> None:
     def save() -> None:
         profile.save(args.out / 'profile.json')
 
-    with Progress() as progress:
+    # No thread of its own draws the progress: it would disturb what is measured.
+    with Progress(auto_refresh=False) as progress:
         for job in jobs:
             run_job(job, profile, args.rounds, args.optimizer, save, progress)
     verdicts = check_goals(profile) if args.check else []

@@ -80,8 +80,10 @@ def profile_training(args: argparse.Namespace) -> None:
     device = torch.device(select_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
     env, rows = environment(device), []
-    with Progress() as progress:
+    # No thread of its own draws the progress: it would disturb what is measured.
+    with Progress(auto_refresh=False) as progress:
         task = progress.add_task('synthetic images', total=None)
+        progress.refresh()
         make_images(args.out / 'data')
         progress.update(task, total=1, completed=1)
         for path in paths:

@@ -1,5 +1,6 @@
 """KUA: charts weighted by a soft chart membership, after the Unbalanced Atlas."""
 
+import torch
 from torch import Tensor, nn
 
 from ..registry import KEYS
@@ -44,6 +45,7 @@ class KUA(ManifoldKey):
     ) -> Tensor:
         from ..kernels.activation import activation_name
         from ..kernels.charts import aggregate_charts
+        from ..kernels.linears import half_linear
 
         return aggregate_charts(
             x,
@@ -51,5 +53,5 @@ class KUA(ManifoldKey):
             self.num_charts,
             activation_name(self.act),
             self.out_scale,
-            gate=self.membership(x),
+            gate=half_linear(self.gate, x).softmax(-1, dtype=torch.float32),
         )

@@ -96,16 +96,16 @@ class Case:
         self.repeats[kind] = max(1, math.ceil(SAMPLE_SECONDS / seconds))
         return peak
 
-    def launches(self, kind: str) -> int | None:
-        """Kernel launches of a step; None without CUDA.
+    def trace(self, kind: str) -> tuple[int | None, float | None]:
+        """Launches of a step, and milliseconds that its kernels take; None without CUDA.
 
-        Not to be called before the last sample: a profiler that has run slows later launches down.
+        Not to be called before the last sample: a profiler that has run may slow later steps down.
         """
         if self.device.type != 'cuda':
-            return None
+            return None, None
         self.plain.train(kind == 'train')
         self.step(kind)
-        return count_launches(lambda: self.step(kind))
+        return trace_kernels(lambda: self.step(kind))
 
     def sample(self, kind: str) -> float:
         """Milliseconds of a step, the mean of enough consecutive ones to be measured well."""
@@ -159,16 +159,26 @@ def peak_mib(device: torch.device, resident: int, run: Callable[[], None]) -> fl
     return (torch.cuda.max_memory_allocated(device) - resident) / 2**20
 
 
-def count_launches(run: Callable[[], None]) -> int | None:
-    """Kernels and CUDA graphs that ``run`` launches; None where the profiler sees none."""
+def trace_kernels(run: Callable[[], None]) -> tuple[int | None, float | None]:
+    """Kernels and CUDA graphs that ``run`` launches, and milliseconds that the kernels take.
+
+    None where the profiler sees none.
+    """
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         run()
         torch.cuda.synchronize()
-    return launches_of(profiler.events())
+    events = profiler.events()
+    return launches_of(events), busy_ms(events)
 
 
 def launches_of(events: Iterable) -> int | None:
     """Launches among a profiler's events."""
     return sum(bool(LAUNCH.match(event.name)) for event in events) or None
+
+
+def busy_ms(events: Iterable) -> float | None:
+    """Milliseconds of kernels and copies among a profiler's events."""
+    on_device = (e for e in events if e.device_type == torch.autograd.DeviceType.CUDA)
+    return sum(event.time_range.elapsed_us() for event in on_device) / 1e3 or None

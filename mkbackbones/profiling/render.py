@@ -12,8 +12,10 @@ from .results import Profile, Row, median
 COLUMNS = (
     'backbone',
     'train ms',
+    'of it GPU',
     'x floor',
     'inference ms',
+    'of it GPU',
     'x floor',
     'train MiB',
     'inference MiB',
@@ -66,8 +68,10 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         row.backbone,
         spread(row.train_ms),
+        number(row.train_busy_ms, '.1f'),
         over(row.median('train_ms'), row.train_floor_ms),
         spread(row.inference_ms),
+        number(row.inference_busy_ms, '.1f'),
         over(row.median('inference_ms'), row.inference_floor_ms),
         number(row.train_peak_mib, '.0f'),
         number(row.inference_peak_mib, '.0f'),

@@ -33,6 +33,8 @@ class Row:
         inference_peak_mib (float): Peak memory of an inference, weights included.
         train_launches (int): CUDA kernels and graphs launched in a train step.
         inference_launches (int): The same for an inference.
+        train_busy_ms (float): Time of the kernels of a train step on the GPU.
+        inference_busy_ms (float): The same for an inference.
         train_floor_ms (float): Least time of a train step on this device, see ``floor.py``.
         inference_floor_ms (float): Least time of an inference.
         note (str): Why something was not measured.
@@ -49,6 +51,8 @@ class Row:
     inference_peak_mib: float | None = None
     train_launches: int | None = None
     inference_launches: int | None = None
+    train_busy_ms: float | None = None
+    inference_busy_ms: float | None = None
     train_floor_ms: float | None = None
     inference_floor_ms: float | None = None
     note: str = ''

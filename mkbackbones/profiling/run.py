@@ -88,7 +88,7 @@ def run_job(
     what = f'{job.size} {job.precision}'
     task = progress.add_task(what, total=len(job.specs) * (rounds + 1))
     for spec in job.specs:
-        progress.update(task, description=f'{what}: set up {spec}')
+        progress.update(task, description=f'{what}: set up {spec}', refresh=True)
         row = Row(str(spec), job.size, job.precision)
         profile.rows.append(row)
         case = set_up(spec, row, images, optimizer, profile.rates)
@@ -97,7 +97,7 @@ def run_job(
         save()
         progress.advance(task)
     for number in range(rounds):
-        progress.update(task, description=f'{what}: round {number + 1} of {rounds}')
+        progress.update(task, description=f'{what}: round {number + 1} of {rounds}', refresh=True)
         for row, case in cases:
             for kind in list(case.repeats):
                 milliseconds = attempt(row, kind, partial(case.sample, kind))
@@ -109,7 +109,9 @@ def run_job(
         save()
     for row, case in cases:
         for kind in case.repeats:
-            setattr(row, f'{kind}_launches', attempt(row, kind, partial(case.launches, kind)))
+            launches, busy = attempt(row, kind, partial(case.trace, kind)) or (None, None)
+            setattr(row, f'{kind}_launches', launches)
+            setattr(row, f'{kind}_busy_ms', busy)
     save()
     cases.clear()
     free(device)

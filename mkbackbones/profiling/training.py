@@ -214,7 +214,7 @@ def profile_config(
             row.peak_mib = attempt(row, 'memory', partial(trainee.peak_mib, batch))
             row.backbone_ms = attempt(row, 'backbone', partial(trainee.backbone_ms, batch))
             trainees.append((row, trainee))
-        progress.advance(task)
+        progress.update(task, advance=1, refresh=True)
     for _ in range(rounds):
         for row, trainee in trainees:
             result = attempt(row, 'train', partial(trainee.run, batches, warm_up, iterations))
@@ -225,8 +225,8 @@ def profile_config(
                 row.images_per_s.append(size[0] / seconds)
                 row.step_ms.append(1e3 * seconds)
                 row.wait_ms.append(1e3 * waited)
-            progress.advance(task)
-    progress.update(task, completed=(rounds + 1) * len(specs))
+            progress.update(task, advance=1, refresh=True)
+    progress.update(task, completed=(rounds + 1) * len(specs), refresh=True)
     return rows
 
 

@@ -316,9 +316,10 @@ def test_hooks_of_blocks_get_tokens(switch, build):
 
 
 @pytest.mark.slow
-def test_compiles_once_for_all_sizes(switch):
+@pytest.mark.parametrize('build, key', [(small_swin, 'KUA'), (small_vit, 'VanillaK')])
+def test_compiles_once_for_all_sizes(switch, build, key):
     torch.manual_seed(0)
-    model = filled(small_swin(dict(type='KUA', num_charts=2)))
+    model = filled(build(dict(type=key, num_charts=2)))
     compiled = torch.compile(
         model, backend='aot_eager' if INTERPRETED else 'inductor', fullgraph=True, dynamic=True
     )

@@ -4,11 +4,12 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from torch.autograd import DeviceType
 
 from mkbackbones.commands.profile_backbone import main
 from mkbackbones.profiling import build, measure, run
 from mkbackbones.profiling.goals import Goal, check_goal
-from mkbackbones.profiling.measure import launches_of
+from mkbackbones.profiling.measure import busy_ms, launches_of
 from mkbackbones.profiling.render import markdown, plot
 from mkbackbones.profiling.results import Profile, Row, ratio
 
@@ -84,6 +85,15 @@ def test_launches_are_counted_where_the_profiler_sees_them():
     events = [SimpleNamespace(name=n) for n in (*names, 'aten::mm', 'cudaMemcpyAsync', 'gemm')]
     assert launches_of(events) == 4
     assert launches_of(events[4:]) is None
+
+
+def test_only_what_runs_on_the_gpu_counts_as_busy():
+    def event(device, microseconds):
+        span = SimpleNamespace(elapsed_us=lambda: microseconds)
+        return SimpleNamespace(device_type=getattr(DeviceType, device), time_range=span)
+
+    assert busy_ms([event('CUDA', 500), event('CPU', 900), event('CUDA', 250)]) == 0.75
+    assert busy_ms([event('CPU', 900)]) is None
 
 
 def run_cpu(folder, *arguments):
