@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from .launch import launch
+from .launch import ceil_div, launch
 
 #: Values a program works on.
 CHUNK = 2048
@@ -90,7 +90,7 @@ def run(kernel: Any, tensors: list[Tensor], act: str) -> None:
     unit = 16 if size % 16 == 0 else 1
     if size:
         constants = dict(ACT=act, UNIT=unit, BLOCK=CHUNK, num_warps=4)
-        launch(kernel, (triton.cdiv(size, CHUNK),), [*tensors, size // unit], constants)
+        launch(kernel, (ceil_div(size, CHUNK),), [*tensors, size // unit], constants)
 
 
 def activate(z: Tensor, act: str) -> None:

@@ -10,7 +10,7 @@ import triton
 from torch import Tensor
 
 from .chart_kernels import charts_backward, charts_forward, spatial_backward
-from .launch import differentiable, launch, num_groups
+from .launch import ceil_div, differentiable, launch, num_groups
 
 TILE = 64
 #: Channels that a program works on, and its warps, without and with a neighbourhood.
@@ -58,11 +58,11 @@ class Plan:
         self.total = x.shape[0] * x.shape[1]
         # Without a neighbourhood it does not matter where images begin.
         tokens = self.total if spatial is None else x.shape[1]
-        self.tiles = triton.cdiv(tokens, TILE)
+        self.tiles = ceil_div(tokens, TILE)
         self.num_tiles = self.tiles * (self.total // max(tokens, 1))
         block, warps = TUNING[kernel][spatial is not None]
         block = channel_block(key_channels, block)
-        self.programs = self.num_tiles, triton.cdiv(key_channels, block)
+        self.programs = self.num_tiles, ceil_div(key_channels, block)
         self.sizes = tokens, self.tiles, *grid, prefix
         self.kernel = 0 if spatial is None else spatial.shape[-1]
         self.constants = dict(
@@ -179,7 +179,7 @@ def run_charts_backward(
         block = channel_block(channels, block)
         launch(
             spatial_backward,
-            (groups, triton.cdiv(channels, block)),
+            (groups, ceil_div(channels, block)),
             [du, taps, z, dspatial, dbias, *plan.sizes, plan.num_tiles],
             dict(
                 CHANNELS=channels,

@@ -25,6 +25,6 @@ def views(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Split [q, k, v] (B, N, 3 C) into three tensors (B, h, N, C / h)."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return views(qkv, num_heads)
     return SplitHeads.apply(qkv, num_heads)

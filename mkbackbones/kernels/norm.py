@@ -7,11 +7,13 @@ Two operators, each one pass over memory; plain PyTorch takes five to ten passes
   pad, roll, partition behind.
 """
 
+import math
+from functools import lru_cache
+
 import torch
-import triton
 from torch import Tensor
 
-from .launch import block_size, differentiable, launch, num_groups
+from .launch import block_size, ceil_div, differentiable, launch, num_groups
 from .norm_kernels import norm_backward, norm_forward
 
 Geometry = tuple[int, int, int, int]  # height, width, window, shift; window 0: rows as they are
@@ -34,36 +36,29 @@ def window_shape(shape: torch.Size, geometry: Geometry) -> tuple[int, ...]:
     return shape[0] * (height // window) * (width // window), window**2, shape[-1]
 
 
-def sizes(x: Tensor, geometry: Geometry) -> tuple[int, ...]:
-    """The kernels' sizes: rows, tokens, and those of the grid."""
-    height, width, _, shift = geometry
+@lru_cache(1024)
+def plan(
+    shape: torch.Size, geometry: Geometry, merge: bool, scaled: bool, partition: bool
+) -> tuple[tuple[int, ...], int, dict]:
+    """For tokens of a shape: the kernels' sizes, the number of blocks, compile-time arguments."""
+    height, width, window, shift = geometry
     padded = padded_size(geometry)
-    return (
-        x.shape[0] * padded[0] * padded[1],
-        x.numel() // x.shape[-1],
-        height,
-        width,
-        *padded,
-        shift,
-    )
-
-
-def constants(
-    x: Tensor, geometry: Geometry, merge: bool, scale: Tensor | None, partition: bool
-) -> dict:
-    """The kernels' compile-time arguments."""
-    channels = x.shape[-1]
+    channels = shape[-1]
+    num_rows, num_tokens = shape[0] * padded[0] * padded[1], math.prod(shape[:-1])
     block = block_size(channels)
-    return dict(
+    rows = max(2048 // block, 1)
+    constants = dict(
         C=channels,
         BLOCK=block,
-        ROWS=max(2048 // block, 1),
-        WINDOW=geometry[2],
+        ROWS=rows,
+        WINDOW=window,
         MERGE=merge,
-        SCALED=scale is not None,
+        SCALED=scaled,
         PARTITION=partition,
         num_warps=4,
     )
+    sizes = num_rows, num_tokens, height, width, *padded, shift
+    return sizes, ceil_div(num_rows, rows), constants
 
 
 def run_forward(
@@ -82,13 +77,14 @@ def run_forward(
     shape = window_shape(x.shape, geometry) if partition else x.shape
     y = x.new_empty(shape, dtype=dtype)
     stats = x.new_empty(2, *x.shape[:-1], dtype=torch.float32)
-    options = constants(x, geometry, branch is not None, scale, partition)
-    counts = sizes(x, geometry)
+    sizes, num_blocks, constants = plan(
+        x.shape, geometry, branch is not None, scale is not None, partition
+    )
     launch(
         norm_forward,
-        (triton.cdiv(counts[0], options['ROWS']),),
-        [x, branch, scale, weight, bias, total, y, stats, *counts, eps],
-        options,
+        (num_blocks,),
+        [x, branch, scale, weight, bias, total, y, stats, *sizes, eps],
+        constants,
     )
     return total, y, stats
 
@@ -109,16 +105,16 @@ def run_backward(
     if dtotal is not None:
         shape = x.shape if partition else window_shape(x.shape, geometry)
         dbranch = x.new_empty(shape, dtype=dy.dtype)
-    options = constants(x, geometry, dtotal is not None, scale, partition)
-    counts = sizes(x, geometry)
-    num_blocks = triton.cdiv(counts[0], options['ROWS'])
+    sizes, num_blocks, constants = plan(
+        x.shape, geometry, dtotal is not None, scale is not None, partition
+    )
     programs = num_groups(num_blocks, x.device, per_processor=8)
     dparams = x.new_empty(programs, 2, x.shape[-1], dtype=torch.float32)
     launch(
         norm_backward,
         (programs,),
-        [x, dy, dtotal, scale, weight, stats, dx, dbranch, dparams, *counts, num_blocks],
-        options,
+        [x, dy, dtotal, scale, weight, stats, dx, dbranch, dparams, *sizes, num_blocks],
+        constants,
     )
     return dx, dbranch, dparams.sum(0).to(weight.dtype)
 
