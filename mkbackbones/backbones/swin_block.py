@@ -80,7 +80,7 @@ class WindowAttention(nn.Module):
         return linear(self.qkv, windows)
 
     def forward_fused(self, windows: Tensor, geometry: tuple[int, int, int, int]) -> Tensor:
-        """Attend with the Triton kernel, which works out the mask itself.
+        """Attend with the Triton kernel, which works out the mask itself, up to the projection.
 
         Args:
             windows (Tensor): Windows (B nW, N, C) in half precision.
@@ -95,8 +95,8 @@ class WindowAttention(nn.Module):
         height, width, window, shift = geometry
         qkv = self.project(windows, half_linear)
         bias = self.position_bias().float()
-        x = window_attention(qkv, bias, -(-height // window), -(-width // window), window, shift)
-        return half_linear(self.proj, x)
+        rows, columns = -(-height // window), -(-width // window)
+        return window_attention(qkv, bias, rows, columns, window, shift)
 
     def fused_dtype(self, x: Tensor) -> torch.dtype | None:
         """The type in which the kernels can run this attention, None for plain PyTorch."""
@@ -198,19 +198,25 @@ class SwinBlock(nn.Module):
         following: 'SwinBlock | None',
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The block with norms, partition, attention and residual sums as Triton kernels."""
-        from ..kernels.linears import half_mlp
+        from ..kernels.block_tail import block_tail, takes_tail
+        from ..kernels.linears import half_linear, half_mlp
         from ..kernels.norm import merge_norm, window_norm
 
-        geometry = self.geometry(x)
+        geometry, proj = self.geometry(x), self.attn.proj
         windows = window_norm(x, self.norm1, geometry, dtype) if normed is None else normed
-        scale1, scale2 = draw_scales(self, x) if scales is None else scales
+        scales = draw_scales(self, x) if scales is None else scales
         windows = self.attn.forward_fused(windows, geometry)
-        x, normed = merge_norm(x, windows, scale1, self.norm2, geometry, dtype)
+        if following is not None and takes_tail(proj, self.mlp):
+            layers = proj, self.norm2, self.mlp, following.norm1
+            return block_tail(x, windows, scales, layers, geometry, following.geometry(x), True)
+
+        windows = half_linear(proj, windows)
+        x, normed = merge_norm(x, windows, scales[0], self.norm2, geometry, dtype)
         branch = half_mlp(self.mlp, normed)
         if following is None:
-            return scaled_sum(x, branch, scale2)
+            return scaled_sum(x, branch, scales[1])
         geometry = following.geometry(x)
-        return merge_norm(x, branch, scale2, following.norm1, geometry, dtype, partition=True)
+        return merge_norm(x, branch, scales[1], following.norm1, geometry, dtype, partition=True)
 
     def geometry(self, x: Tensor) -> tuple[int, int, int, int]:
         """Height, width, window and shift, as the kernels take them."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..kernels import fused_dtype
 from ..qkv import ManifoldQKV
@@ -101,25 +101,32 @@ class ViTBlock(Block):
         following: 'ViTBlock | None',
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The block with norms and residual sums as Triton kernels."""
-        from ..kernels.linears import half_mlp
+        from ..kernels.block_tail import block_tail, takes_tail
+        from ..kernels.linears import half_linear, half_mlp
         from ..kernels.norm import merge_norm, window_norm
 
         geometry = (1, x.shape[1], 0, 0)
         if normed is None:
             normed = window_norm(x, self.norm1, geometry, dtype)
-        scale1, scale2 = draw_scales(self, x) if scales is None else scales
-        attended = self.attend(normed, grid, num_prefix_tokens, self.fused_attention)
-        x, normed = merge_norm(x, self.ls1(attended), scale1, self.norm2, geometry, dtype)
+        scales = draw_scales(self, x) if scales is None else scales
+        proj, plain = self.attn.proj, isinstance(self.ls1, nn.Identity)
+        place = normed, grid, num_prefix_tokens
+        if following is not None and not self.window_size and plain and takes_tail(proj, self.mlp):
+            layers = proj, self.norm2, self.mlp, following.norm1
+            attended = self.attend(*place, self.fused_attention)
+            return block_tail(x, attended, scales, layers, geometry, geometry, False)
+
+        attended = self.attend(*place, lambda t: half_linear(proj, self.fused_attention(t)))
+        x, normed = merge_norm(x, self.ls1(attended), scales[0], self.norm2, geometry, dtype)
         branch = self.ls2(half_mlp(self.mlp, normed))
         if following is None:
-            return scaled_sum(x, branch, scale2)
-        return merge_norm(x, branch, scale2, following.norm1, geometry, dtype)
+            return scaled_sum(x, branch, scales[1])
+        return merge_norm(x, branch, scales[1], following.norm1, geometry, dtype)
 
     def fused_attention(self, x: Tensor) -> Tensor:
-        """timm's attention without dropout and norms inside, which the backbone does not use."""
+        """timm's attention up to its output projection, without dropout and norms inside."""
         from ..kernels.heads import split_heads
         from ..kernels.linears import half_linear
 
         q, k, v = split_heads(half_linear(self.attn.qkv, x), self.attn.num_heads)
-        y = F.scaled_dot_product_attention(q, k, v)
-        return half_linear(self.attn.proj, y.transpose(1, 2).flatten(2))
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)

@@ -6,6 +6,8 @@ its parameters are cast in one call, and the gradients of weights come out of th
 in full precision.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from timm.layers import Mlp
@@ -33,6 +35,45 @@ def weight_gradient(dy: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.mm(dy.T, x).to(dtype)
 
 
+def linear_gradients(
+    dy: Tensor, x: Tensor, weight: Tensor, dtype: torch.dtype, needed: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of a Linear's input, weight and bias, as far as they are needed.
+
+    Args:
+        dy (Tensor): Gradient of the output (N, D), half precision.
+        x (Tensor): Input (..., C), half precision.
+        weight (Tensor): Weight (D, C), half precision.
+        dtype (torch.dtype): Type of the parameters.
+        needed (Sequence[bool]): Whether each of the three is needed.
+    """
+    of_x, of_weight, of_bias = needed
+    return (
+        torch.mm(dy, weight).view(x.shape) if of_x else None,
+        weight_gradient(dy, x.flatten(0, -2), dtype) if of_weight else None,
+        dy.sum(0, dtype=dtype) if of_bias else None,
+    )
+
+
+def mlp_gradients(
+    dy: Tensor,
+    x: Tensor,
+    z: Tensor,
+    weights: tuple[Tensor, Tensor],
+    act: str,
+    dtype: torch.dtype,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of an MLP's input, weights and biases, as :func:`linear_gradients`.
+
+    The activated hidden tokens are not kept: they are worked out again from ``z`` before it.
+    """
+    dz = torch.mm(dy, weights[1])
+    hidden = activate_again(z.flatten(0, -2), dz, act, inplace=False)
+    second = linear_gradients(dy, hidden, weights[1], dtype, (False, *needed[3:]))
+    return *linear_gradients(dz, x, weights[0], dtype, needed[:3]), *second[1:]
+
+
 class HalfLinear(torch.autograd.Function):
     """``x W^T + b`` for ``x`` in half precision."""
 
@@ -46,21 +87,13 @@ class HalfLinear(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
-        dy = dy.flatten(0, -2)
-        return (
-            torch.mm(dy, weight).view(x.shape) if of_x else None,
-            weight_gradient(dy, x.flatten(0, -2), ctx.dtype) if of_weight else None,
-            dy.sum(0, dtype=ctx.dtype) if of_bias else None,
+        return linear_gradients(
+            dy.flatten(0, -2), *ctx.saved_tensors, ctx.dtype, ctx.needs_input_grad
         )
 
 
 class HalfMlp(torch.autograd.Function):
-    """Two Linears with an activation between, for ``x`` in half precision.
-
-    The activated hidden tokens are not kept: the backward pass activates again.
-    """
+    """Two Linears with an activation between, for ``x`` in half precision."""
 
     @staticmethod
     def forward(
@@ -81,19 +114,10 @@ class HalfMlp(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, z, weight1, weight2 = ctx.saved_tensors
-        of_x, of_weight1, of_bias1, of_weight2, of_bias2, _ = ctx.needs_input_grad
-        dy, z = dy.flatten(0, -2), z.flatten(0, -2)
-        dz = torch.mm(dy, weight2)
-        hidden = activate_again(z, dz, ctx.act, inplace=False)
-        return (
-            torch.mm(dz, weight1).view(x.shape) if of_x else None,
-            weight_gradient(dz, x.flatten(0, -2), ctx.dtype) if of_weight1 else None,
-            dz.sum(0, dtype=ctx.dtype) if of_bias1 else None,
-            weight_gradient(dy, hidden, ctx.dtype) if of_weight2 else None,
-            dy.sum(0, dtype=ctx.dtype) if of_bias2 else None,
-            None,
-        )
+        x, z, *weights = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:5]
+        dy = dy.flatten(0, -2)
+        return *mlp_gradients(dy, x, z, weights, ctx.act, ctx.dtype, needed), None
 
 
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -126,14 +150,17 @@ def half_linear(module: nn.Module, x: Tensor) -> Tensor:
     return half_product(x, module.weight, module.bias)
 
 
+def is_plain_mlp(module: nn.Module) -> bool:
+    """Whether an MLP is of Linears that nothing listens to, with an activation of the kernels."""
+    fc1, act, fc2 = module.fc1, module.act, module.fc2
+    plain = is_plain_linear(fc1) and is_plain_linear(fc2) and is_plain(act, type(act))
+    return plain and activation_name(act) is not None
+
+
 def half_mlp(module: Mlp, x: Tensor) -> Tensor:
     """``module(x)`` for a timm MLP without dropout and norm, and ``x`` in half precision."""
     fc1, act, fc2 = module.fc1, module.act, module.fc2
-    if (
-        torch.compiler.is_compiling()
-        or not (is_plain_linear(fc1) and is_plain_linear(fc2) and is_plain(act, type(act)))
-        or activation_name(act) is None
-        or not torch.is_grad_enabled()
-    ):
+    trained = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if not trained or not is_plain_mlp(module):
         return half_linear(fc2, act(half_linear(fc1, x)))
     return HalfMlp.apply(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, act)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mmengine.optim import OptimWrapper
     from rich.progress import Progress
 
-NUM_IMAGES, IMAGE_SIDE = 16, 1024
+NUM_IMAGES, IMAGE_SIDE = 4, 1024
 #: Optimiser wrappers with mixed precision; others train in float32.
 PRECISIONS = {'mkbackbones.BFloat16OptimWrapper': 'bf16', 'AmpOptimWrapper': 'fp16'}
 HEADER = ('config', 'backbone', 'size', 'images/s', 'step ms', 'waits for data', 'backbone ms')

@@ -1,0 +1,137 @@
+"""All of a block that follows its attention, up to the next block's, as one node of the graph.
+
+The CPU takes as long for a node as the GPU for a small kernel. What is computed is what
+:mod:`~mkbackbones.kernels.linears` and :mod:`~mkbackbones.kernels.norm` compute piece by piece.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .activation import activation_name
+from .linears import (
+    half_copies,
+    is_plain_linear,
+    is_plain_mlp,
+    linear_gradients,
+    mlp_gradients,
+)
+from .norm import Geometry, run_backward, run_forward
+
+
+class Place(NamedTuple):
+    """What a tail knows besides tensors.
+
+    Attributes:
+        act (nn.Module): Activation of the MLP.
+        eps (tuple[float, float]): Of the block's second norm and the next block's first.
+        geometry (Geometry): Of this block's windows.
+        following (Geometry): Of the next block's.
+        partition (bool): Whether the next block wants windows.
+        dtype (torch.dtype): The half precision.
+    """
+
+    act: nn.Module
+    eps: tuple[float, float]
+    geometry: Geometry
+    following: Geometry
+    partition: bool
+    dtype: torch.dtype
+
+
+class BlockTail(torch.autograd.Function):
+    """Output projection, residual sum, norm, MLP, residual sum, and the next block's norm."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        place: Place,
+        scale1: Tensor | None,
+        scale2: Tensor | None,
+        x: Tensor,
+        attended: Tensor,
+        *parameters: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        *linears, norm_weight, norm_bias, next_weight, next_bias = parameters
+        halves = half_copies(place.dtype, *linears)
+        proj, proj_bias, weight1, bias1, weight2, bias2 = halves
+        branch = F.linear(attended, proj, proj_bias)
+        norm = norm_weight, norm_bias, place.eps[0], place.geometry, False, place.dtype
+        middle, normed, stats = run_forward(x.contiguous(), branch, scale1, *norm)
+        z = F.linear(normed, weight1, bias1)
+        branch = F.linear(place.act(z), weight2, bias2)
+        norm = next_weight, next_bias, place.eps[1], place.following, place.partition, place.dtype
+        total, y, next_stats = run_forward(middle, branch, scale2, *norm)
+        ctx.place, ctx.dtype = place, linears[0].dtype
+        ctx.save_for_backward(
+            *(attended, proj, middle, normed, z, weight1, weight2, total),
+            *(scale1, norm_weight, stats, scale2, next_weight, next_stats),
+        )
+        return total, y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dtotal: Tensor, dy: Tensor) -> tuple[Tensor | None, ...]:
+        attended, proj, middle, normed, z, weight1, weight2, total, *norms = ctx.saved_tensors
+        place, dtype = ctx.place, ctx.dtype
+        of_attended, *needed = ctx.needs_input_grad[4:]
+        where = place.following, place.partition
+        dx, dbranch, dnext = run_backward(
+            total, dy.contiguous(), dtotal.contiguous(), *norms[3:], *where
+        )
+        dnormed, *dmlp = mlp_gradients(
+            dbranch.flatten(0, -2),
+            normed,
+            z,
+            (weight1, weight2),
+            activation_name(place.act),
+            dtype,
+            (True, *needed[2:6]),
+        )
+        dx, dbranch, dnorm = run_backward(middle, dnormed, dx, *norms[:3], place.geometry, False)
+        dattended, *dproj = linear_gradients(
+            dbranch.flatten(0, -2), attended, proj, dtype, (of_attended, *needed[:2])
+        )
+        return None, None, None, dx, dattended, *dproj, *dmlp, *dnorm.unbind(0), *dnext.unbind(0)
+
+
+def takes_tail(proj: nn.Module, mlp: nn.Module) -> bool:
+    """Whether the layers behind the attention can be one node now."""
+    trained = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return trained and is_plain_linear(proj) and is_plain_mlp(mlp)
+
+
+def block_tail(
+    x: Tensor,
+    attended: Tensor,
+    scales: tuple[Tensor | None, Tensor | None],
+    layers: tuple[nn.Linear, nn.LayerNorm, nn.Module, nn.LayerNorm],
+    geometry: Geometry,
+    following: Geometry,
+    partition: bool,
+) -> tuple[Tensor, Tensor]:
+    """Run what follows a block's attention.
+
+    Args:
+        x (Tensor): Residual stream (B, H, W, C), or (B, N, C) without windows.
+        attended (Tensor): What the attention gives, before its output projection: windows
+            (B nW, w^2, C), or tokens; half precision.
+        scales (tuple): What each image's branches are multiplied by (B,), float32; None for 1.
+        layers (tuple): Output projection, second norm, MLP, and the next block's first norm.
+        geometry (tuple): Height, width, window and shift, as in
+            :func:`~mkbackbones.kernels.norm.window_norm`.
+        following (tuple): The same of the next block.
+        partition (bool): Whether the next block's normalised tokens are cut into windows.
+
+    Returns:
+        tuple[Tensor, Tensor]: The residual stream, and the next block's normalised tokens.
+    """
+    proj, norm, mlp, next_norm = layers
+    eps = norm.eps, next_norm.eps
+    place = Place(mlp.act, eps, geometry, following, partition, attended.dtype)
+    linears = [t for m in (proj, mlp.fc1, mlp.fc2) for t in (m.weight, m.bias)]
+    norms = norm.weight, norm.bias, next_norm.weight, next_norm.bias
+    return BlockTail.apply(place, *scales, x, attended, *linears, *norms)
