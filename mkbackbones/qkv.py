@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kernels import fused_dtype
-from .kernels.casts import Projections
+from .kernels.projections import KeyParameters
 from .keys import build_key
 from .keys.base import BasedKey, ManifoldKey
 
@@ -97,25 +97,10 @@ class ManifoldQKV(nn.Module):
 
     def forward_fused(self, x: Tensor) -> Tensor:
         """Project tokens (B, N, C) in half precision with the keys' Triton kernels."""
-        key = self.key
-        base_weight, base_bias = key.base_map()
-        if torch.compiler.is_compiling():
-            if base_weight is None:
-                base_weight = self.qv.weight.new_zeros(self.out_dims, self.in_features)
-            projections = *self.fuse(base_weight, base_bias), *key.chart_map()
-            projections = tuple(t if t is None else t.to(x.dtype) for t in projections)
-        else:
-            projections = Projections.apply(
-                x.dtype,
-                self.qv.weight,
-                self.qv.bias,
-                base_weight,
-                base_bias,
-                key.gamma,
-                key.weight,
-                key.bias,
-            )
-        return key.fused(x, projections, self.grid, self.num_prefix_tokens)
+        key, qv = self.key, self.qv
+        charts = key.gamma, key.weight, key.bias
+        parameters = KeyParameters(qv.weight, qv.bias, *key.base_map(), *charts)
+        return key.fused(x, parameters, self.grid, self.num_prefix_tokens)
 
     def fuse(self, key_weight: Tensor, key_bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Stock weight (3 C_out, C) and bias with the given key projection in the middle."""

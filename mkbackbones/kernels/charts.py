@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .chart_kernels import charts_backward, charts_forward, spatial_backward
 from .launch import ceil_div, differentiable, launch, num_groups
+from .projections import ChartOperator, KeyParameters, project
 
 TILE = 64
 #: Channels that a program works on, and its warps, without and with a neighbourhood.
@@ -192,7 +193,7 @@ def run_charts_backward(
         )
         del du
         dspatial = dspatial.sum(0).T.to(spatial.dtype).reshape(spatial.shape)
-    dx, dqkv_weight, dqkv_bias, dweight = linear_gradients(x, dqkv, qkv_weight, z, weight)
+    dx, dqkv_weight, dqkv_bias, dweight = projection_gradients(x, dqkv, qkv_weight, z, weight)
     dgate = dgate.sum(0).to(gate.dtype) if gate is not None else dgate
     dscale = dscale.sum(0).to(scale.dtype) if scale is not None else dscale
     return (
@@ -212,7 +213,7 @@ def taps_first(spatial: Tensor | None) -> Tensor | None:
     return None if spatial is None else spatial.flatten(1).T.contiguous()
 
 
-def linear_gradients(
+def projection_gradients(
     x: Tensor, dqkv: Tensor, qkv_weight: Tensor, dz: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of tokens, qkv weight and bias, and chart weight, of ``x`` (B, N, C)."""
@@ -270,9 +271,12 @@ added_charts = differentiable(
 )
 
 
+chart_operator = ChartOperator(run_charts, run_charts_backward, added_charts)
+
+
 def aggregate_charts(
     x: Tensor,
-    projections: tuple[Tensor, Tensor | None, Tensor, Tensor],
+    parameters: KeyParameters,
     num_charts: int,
     act: str,
     scale: Tensor | None = None,
@@ -285,8 +289,7 @@ def aggregate_charts(
 
     Args:
         x (Tensor): Tokens (B, N, C), in the half precision to work in.
-        projections (tuple): Weight (3 d, C) and bias (3 d,) or None of query, base chart and value,
-            weight (H d, C) and bias (H d,) of the charts; all in the type of ``x``.
+        parameters (KeyParameters): Parameters of query, value and key.
         num_charts (int): Charts H.
         act (str): As :func:`~mkbackbones.kernels.activation.activation_name` gives.
         scale (Tensor, optional): Output scale of the charts (d,).
@@ -298,4 +301,5 @@ def aggregate_charts(
     Returns:
         Tensor: (B, N, 3 d).
     """
-    return added_charts(x, *projections, spatial, gate, scale, num_charts, act, *grid, prefix)
+    settings = num_charts, act, *grid, prefix
+    return project(chart_operator, x, parameters, (spatial, gate, scale), settings)

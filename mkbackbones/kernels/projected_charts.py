@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .activation import activate, activate_again
-from .charts import linear_gradients
+from .charts import projection_gradients
 from .launch import differentiable
+from .projections import ChartOperator, KeyParameters, project
 
 
 def run_projected(
@@ -54,7 +55,7 @@ def run_projected_backward(
     value = activate_again(z, dz, act, inplace=True)
     dproj = dkey.T @ value
     del z, value
-    gradients = linear_gradients(x, dqkv, qkv_weight, dz, weight)
+    gradients = projection_gradients(x, dqkv, qkv_weight, dz, weight)
     return *gradients, dz.sum(0), dproj
 
 
@@ -92,15 +93,13 @@ projected_charts = differentiable(
 )
 
 
-def project_charts(
-    x: Tensor,
-    projections: tuple[Tensor, Tensor | None, Tensor, Tensor],
-    proj: Tensor,
-    act: str,
-) -> Tensor:
+projected_operator = ChartOperator(run_projected, run_projected_backward, projected_charts)
+
+
+def project_charts(x: Tensor, parameters: KeyParameters, proj: Tensor, act: str) -> Tensor:
     """Query, key and value, the key with charts behind one linear map ``proj`` (d, H d').
 
     Other arguments and the result as in :func:`~mkbackbones.kernels.charts.aggregate_charts`; the
-    map's bias is to be in the projections' bias and the output scale in ``proj`` already.
+    map's bias is to be in the parameters' ``base_bias`` and the output scale in ``proj`` already.
     """
-    return projected_charts(x, *projections, proj.to(x.dtype), act)
+    return project(projected_operator, x, parameters, (proj.to(x.dtype),), (act,))

@@ -24,9 +24,6 @@ from torch import Tensor, nn
 
 from .activation import build_activation
 
-#: Weight (3 d, C) and bias of query, base chart and value; weight (H d, C) and bias of the charts.
-Projections = tuple[Tensor, Tensor | None, Tensor, Tensor]
-
 GammaInit = float | Sequence[float]
 
 

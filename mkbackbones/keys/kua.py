@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from ..kernels.projections import KeyParameters
 from ..registry import KEYS
-from .base import ManifoldKey, Projections
+from .base import ManifoldKey
 
 
 @KEYS.register_module()
@@ -39,7 +40,7 @@ class KUA(ManifoldKey):
     def fused(
         self,
         x: Tensor,
-        projections: Projections,
+        parameters: KeyParameters,
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
@@ -49,7 +50,7 @@ class KUA(ManifoldKey):
 
         return aggregate_charts(
             x,
-            projections,
+            parameters,
             self.num_charts,
             activation_name(self.act),
             self.out_scale,

@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
+from ..kernels.projections import KeyParameters
 from ..registry import KEYS
-from .base import ManifoldKey, Projections
+from .base import ManifoldKey
 
 
 @KEYS.register_module()
@@ -19,7 +20,7 @@ class SimpleK(ManifoldKey):
     def fused(
         self,
         x: Tensor,
-        projections: Projections,
+        parameters: KeyParameters,
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
@@ -27,7 +28,7 @@ class SimpleK(ManifoldKey):
         from ..kernels.charts import aggregate_charts
 
         act = activation_name(self.act)
-        return aggregate_charts(x, projections, self.num_charts, act, self.out_scale)
+        return aggregate_charts(x, parameters, self.num_charts, act, self.out_scale)
 
     def charts_map(self) -> tuple[Tensor, Tensor] | None:
         if not self.is_linear:

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels.projections import KeyParameters
 from ..registry import KEYS
-from .base import ManifoldKey, Projections
+from .base import ManifoldKey
 
 
 @KEYS.register_module()
@@ -52,7 +53,7 @@ class SpatialK(ManifoldKey):
     def fused(
         self,
         x: Tensor,
-        projections: Projections,
+        parameters: KeyParameters,
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
@@ -61,7 +62,7 @@ class SpatialK(ManifoldKey):
 
         return aggregate_charts(
             x,
-            projections,
+            parameters,
             self.num_charts,
             activation_name(self.act),
             self.out_scale,

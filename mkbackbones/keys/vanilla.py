@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from ..kernels.projections import KeyParameters, ScaledRows
 from ..registry import KEYS
-from .base import ManifoldKey, Projections
+from .base import ManifoldKey
 
 
 @KEYS.register_module()
@@ -28,12 +29,11 @@ class VanillaK(ManifoldKey):
     def fused(
         self,
         x: Tensor,
-        projections: Projections,
+        parameters: KeyParameters,
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
         from ..kernels.activation import activation_name
-        from ..kernels.casts import ScaledRows
         from ..kernels.projected_charts import project_charts
 
         proj = self.proj.weight
@@ -41,7 +41,7 @@ class VanillaK(ManifoldKey):
             proj = self.out_scale[:, None] * proj
         elif self.out_scale is not None:
             proj = ScaledRows.apply(x.dtype, proj, self.out_scale)
-        return project_charts(x, projections, proj, activation_name(self.act))
+        return project_charts(x, parameters, proj, activation_name(self.act))
 
     def base_map(self) -> tuple[Tensor | None, Tensor]:
         weight, bias = super().base_map()

@@ -1,0 +1,203 @@
+"""From a manifold key's parameters to its operator, and from its gradients back, as one node.
+
+Autocast casts each parameter, and each gradient, on its own, and autograd keeps a node for each:
+small work that keeps the CPU busy longer than the GPU.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class KeyParameters(NamedTuple):
+    """Parameters of query, value and a manifold key, in full precision.
+
+    Attributes:
+        qv_weight (Tensor): Weight of query and value (2 d, C).
+        qv_bias (Tensor | None): Their bias (2 d,).
+        base_weight (Tensor | None): Weight of the base chart (d, C).
+        base_bias (Tensor | None): What is added to the key (d,).
+        gamma (Tensor): Gamma (H, C).
+        weight (Tensor): Weight of the charts (H, d', C).
+        bias (Tensor): Their bias (H, d').
+    """
+
+    qv_weight: Tensor
+    qv_bias: Tensor | None
+    base_weight: Tensor | None
+    base_bias: Tensor | None
+    gamma: Tensor
+    weight: Tensor
+    bias: Tensor
+
+
+class ChartOperator(NamedTuple):
+    """An operator that multiplies tokens with projections.
+
+    Projections are weight (3 d, C) and bias (3 d,) or None of query, base chart and value, weight
+    (H d', C) and bias (H d',) of the charts, Gamma folded in; all in the type of the tokens.
+
+    Attributes:
+        forward (Callable): ``forward(x, *projections, *tensors, *settings)`` -> (B, N, 3 d).
+        backward (Callable): ``backward(dqkv, x, qkv_weight, weight, bias, *tensors, *settings)`` ->
+            gradients of tokens, projections and tensors.
+        traced (Callable): ``forward`` for ``torch.compile``, differentiable.
+    """
+
+    forward: Callable
+    backward: Callable
+    traced: Callable
+
+
+def thirds(
+    fused: Tensor, qv: Tensor | None, key: Tensor | None
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Query, key and value part of a fused tensor, each with the parameter that it belongs to."""
+    q, k, v = fused.chunk(3)
+    of_q, of_v = (None, None) if qv is None else qv.chunk(2)
+    return [(q, of_q), (k, key), (v, of_v)]
+
+
+def half_projections(
+    dtype: torch.dtype, parameters: KeyParameters
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """The projections in half precision; the base chart's part is zero without one."""
+    qv_weight, qv_bias, base_weight, base_bias, gamma, weight, bias = parameters
+    width = qv_weight.shape[0] // 2
+    qkv_weight = qv_weight.new_empty(3 * width, qv_weight.shape[1], dtype=dtype)
+    charts_bias = bias.new_empty(bias.numel(), dtype=dtype)
+    pairs = [*thirds(qkv_weight, qv_weight, base_weight), (charts_bias, bias.flatten())]
+    qkv_bias = None
+    if qv_bias is not None or base_bias is not None:
+        qkv_bias = qv_weight.new_empty(3 * width, dtype=dtype)
+        pairs += thirds(qkv_bias, qv_bias, base_bias)
+    for to, source in pairs:
+        if source is None:
+            to.zero_()
+    present = [(to, source) for to, source in pairs if source is not None]
+    torch._foreach_copy_(*map(list, zip(*present)))
+    charts = torch.empty_like(weight, dtype=dtype)
+    torch.mul(weight, gamma[:, None], out=charts)
+    return qkv_weight, qkv_bias, charts.flatten(0, 1), charts_bias
+
+
+def traced_projections(
+    dtype: torch.dtype, parameters: KeyParameters
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """:func:`half_projections` as ``torch.compile`` can differentiate and fuse it."""
+    qv_weight, qv_bias, base_weight, base_bias, gamma, weight, bias = parameters
+    q, v = qv_weight.chunk(2)
+    qkv_weight = torch.cat([q, torch.zeros_like(q) if base_weight is None else base_weight, v])
+    qkv_bias = None
+    if qv_bias is not None or base_bias is not None:
+        zero = bias.new_zeros(q.shape[0])
+        q, v = (zero, zero) if qv_bias is None else qv_bias.chunk(2)
+        qkv_bias = torch.cat([q, zero if base_bias is None else base_bias, v]).to(dtype)
+    charts = (weight * gamma[:, None]).flatten(0, 1)
+    return qkv_weight.to(dtype), qkv_bias, charts.to(dtype), bias.flatten().to(dtype)
+
+
+def parameter_gradients(
+    gamma: Tensor,
+    weight: Tensor,
+    needed: tuple[bool, ...],
+    dqkv_weight: Tensor,
+    dqkv_bias: Tensor,
+    dcharts: Tensor,
+    dcharts_bias: Tensor,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of the :class:`KeyParameters` from those of the projections.
+
+    Args:
+        gamma (Tensor): Gamma.
+        weight (Tensor): Weight of the charts.
+        needed (tuple[bool, ...]): Which of the parameters need a gradient.
+        dqkv_weight (Tensor): Gradient of the projections' weight; and so on.
+    """
+    _, qv_bias, base_weight, base_bias, *_ = needed
+    width = dqkv_weight.shape[0] // 3
+    dqv_weight = weight.new_empty(2 * width, dqkv_weight.shape[1])
+    dbase_weight = weight.new_empty(width, dqkv_weight.shape[1]) if base_weight else None
+    dbias = torch.empty_like(dcharts_bias, dtype=weight.dtype)
+    dqv_bias = weight.new_empty(2 * width) if qv_bias else None
+    dbase_bias = weight.new_empty(width) if base_bias else None
+    pairs = [(b, a) for a, b in thirds(dqkv_weight, dqv_weight, dbase_weight)]
+    pairs += [(b, a) for a, b in thirds(dqkv_bias, dqv_bias, dbase_bias)]
+    pairs.append((dbias, dcharts_bias))
+    present = [(to, source) for to, source in pairs if to is not None]
+    torch._foreach_copy_(*map(list, zip(*present)))
+    dcharts = dcharts.view_as(weight)
+    dgamma = (dcharts * weight).sum(1)
+    dweight = dcharts * gamma[:, None]
+    dbias = dbias.view(weight.shape[:2])
+    return dqv_weight, dqv_bias, dbase_weight, dbase_bias, dgamma, dweight, dbias
+
+
+class ChartedProjection(torch.autograd.Function):
+    """A :class:`ChartOperator` as a function of the key's parameters."""
+
+    @staticmethod
+    def forward(
+        ctx, operator: ChartOperator, settings: tuple, x: Tensor, *inputs: Tensor | None
+    ) -> Tensor:
+        parameters, tensors = KeyParameters(*inputs[:7]), inputs[7:]
+        projections = half_projections(x.dtype, parameters)
+        qkv_weight, _, charts, charts_bias = projections
+        ctx.operator, ctx.settings = operator, settings
+        saved = qkv_weight, charts, charts_bias
+        ctx.save_for_backward(x, *saved, parameters.gamma, parameters.weight, *tensors)
+        return operator.forward(x, *projections, *tensors, *settings)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dqkv: Tensor) -> tuple[Tensor | None, ...]:
+        x, qkv_weight, charts, charts_bias, gamma, weight, *tensors = ctx.saved_tensors
+        dx, *grads = ctx.operator.backward(
+            dqkv, x, qkv_weight, charts, charts_bias, *tensors, *ctx.settings
+        )
+        dparameters = parameter_gradients(gamma, weight, ctx.needs_input_grad[3:10], *grads[:4])
+        dtensors = [None if t is None else grad for t, grad in zip(tensors, grads[4:])]
+        return None, None, dx, *dparameters, *dtensors
+
+
+def project(
+    operator: ChartOperator,
+    x: Tensor,
+    parameters: KeyParameters,
+    tensors: tuple[Tensor | None, ...],
+    settings: tuple,
+) -> Tensor:
+    """Query, key and value (B, N, 3 d) of tokens (B, N, C) in half precision.
+
+    Args:
+        operator (ChartOperator): What to run.
+        x (Tensor): Tokens.
+        parameters (KeyParameters): The key's parameters.
+        tensors (tuple): Further tensors that the operator takes.
+        settings (tuple): What it takes behind them.
+    """
+    if torch.compiler.is_compiling():
+        projections = traced_projections(x.dtype, parameters)
+        return operator.traced(x, *projections, *tensors, *settings)
+    if torch.is_grad_enabled():
+        return ChartedProjection.apply(operator, settings, x, *parameters, *tensors)
+    return operator.forward(x, *half_projections(x.dtype, parameters), *tensors, *settings)
+
+
+class ScaledRows(torch.autograd.Function):
+    """``diag(scale) W`` in half precision."""
+
+    @staticmethod
+    def forward(ctx, dtype: torch.dtype, weight: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, scale)
+        scaled = torch.empty_like(weight, dtype=dtype)
+        return torch.mul(weight, scale[:, None], out=scaled)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dscaled: Tensor) -> tuple[Tensor | None, ...]:
+        weight, scale = ctx.saved_tensors
+        return None, dscaled * scale[:, None], (dscaled * weight).sum(1)
