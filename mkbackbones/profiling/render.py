@@ -116,7 +116,10 @@ def number(value: float | None, form: str) -> str:
 
 
 def plot(profile: Profile, path: Path) -> None:
-    """Draw train step and inference of every backbone, with spread and floor; writes a PNG."""
+    """Draw train step and inference of every backbone, with spread, floor and what the GPU takes.
+
+    Writes a PNG.
+    """
     from matplotlib.figure import Figure
 
     groups = grouped(profile)
@@ -135,12 +138,15 @@ def plot(profile: Profile, path: Path) -> None:
                 error = [[middle - min(values)], [max(values) - middle]]
                 colour = COLOURS.get(row.backbone.split(':')[0], '#4c72b0')
                 ax.barh(place, middle, xerr=error, color=colour, height=0.7, ecolor='black')
-                if floor := getattr(row, f'{kind}_floor_ms'):
-                    ax.plot([floor, floor], [place - 0.4, place + 0.4], color='black', lw=1.5)
+                for quantity, line in (('floor', 'black'), ('busy', 'white')):
+                    if at := getattr(row, f'{kind}_{quantity}_ms'):
+                        ax.plot([at, at], [place - 0.35, place + 0.35], color=line, lw=1.5)
             ax.set_yticks(range(len(rows)), [row.backbone for row in rows], fontsize=8)
             ax.set_ylim(len(rows) - 0.5, -0.5)
             ax.set_xlim(left=0)
-            ax.set_title(f'{size}, {precision}: {kind}, ms (black line: floor)', fontsize=9)
+            ax.set_title(
+                f'{size}, {precision}: {kind}, ms (black: floor, white: GPU alone)', fontsize=9
+            )
             ax.spines[['top', 'right']].set_visible(False)
     with written_aside(path) as work:
         figure.savefig(work, format='png', dpi=120)

@@ -269,6 +269,23 @@ def test_backbone(switch, build, size, key_cfg):
     assert error(grads, wanted_grads) < 3 * TOLERANCE
 
 
+@pytest.mark.skipif(not INTERPRETED, reason='the other tests run in bfloat16 on a GPU')
+@pytest.mark.parametrize('key_cfg', KEYS, ids=str)
+def test_bfloat16_in_the_interpreter(switch, monkeypatch, key_cfg):
+    """Types fit together; a ViT, since the interpreter's ``tl.dot`` does not take bfloat16."""
+    half = torch.bfloat16
+    for module in (vit, vit_block, qkv_module):
+        monkeypatch.setattr(module, 'fused_dtype', lambda x: half if switch[0] else None)
+    torch.manual_seed(0)
+    model = filled(small_vit(key_cfg, drop=0.0))
+    x = torch.randn(2, 3, 48, 64)
+    outs, grads = run(model, x, half)
+    switch[0] = False
+    wanted, wanted_grads = run(model, x)
+    assert max(error(a, b) for a, b in zip(outs, wanted)) < 1e-2
+    assert error(grads, wanted_grads) < 3e-2
+
+
 @pytest.mark.parametrize('build', [small_swin, small_vit])
 def test_checkpointing(switch, build):
     torch.manual_seed(0)
