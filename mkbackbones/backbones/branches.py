@@ -1,6 +1,7 @@
 """Residual branches with stochastic depth, and blocks one after another."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import torch
 from timm.layers import DropPath
@@ -32,13 +33,19 @@ def draw_scales(block: nn.Module, x: Tensor) -> Scales:
 
 def draw_all_scales(blocks: Sequence[nn.Module], x: Tensor) -> list[Scales]:
     """As :func:`draw_scales`, for many blocks at once, in another order of random numbers."""
-    rates = [keep_rate(path) for b in blocks for path in (b.drop_path1, b.drop_path2)]
+    rates = tuple(keep_rate(path) for b in blocks for path in (b.drop_path1, b.drop_path2))
     if torch.compiler.is_compiling() or all(keep == 1 for keep in rates):
         return [draw_scales(block, x) for block in blocks]
-    keep = torch.tensor(rates).to(x.device, non_blocking=True)[:, None]
+    keep = column(rates, x.device)
     scales = torch.rand(len(rates), x.shape[0], device=x.device).lt(keep) / keep.clamp(min=1e-6)
     drawn = [None if rate == 1 else scale for rate, scale in zip(rates, scales.unbind(0))]
     return list(zip(drawn[::2], drawn[1::2]))
+
+
+@lru_cache(64)
+def column(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on a device (n, 1), copied there once."""
+    return torch.tensor(values, device=device)[:, None]
 
 
 def scaled_sum(x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
