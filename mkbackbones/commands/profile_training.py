@@ -80,6 +80,10 @@ def profile_training(args: argparse.Namespace) -> None:
     device = torch.device(select_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
     env, rows = environment(device), []
+
+    def save() -> None:
+        save_training(env, rows, args.out / 'training.json')
+
     # No thread of its own draws the progress: it would disturb what is measured.
     with Progress(auto_refresh=False) as progress:
         task = progress.add_task('synthetic images', total=None)
@@ -89,10 +93,8 @@ def profile_training(args: argparse.Namespace) -> None:
         for path in paths:
             cfg = read_config(path, args.cfg_options)
             check_config(cfg, path)
-            rows += profile_config(
-                path.stem, cfg, specs, size, args.rounds, args.iters, device, progress
-            )
-            save_training(env, rows, args.out / 'training.json')
+            turns = args.rounds, args.iters
+            profile_config(path.stem, cfg, specs, size, *turns, device, rows, save, progress)
     report = training_markdown(env, rows)
     write_report(args.out / 'training.md', report)
     print(f'{args.out}: training.json and training.md written\n')

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -179,8 +179,10 @@ def profile_config(
     rounds: int,
     iterations: int,
     device: torch.device,
+    rows: list[TrainRow],
+    save: Callable[[], None],
     progress: Progress,
-) -> list[TrainRow]:
+) -> None:
     """Train one model with each backbone in turn, on batches of one loader.
 
     Args:
@@ -192,6 +194,8 @@ def profile_config(
         iterations (int): Measured iterations of a turn; what the loader's workers had prepared
             before is used up first.
         device (torch.device): Where to train.
+        rows (list[TrainRow]): Where what is measured goes.
+        save (Callable): Called after each set-up and each turn.
         progress (Progress): Where progress is shown.
     """
     from mmengine.registry import init_default_scope
@@ -204,7 +208,7 @@ def profile_config(
     batches = iter(loader)
     batch = next(batches)
     warm_up = max(3, loader.num_workers * (loader.prefetch_factor or 0))
-    rows, trainees = [], []
+    trainees = []
     task = progress.add_task(name, total=(rounds + 1) * len(specs))
     for spec in specs:
         row = TrainRow(name, str(spec), 'x'.join(map(str, size)))
@@ -214,6 +218,7 @@ def profile_config(
             row.peak_mib = attempt(row, 'memory', partial(trainee.peak_mib, batch))
             row.backbone_ms = attempt(row, 'backbone', partial(trainee.backbone_ms, batch))
             trainees.append((row, trainee))
+        save()
         progress.update(task, advance=1, refresh=True)
     for _ in range(rounds):
         for row, trainee in trainees:
@@ -225,9 +230,9 @@ def profile_config(
                 row.images_per_s.append(size[0] / seconds)
                 row.step_ms.append(1e3 * seconds)
                 row.wait_ms.append(1e3 * waited)
+            save()
             progress.update(task, advance=1, refresh=True)
     progress.update(task, completed=(rounds + 1) * len(specs), refresh=True)
-    return rows
 
 
 def training_markdown(environment: dict, rows: list[TrainRow]) -> str:

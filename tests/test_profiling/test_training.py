@@ -39,3 +39,14 @@ def test_every_backbone_is_trained_and_its_share_measured(tmp_path, capsys):
     assert 0 < ours['backbone_ms'] < 2 * ours['step_ms'][0]
     assert timm['note'] == 'timm: backbones have no config of OpenMMLab'
     assert 'share' in capsys.readouterr().out
+
+
+def test_what_was_measured_outlives_an_interruption(tmp_path, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.Trainee, 'run', stop)
+    code, rows = run(tmp_path, 'swin-t')
+    assert code == 130
+    assert rows[0]['backbone_ms'] > 0
+    assert rows[0]['step_ms'] == []
