@@ -8,6 +8,7 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from ..inject import set_block_keys
+from ..kernels import fused_dtype
 from ..keys.base import require_positive
 from ..keys.build import KeyCfg, keys_per_block
 from ..registry import MODELS
@@ -21,9 +22,11 @@ from .base import (
     require_out_indices,
     resolve_arch,
 )
-from .branches import run_blocks
+from .branches import is_heard, run_blocks
+from .norms import normalise
+from .stem import embed_patches
 from .swin_block import SwinBlock
-from .windows import missing, pad_to_patches, shifted_window_mask
+from .windows import missing, pad_to_windows, shifted_window_mask
 
 #: Architectures of the Swin paper (arXiv 2103.14030, section 3.3).
 SWIN_ARCHS = {
@@ -32,6 +35,22 @@ SWIN_ARCHS = {
     'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
     'large': dict(embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
 }
+
+
+class Merging(PatchMerging):
+    """timm's merging of 2x2 patches, with norm and projection in half precision where it can."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Merge patches: (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), 2 C)."""
+        dtype = fused_dtype(x)
+        if dtype is None or is_heard(self.norm):
+            return super().forward(x)
+        from ..kernels.linears import half_linear
+        from ..kernels.norm import layer_norm
+
+        x = pad_to_windows(x, 2).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+        x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)  # B, H/2, W/2, 4 C, down before right
+        return half_linear(self.reduction, layer_norm(x, self.norm, dtype))
 
 
 class SwinStage(nn.Module):
@@ -74,7 +93,7 @@ class SwinStage(nn.Module):
             )
             for i in range(depth)
         )
-        self.downsample = PatchMerging(embed_dims) if downsample else None
+        self.downsample = Merging(embed_dims) if downsample else None
 
     def forward(self, x: Tensor, with_cp: bool = False) -> Tensor:
         """Run the blocks: (B, H, W, C) -> (B, H, W, C)."""
@@ -221,12 +240,13 @@ class ManifoldSwin(Backbone):
             ``out_indices``, at the strides s = 4, 8, 16, 32 of the stages.
         """
         require_image(*x.shape[2:], x.shape[1], type(self).__name__)
-        x = self.patch_embed(pad_to_patches(x, 4))  # B, H/4, W/4, C
+        x = embed_patches(self.patch_embed, x)  # B, H/4, W/4, C
         outs = []
         for i, layer in enumerate(self.layers):
             x = layer(x, self.with_cp)
             if i in self.out_indices:
-                outs.append(getattr(self, f'norm{i}')(x).permute(0, 3, 1, 2).contiguous())
+                out = normalise(getattr(self, f'norm{i}'), x)
+                outs.append(out.permute(0, 3, 1, 2).contiguous())
             if layer.downsample is not None:
                 x = layer.downsample(x)
         return tuple(outs)

@@ -22,10 +22,11 @@ from .base import (
     require_out_indices,
     resolve_arch,
 )
-from .branches import is_heard, run_blocks
+from .branches import run_blocks
+from .norms import normalise
 from .positions import resample_positions
+from .stem import embed_patches
 from .vit_block import ViTBlock
-from .windows import pad_to_patches
 
 #: Architectures of the ViT (arXiv 2010.11929, table 1) and DeiT (arXiv 2012.12877) papers.
 VIT_ARCHS = {
@@ -160,14 +161,7 @@ class ManifoldViT(Backbone):
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Images (B, 3, H, W) to tokens (B, P + h w, C) with positions, and the grid (h, w)."""
-        x = pad_to_patches(x, self.patch_size)
-        dtype = fused_dtype(x)
-        if dtype is None or is_heard(self.patch_embed) or is_heard(self.patch_embed.proj):
-            x = self.patch_embed(x)
-        else:
-            from ..kernels.patches import project_patches
-
-            x = project_patches(x, self.patch_embed.proj, dtype)
+        x = embed_patches(self.patch_embed, x)
         grid = x.shape[1], x.shape[2]
         pos_embed = self.pos_embed
         # A compiled graph is for every size, the one of pretraining included.
@@ -220,7 +214,7 @@ class ManifoldViT(Backbone):
         for i, tokens in enumerate(run_blocks(self.blocks, x, args, fused, self.with_cp)):
             if i in self.out_indices:
                 last = i == len(self.blocks) - 1
-                out = self.norm(tokens) if last and self.norm is not None else tokens
+                out = normalise(self.norm, tokens) if last and self.norm is not None else tokens
                 out = out[:, self.num_prefix_tokens :].transpose(1, 2)
                 outs.append(out.unflatten(2, grid).contiguous())
         return tuple(outs)

@@ -310,6 +310,12 @@ def window_norm(
     return normed_windows(x, norm.weight, norm.bias, norm.eps, *geometry, dtype)[0]
 
 
+def layer_norm(x: Tensor, norm: torch.nn.LayerNorm, dtype: torch.dtype) -> Tensor:
+    """LayerNorm of tokens (..., C), the result in a type of its own."""
+    tokens = x.reshape(1, -1, x.shape[-1])
+    return window_norm(tokens, norm, (1, tokens.shape[1], 0, 0), dtype).view(x.shape)
+
+
 def merge_norm(
     x: Tensor,
     branch: Tensor,

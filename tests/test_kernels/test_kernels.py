@@ -11,7 +11,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from mkbackbones import qkv as qkv_module
-from mkbackbones.backbones import ManifoldSwin, ManifoldViT, swin_block, vit, vit_block
+from mkbackbones.backbones import (
+    ManifoldSwin,
+    ManifoldViT,
+    norms,
+    stem,
+    swin,
+    swin_block,
+    vit,
+    vit_block,
+)
 from mkbackbones.backbones.windows import (
     merge_windows,
     pad_to_windows,
@@ -24,6 +33,8 @@ pytest.importorskip('triton', reason='the kernels need Triton')
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
 DTYPE = torch.float32 if INTERPRETED else torch.bfloat16
+#: Modules that ask whether the kernels serve.
+DECIDING = norms, qkv_module, stem, swin, swin_block, vit, vit_block
 #: Relative error, by norm, of half-precision operands; of float32 in the interpreter.
 TOLERANCE = 1e-5 if INTERPRETED else 1e-2
 
@@ -218,7 +229,7 @@ def switch(monkeypatch):
     def choose(x):
         return (DTYPE if INTERPRETED else fused_dtype(x)) if on[0] else None
 
-    for module in (swin_block, vit, vit_block, qkv_module):
+    for module in DECIDING:
         monkeypatch.setattr(module, 'fused_dtype', choose)
     return on
 
@@ -256,7 +267,7 @@ def filled(model):
     return model.to(DEVICE)
 
 
-@pytest.mark.parametrize('build, size', [(small_swin, (29, 21)), (small_vit, (48, 64))])
+@pytest.mark.parametrize('build, size', [(small_swin, (29, 25)), (small_vit, (48, 64))])
 @pytest.mark.parametrize('key_cfg', KEYS, ids=str)
 def test_backbone(switch, build, size, key_cfg):
     torch.manual_seed(0)
@@ -274,7 +285,7 @@ def test_backbone(switch, build, size, key_cfg):
 def test_bfloat16_in_the_interpreter(switch, monkeypatch, key_cfg):
     """Types fit together; a ViT, since the interpreter's ``tl.dot`` does not take bfloat16."""
     half = torch.bfloat16
-    for module in (vit, vit_block, qkv_module):
+    for module in DECIDING:
         monkeypatch.setattr(module, 'fused_dtype', lambda x: half if switch[0] else None)
     torch.manual_seed(0)
     model = filled(small_vit(key_cfg, drop=0.0))
