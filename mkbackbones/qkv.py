@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kernels import fused_dtype
-from .kernels.projections import KeyParameters
+from .kernels.projections import KeyParameters, fuse_projections
 from .keys import build_key
 from .keys.base import BasedKey, ManifoldKey
 
@@ -104,15 +104,7 @@ class ManifoldQKV(nn.Module):
 
     def fuse(self, key_weight: Tensor, key_bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Stock weight (3 C_out, C) and bias with the given key projection in the middle."""
-        q, v = self.qv.weight.split(self.out_dims)
-        weight = torch.cat([q, key_weight, v])
-        if self.qv.bias is None and key_bias is None:
-            return weight, None
-        if key_bias is None:
-            key_bias = weight.new_zeros(self.out_dims)
-        qv_bias = weight.new_zeros(2 * self.out_dims) if self.qv.bias is None else self.qv.bias
-        q, v = qv_bias.split(self.out_dims)
-        return weight, torch.cat([q, key_bias, v])
+        return fuse_projections(self.qv.weight, self.qv.bias, key_weight, key_bias)
 
     @torch.no_grad()
     def load_stock(self, weight: Tensor, bias: Tensor | None) -> bool:

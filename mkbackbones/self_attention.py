@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .kernels.heads import head_views
 from .qkv import linear_of
 
 
@@ -57,8 +58,7 @@ class FusedSelfAttention(nn.Module):
         batched = query.dim() == 3
         x = query if batched else query.unsqueeze(0 if self.batch_first else 1)
         x = x if self.batch_first else x.transpose(0, 1)  # B, N, C
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # B, h, N, C/h
+        q, k, v = head_views(self.qkv(x), self.num_heads)  # B, h, N, C/h
         mask = merge_masks(attn_mask, key_padding_mask, q)
         dropout = self.dropout if self.training else 0.0
         weights = None

@@ -8,6 +8,8 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..kernels import is_heard
+
 #: What each image's branch is multiplied by (B,), for the two branches of a block; None for 1.
 Scales = tuple[Tensor | None, Tensor | None]
 
@@ -34,7 +36,9 @@ def draw_scales(block: nn.Module, x: Tensor) -> Scales:
 def draw_all_scales(blocks: Sequence[nn.Module], x: Tensor) -> list[Scales]:
     """As :func:`draw_scales`, for many blocks at once, in another order of random numbers."""
     rates = tuple(keep_rate(path) for b in blocks for path in (b.drop_path1, b.drop_path2))
-    if torch.compiler.is_compiling() or all(keep == 1 for keep in rates):
+    if all(keep == 1 for keep in rates):
+        return [(None, None)] * len(blocks)
+    if torch.compiler.is_compiling():
         return [draw_scales(block, x) for block in blocks]
     keep = column(rates, x.device)
     scales = torch.rand(len(rates), x.shape[0], device=x.device).lt(keep) / keep.clamp(min=1e-6)
@@ -46,13 +50,6 @@ def draw_all_scales(blocks: Sequence[nn.Module], x: Tensor) -> list[Scales]:
 def column(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Numbers on a device (n, 1), copied there once."""
     return torch.tensor(values, device=device)[:, None]
-
-
-def scaled_sum(x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
-    """``x + scale * branch`` in one pass, in the type of the residual stream."""
-    if scale is None:
-        return x + branch
-    return torch.addcmul(x, branch, scale.to(branch.dtype).view(-1, *[1] * (x.dim() - 1)))
 
 
 def run_blocks(
@@ -82,8 +79,3 @@ def run_blocks(
             out = block(*inputs)
         x, normed = (out, None) if following is None else out
         yield x
-
-
-def is_heard(module: nn.Module) -> bool:
-    """Whether hooks listen to a module."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)

@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from ..kernels import fused_dtype
-from .branches import is_heard
+from ..kernels import fused_dtype, is_plain
 
 
 def normalise(norm: nn.Module, x: Tensor) -> Tensor:
     """``norm(x)`` for tokens (..., C), in one pass over memory where the kernels serve."""
-    if fused_dtype(x) is None or type(norm) is not nn.LayerNorm or is_heard(norm):
+    if fused_dtype(x) is None or not is_plain(norm, nn.LayerNorm):
         return norm(x)
     from ..kernels.norm import layer_norm
 

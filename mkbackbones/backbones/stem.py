@@ -3,8 +3,7 @@
 from timm.layers import PatchEmbed
 from torch import Tensor
 
-from ..kernels import fused_dtype
-from .branches import is_heard
+from ..kernels import fused_dtype, is_heard
 from .norms import normalise
 from .windows import pad_to_patches
 

@@ -8,7 +8,7 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from ..inject import set_block_keys
-from ..kernels import fused_dtype
+from ..kernels import fused_dtype, is_heard
 from ..keys.base import require_positive
 from ..keys.build import KeyCfg, keys_per_block
 from ..registry import MODELS
@@ -22,7 +22,7 @@ from .base import (
     require_out_indices,
     resolve_arch,
 )
-from .branches import is_heard, run_blocks
+from .branches import run_blocks
 from .norms import normalise
 from .stem import embed_patches
 from .swin_block import SwinBlock

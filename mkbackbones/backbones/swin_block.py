@@ -9,8 +9,9 @@ from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor, nn
 
 from ..kernels import fused_dtype
+from ..kernels.heads import head_views
 from ..qkv import ManifoldQKV
-from .branches import Scales, draw_scales, scaled_sum
+from .branches import Scales, draw_scales
 from .windows import merge_windows, pad_to_windows, partition_windows
 
 
@@ -57,8 +58,7 @@ class WindowAttention(nn.Module):
         Returns:
             Tensor: Windows (B nW, N, C).
         """
-        qkv = self.project(windows, apply).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # B nW, h, N, C/h
+        q, k, v = head_views(self.project(windows, apply), self.num_heads)  # B nW, h, N, C/h
         bias = self.position_bias().to(q.dtype)
         if mask is None:
             bias = bias.expand(q.shape[0], -1, -1, -1)  # a traced batch of 1 is no case of its own
@@ -89,13 +89,14 @@ class WindowAttention(nn.Module):
         Returns:
             Tensor: Windows (B nW, N, C).
         """
+        from ..kernels.launch import ceil_div
         from ..kernels.linears import half_linear
         from ..kernels.window_attention import window_attention
 
         height, width, window, shift = geometry
         qkv = self.project(windows, half_linear)
         bias = self.position_bias().float()
-        rows, columns = -(-height // window), -(-width // window)
+        rows, columns = ceil_div(height, window), ceil_div(width, window)
         return window_attention(qkv, bias, rows, columns, window, shift)
 
     def fused_dtype(self, x: Tensor) -> torch.dtype | None:
@@ -198,25 +199,17 @@ class SwinBlock(nn.Module):
         following: 'SwinBlock | None',
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The block with norms, partition, attention and residual sums as Triton kernels."""
-        from ..kernels.block_tail import block_tail, takes_tail
-        from ..kernels.linears import half_linear, half_mlp
-        from ..kernels.norm import merge_norm, window_norm
+        from ..kernels.block_tail import Layers, block_tail
+        from ..kernels.norm import window_norm
 
-        geometry, proj = self.geometry(x), self.attn.proj
+        geometry = self.geometry(x)
         windows = window_norm(x, self.norm1, geometry, dtype) if normed is None else normed
         scales = draw_scales(self, x) if scales is None else scales
         windows = self.attn.forward_fused(windows, geometry)
-        if following is not None and takes_tail(proj, self.mlp):
-            layers = proj, self.norm2, self.mlp, following.norm1
-            return block_tail(x, windows, scales, layers, geometry, following.geometry(x), True)
-
-        windows = half_linear(proj, windows)
-        x, normed = merge_norm(x, windows, scales[0], self.norm2, geometry, dtype)
-        branch = half_mlp(self.mlp, normed)
-        if following is None:
-            return scaled_sum(x, branch, scales[1])
-        geometry = following.geometry(x)
-        return merge_norm(x, branch, scales[1], following.norm1, geometry, dtype, partition=True)
+        next_norm = None if following is None else following.norm1
+        layers = Layers(self.attn.proj, self.norm2, self.mlp, next_norm)
+        next_geometry = geometry if following is None else following.geometry(x)
+        return block_tail(x, windows, scales, layers, geometry, next_geometry, True)
 
     def geometry(self, x: Tensor) -> tuple[int, int, int, int]:
         """Height, width, window and shift, as the kernels take them."""

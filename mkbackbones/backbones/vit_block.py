@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..kernels import fused_dtype
 from ..qkv import ManifoldQKV
-from .branches import Scales, draw_scales, scaled_sum
+from .branches import Scales, draw_scales
 from .windows import crop_grid, merge_windows, pad_to_windows, partition_windows
 
 
@@ -101,27 +101,20 @@ class ViTBlock(Block):
         following: 'ViTBlock | None',
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The block with norms and residual sums as Triton kernels."""
-        from ..kernels.block_tail import block_tail, takes_tail
-        from ..kernels.linears import half_linear, half_mlp
-        from ..kernels.norm import merge_norm, window_norm
+        from ..kernels.block_tail import IDENTITY, Layers, block_tail
+        from ..kernels.norm import window_norm
 
         geometry = (1, x.shape[1], 0, 0)
         if normed is None:
             normed = window_norm(x, self.norm1, geometry, dtype)
         scales = draw_scales(self, x) if scales is None else scales
-        proj, plain = self.attn.proj, isinstance(self.ls1, nn.Identity)
-        place = normed, grid, num_prefix_tokens
-        if following is not None and not self.window_size and plain and takes_tail(proj, self.mlp):
-            layers = proj, self.norm2, self.mlp, following.norm1
-            attended = self.attend(*place, self.fused_attention)
-            return block_tail(x, attended, scales, layers, geometry, geometry, False)
-
-        attended = self.attend(*place, lambda t: half_linear(proj, self.fused_attention(t)))
-        x, normed = merge_norm(x, self.ls1(attended), scales[0], self.norm2, geometry, dtype)
-        branch = self.ls2(half_mlp(self.mlp, normed))
-        if following is None:
-            return scaled_sum(x, branch, scales[1])
-        return merge_norm(x, branch, scales[1], following.norm1, geometry, dtype)
+        attention, proj = self.fused_attention, self.attn.proj
+        if self.window_size:  # what windows share is averaged behind the projection
+            attention, proj = self.projected_attention, IDENTITY
+        attended = self.attend(normed, grid, num_prefix_tokens, attention)
+        next_norm = None if following is None else following.norm1
+        layers = Layers(proj, self.norm2, self.mlp, next_norm, self.ls1, self.ls2)
+        return block_tail(x, attended, scales, layers, geometry, geometry, False)
 
     def fused_attention(self, x: Tensor) -> Tensor:
         """timm's attention up to its output projection, without dropout and norms inside."""
@@ -130,3 +123,9 @@ class ViTBlock(Block):
 
         q, k, v = split_heads(half_linear(self.attn.qkv, x), self.attn.num_heads)
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    def projected_attention(self, x: Tensor) -> Tensor:
+        """timm's attention with its output projection."""
+        from ..kernels.linears import half_linear
+
+        return half_linear(self.attn.proj, self.fused_attention(x))

@@ -12,14 +12,19 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .activation import activation_name
+from .casts import half_copies
 from .linears import (
-    half_copies,
+    builds_graph,
+    half_linear,
+    half_mlp,
     is_plain_linear,
     is_plain_mlp,
     linear_gradients,
     mlp_gradients,
 )
-from .norm import Geometry, run_backward, run_forward
+from .norm import Geometry, merge_norm, run_backward, run_forward
+
+IDENTITY = nn.Identity()
 
 
 class Place(NamedTuple):
@@ -98,40 +103,76 @@ class BlockTail(torch.autograd.Function):
         return None, None, None, dx, dattended, *dproj, *dmlp, *dnorm.unbind(0), *dnext.unbind(0)
 
 
-def takes_tail(proj: nn.Module, mlp: nn.Module) -> bool:
-    """Whether the layers behind the attention can be one node now."""
-    trained = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    return trained and is_plain_linear(proj) and is_plain_mlp(mlp)
+class Layers(NamedTuple):
+    """What follows a block's attention.
+
+    Attributes:
+        proj (nn.Module): Output projection.
+        norm (nn.LayerNorm): The block's second norm.
+        mlp (nn.Module): timm's MLP, without dropout and norm.
+        next_norm (nn.LayerNorm | None): The next block's first norm; None to end with tokens.
+        scale1 (nn.Module): Layer scale of the attention.
+        scale2 (nn.Module): Layer scale of the MLP.
+    """
+
+    proj: nn.Module
+    norm: nn.LayerNorm
+    mlp: nn.Module
+    next_norm: nn.LayerNorm | None
+    scale1: nn.Module = IDENTITY
+    scale2: nn.Module = IDENTITY
+
+    def are_one_node(self) -> bool:
+        """Whether they can be one node of the graph now."""
+        scaled = not isinstance(self.scale1, nn.Identity)  # a block scales both or none
+        if self.next_norm is None or scaled or not builds_graph():
+            return False
+        return is_plain_linear(self.proj) and is_plain_mlp(self.mlp)
 
 
 def block_tail(
     x: Tensor,
     attended: Tensor,
     scales: tuple[Tensor | None, Tensor | None],
-    layers: tuple[nn.Linear, nn.LayerNorm, nn.Module, nn.LayerNorm],
+    layers: Layers,
     geometry: Geometry,
     following: Geometry,
     partition: bool,
-) -> tuple[Tensor, Tensor]:
-    """Run what follows a block's attention.
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Run what follows a block's attention, as one node where that is possible.
 
     Args:
         x (Tensor): Residual stream (B, H, W, C), or (B, N, C) without windows.
         attended (Tensor): What the attention gives, before its output projection: windows
             (B nW, w^2, C), or tokens; half precision.
         scales (tuple): What each image's branches are multiplied by (B,), float32; None for 1.
-        layers (tuple): Output projection, second norm, MLP, and the next block's first norm.
+        layers (Layers): What to run.
         geometry (tuple): Height, width, window and shift, as in
             :func:`~mkbackbones.kernels.norm.window_norm`.
         following (tuple): The same of the next block.
         partition (bool): Whether the next block's normalised tokens are cut into windows.
 
     Returns:
-        tuple[Tensor, Tensor]: The residual stream, and the next block's normalised tokens.
+        Tensor | tuple[Tensor, Tensor]: The residual stream, and with ``layers.next_norm`` the next
+        block's normalised tokens.
     """
-    proj, norm, mlp, next_norm = layers
-    eps = norm.eps, next_norm.eps
-    place = Place(mlp.act, eps, geometry, following, partition, attended.dtype)
-    linears = [t for m in (proj, mlp.fc1, mlp.fc2) for t in (m.weight, m.bias)]
-    norms = norm.weight, norm.bias, next_norm.weight, next_norm.bias
-    return BlockTail.apply(place, *scales, x, attended, *linears, *norms)
+    proj, norm, mlp, next_norm, scale1, scale2 = layers
+    dtype = attended.dtype
+    if layers.are_one_node():
+        place = Place(mlp.act, (norm.eps, next_norm.eps), geometry, following, partition, dtype)
+        linears = [t for m in (proj, mlp.fc1, mlp.fc2) for t in (m.weight, m.bias)]
+        norms = norm.weight, norm.bias, next_norm.weight, next_norm.bias
+        return BlockTail.apply(place, *scales, x, attended, *linears, *norms)
+    branch = scale1(half_linear(proj, attended))
+    x, normed = merge_norm(x, branch, scales[0], norm, geometry, dtype)
+    branch = scale2(half_mlp(mlp, normed))
+    if next_norm is None:
+        return scaled_sum(x, branch, scales[1])
+    return merge_norm(x, branch, scales[1], next_norm, following, dtype, partition)
+
+
+def scaled_sum(x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
+    """``x + scale * branch`` in one pass, in the type of the residual stream."""
+    if scale is None:
+        return x + branch
+    return torch.addcmul(x, branch, scale.to(branch.dtype).view(-1, *[1] * (x.dim() - 1)))

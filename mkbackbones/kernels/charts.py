@@ -10,16 +10,14 @@ import triton
 from torch import Tensor
 
 from .chart_kernels import charts_backward, charts_forward, spatial_backward
-from .launch import ceil_div, differentiable, launch, num_groups
+from .launch import ceil_div, launch, num_groups
 from .projections import ChartOperator, KeyParameters, project
 
 TILE = 64
 #: Channels that a program works on, and its warps, without and with a neighbourhood.
-TUNING = {
-    'forward': ((64, 8), (32, 8)),
-    'backward': ((32, 4), (32, 8)),
-    'spatial': (None, (16, 1)),
-}
+TUNING = {'forward': ((64, 8), (32, 8)), 'backward': ((32, 4), (32, 8))}
+#: The same of the kernel for the neighbourhood's gradients.
+SPATIAL_TUNING = (16, 1)
 
 
 def channel_block(channels: int, largest: int) -> int:
@@ -176,7 +174,7 @@ def run_charts_backward(
     dspatial = x.new_empty(0)
     if plan.kernel:
         dspatial = x.new_empty(groups, *taps.shape, **float32)
-        block, warps = TUNING['spatial'][True]
+        block, warps = SPATIAL_TUNING
         block = channel_block(channels, block)
         launch(
             spatial_backward,
@@ -252,26 +250,17 @@ def charts_setup(ctx, inputs, output):
     ctx.has_qkv_bias = qkv_bias is not None
 
 
-def charts_gradients(backward, ctx, dqkv):
+def charts_gradients(ctx, dqkv):
     saved = ctx.saved_tensors
-    dx, dqkv_weight, dqkv_bias, *rest = backward(dqkv, *saved, *ctx.settings)
+    dx, dqkv_weight, dqkv_bias, *rest = run_charts_backward_op(dqkv, *saved, *ctx.settings)
     dweight, dbias, *optional = rest
     optional = [None if t is None else g for t, g in zip(saved[4:], optional)]
     dqkv_bias = dqkv_bias if ctx.has_qkv_bias else None
     return dx, dqkv_weight, dqkv_bias, dweight, dbias, *optional, None, None, None, None, None
 
 
-added_charts = differentiable(
-    run_charts_op,
-    run_charts,
-    run_charts_backward_op,
-    run_charts_backward,
-    charts_setup,
-    charts_gradients,
-)
-
-
-chart_operator = ChartOperator(run_charts, run_charts_backward, added_charts)
+run_charts_op.register_autograd(charts_gradients, setup_context=charts_setup)
+chart_operator = ChartOperator(run_charts, run_charts_backward, run_charts_op)
 
 
 def aggregate_charts(

@@ -15,17 +15,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .activation import activate_again, activation_name
+from .casts import half_copies
+from .support import is_plain
 
 #: Whether matrix products can return another type than their operands have (torch 2.8, CUDA).
 WIDE_PRODUCTS = 'dtype' in torch.ops.aten.mm.overloads()
-
-
-def half_copies(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
-    """Copies of tensors in another type; None for None."""
-    copies = [None if t is None else torch.empty_like(t, dtype=dtype) for t in tensors]
-    present = [pair for pair in zip(copies, tensors) if pair[1] is not None]
-    torch._foreach_copy_(*map(list, zip(*present)))
-    return copies
 
 
 def weight_gradient(dy: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -120,14 +114,14 @@ class HalfMlp(torch.autograd.Function):
         return *mlp_gradients(dy, x, z, weights, ctx.act, ctx.dtype, needed), None
 
 
-def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a module is of exactly this class, and nothing listens to it."""
-    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
-
-
 def is_plain_linear(module: nn.Module) -> bool:
     """Whether a module is a Linear in full precision that nothing listens to."""
     return is_plain(module, nn.Linear) and module.weight.dtype == torch.float32
+
+
+def builds_graph() -> bool:
+    """Whether PyTorch keeps a graph for a backward pass, and nobody traces it."""
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def half_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -160,7 +154,6 @@ def is_plain_mlp(module: nn.Module) -> bool:
 def half_mlp(module: Mlp, x: Tensor) -> Tensor:
     """``module(x)`` for a timm MLP without dropout and norm, and ``x`` in half precision."""
     fc1, act, fc2 = module.fc1, module.act, module.fc2
-    trained = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    if not trained or not is_plain_mlp(module):
+    if not builds_graph() or not is_plain_mlp(module):
         return half_linear(fc2, act(half_linear(fc1, x)))
     return HalfMlp.apply(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, act)

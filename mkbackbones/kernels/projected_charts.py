@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .activation import activate, activate_again
 from .charts import projection_gradients
-from .launch import differentiable
 from .projections import ChartOperator, KeyParameters, project
 
 
@@ -77,23 +76,14 @@ def projected_setup(ctx, inputs, output):
     ctx.has_qkv_bias = qkv_bias is not None
 
 
-def projected_gradients(backward, ctx, dqkv):
-    gradients = backward(dqkv, *ctx.saved_tensors, ctx.act)
+def projected_gradients(ctx, dqkv):
+    gradients = run_projected_backward_op(dqkv, *ctx.saved_tensors, ctx.act)
     dx, dqkv_weight, dqkv_bias, *rest = gradients
     return dx, dqkv_weight, dqkv_bias if ctx.has_qkv_bias else None, *rest, None
 
 
-projected_charts = differentiable(
-    run_projected_op,
-    run_projected,
-    run_projected_backward_op,
-    run_projected_backward,
-    projected_setup,
-    projected_gradients,
-)
-
-
-projected_operator = ChartOperator(run_projected, run_projected_backward, projected_charts)
+run_projected_op.register_autograd(projected_gradients, setup_context=projected_setup)
+projected_operator = ChartOperator(run_projected, run_projected_backward, run_projected_op)
 
 
 def project_charts(x: Tensor, parameters: KeyParameters, proj: Tensor, act: str) -> Tensor:

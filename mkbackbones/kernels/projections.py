@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .casts import copy_pairs
+
 
 class KeyParameters(NamedTuple):
     """Parameters of query, value and a manifold key, in full precision.
@@ -61,6 +63,27 @@ def thirds(
     return [(q, of_q), (k, key), (v, of_v)]
 
 
+def fuse_projections(
+    qv_weight: Tensor, qv_bias: Tensor | None, key_weight: Tensor, key_bias: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Weight (3 d, C) and bias of query, key and value from those of query and value, and a key."""
+    q, v = qv_weight.chunk(2)
+    weight = torch.cat([q, key_weight, v])
+    if qv_bias is None and key_bias is None:
+        return weight, None
+    if key_bias is None:
+        key_bias = weight.new_zeros(key_weight.shape[0])
+    if qv_bias is None:
+        qv_bias = weight.new_zeros(2 * key_weight.shape[0])
+    q, v = qv_bias.chunk(2)
+    return weight, torch.cat([q, key_bias, v])
+
+
+def chart_map(gamma: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """All charts as one matrix (H d', C), Gamma folded in, and one bias (H d',)."""
+    return (weight * gamma[:, None]).flatten(0, 1), bias.flatten()
+
+
 def half_projections(
     dtype: torch.dtype, parameters: KeyParameters
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
@@ -77,8 +100,7 @@ def half_projections(
     for to, source in pairs:
         if source is None:
             to.zero_()
-    present = [(to, source) for to, source in pairs if source is not None]
-    torch._foreach_copy_(*map(list, zip(*present)))
+    copy_pairs(pairs)
     charts = torch.empty_like(weight, dtype=dtype)
     torch.mul(weight, gamma[:, None], out=charts)
     return qkv_weight, qkv_bias, charts.flatten(0, 1), charts_bias
@@ -89,15 +111,11 @@ def traced_projections(
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """:func:`half_projections` as ``torch.compile`` can differentiate and fuse it."""
     qv_weight, qv_bias, base_weight, base_bias, gamma, weight, bias = parameters
-    q, v = qv_weight.chunk(2)
-    qkv_weight = torch.cat([q, torch.zeros_like(q) if base_weight is None else base_weight, v])
-    qkv_bias = None
-    if qv_bias is not None or base_bias is not None:
-        zero = bias.new_zeros(q.shape[0])
-        q, v = (zero, zero) if qv_bias is None else qv_bias.chunk(2)
-        qkv_bias = torch.cat([q, zero if base_bias is None else base_bias, v]).to(dtype)
-    charts = (weight * gamma[:, None]).flatten(0, 1)
-    return qkv_weight.to(dtype), qkv_bias, charts.to(dtype), bias.flatten().to(dtype)
+    if base_weight is None:
+        base_weight = torch.zeros_like(qv_weight.chunk(2)[0])
+    fused = fuse_projections(qv_weight, qv_bias, base_weight, base_bias)
+    projections = *fused, *chart_map(gamma, weight, bias)
+    return tuple(None if t is None else t.to(dtype) for t in projections)
 
 
 def parameter_gradients(
@@ -127,8 +145,7 @@ def parameter_gradients(
     pairs = [(b, a) for a, b in thirds(dqkv_weight, dqv_weight, dbase_weight)]
     pairs += [(b, a) for a, b in thirds(dqkv_bias, dqv_bias, dbase_bias)]
     pairs.append((dbias, dcharts_bias))
-    present = [(to, source) for to, source in pairs if to is not None]
-    torch._foreach_copy_(*map(list, zip(*present)))
+    copy_pairs(pairs)
     dcharts = dcharts.view_as(weight)
     dgamma = (dcharts * weight).sum(1)
     dweight = dcharts * gamma[:, None]
@@ -188,7 +205,7 @@ def project(
 
 
 class ScaledRows(torch.autograd.Function):
-    """``diag(scale) W`` in half precision."""
+    """:func:`scaled_rows` as one node."""
 
     @staticmethod
     def forward(ctx, dtype: torch.dtype, weight: Tensor, scale: Tensor) -> Tensor:
@@ -201,3 +218,10 @@ class ScaledRows(torch.autograd.Function):
     def backward(ctx, dscaled: Tensor) -> tuple[Tensor | None, ...]:
         weight, scale = ctx.saved_tensors
         return None, dscaled * scale[:, None], (dscaled * weight).sum(1)
+
+
+def scaled_rows(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """``diag(scale) W`` in half precision."""
+    if torch.compiler.is_compiling():
+        return (scale[:, None] * weight).to(dtype)
+    return ScaledRows.apply(dtype, weight, scale)

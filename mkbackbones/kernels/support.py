@@ -1,11 +1,11 @@
-"""Whether the Triton kernels serve a tensor, and how to switch them off."""
+"""Whether the Triton kernels serve a tensor or a module, and how to switch them off."""
 
 import os
 from functools import cache
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor
+from torch import Tensor, nn
 
 #: Set to 0 to run everything as plain PyTorch.
 SWITCH = 'MKBACKBONES_TRITON'
@@ -51,6 +51,16 @@ def fused_dtype(x: Tensor) -> torch.dtype | None:
     if dtype not in (torch.bfloat16, torch.float16) or not enabled(x.device.index):
         return None
     return dtype
+
+
+def is_heard(module: nn.Module) -> bool:
+    """Whether hooks listen to a module."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module is of exactly this class, and nothing listens to it."""
+    return type(module) is kind and not is_heard(module)
 
 
 def is_exporting() -> bool:

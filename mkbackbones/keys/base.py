@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels.projections import chart_map
 from .activation import build_activation
 
 GammaInit = float | Sequence[float]
@@ -221,7 +222,7 @@ class ManifoldKey(BasedKey):
 
     def chart_map(self) -> tuple[Tensor, Tensor]:
         """All charts as one matrix (H d, C), Gamma folded in, and one bias (H d,)."""
-        return (self.weight * self.gamma[:, None]).flatten(0, 1), self.bias.flatten()
+        return chart_map(self.gamma, self.weight, self.bias)
 
     def activate(self, z: Tensor) -> Tensor:
         """Apply phi."""

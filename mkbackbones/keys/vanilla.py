@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..kernels.projections import KeyParameters, ScaledRows
+from ..kernels.projections import KeyParameters, scaled_rows
 from ..registry import KEYS
 from .base import ManifoldKey
 
@@ -37,17 +37,14 @@ class VanillaK(ManifoldKey):
         from ..kernels.projected_charts import project_charts
 
         proj = self.proj.weight
-        if self.out_scale is not None and torch.compiler.is_compiling():
-            proj = self.out_scale[:, None] * proj
-        elif self.out_scale is not None:
-            proj = ScaledRows.apply(x.dtype, proj, self.out_scale)
+        if self.out_scale is not None:
+            proj = scaled_rows(proj, self.out_scale, x.dtype)
         return project_charts(x, parameters, proj, activation_name(self.act))
 
     def base_map(self) -> tuple[Tensor | None, Tensor]:
         weight, bias = super().base_map()
-        if self.out_scale is None:
-            own = self.proj.bias
-            return weight, own if bias is None else bias + own
+        if self.out_scale is None:  # then there is no base chart either
+            return None, self.proj.bias
         if bias is None:
             return weight, self.out_scale * self.proj.bias
         return weight, torch.addcmul(bias, self.out_scale, self.proj.bias)

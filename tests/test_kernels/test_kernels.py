@@ -196,10 +196,10 @@ def test_half_linear_and_mlp(bias):
 
 
 def test_split_heads():
-    from mkbackbones.kernels.heads import split_heads, views
+    from mkbackbones.kernels.heads import head_views, split_heads
 
     ours, theirs = twins(torch.randn(2, 5, 24, device=DEVICE))
-    fused, wanted = split_heads(ours[0], 2), views(theirs[0], 2)
+    fused, wanted = split_heads(ours[0], 2), head_views(theirs[0], 2)
     assert max(compare((fused, ours), (wanted, theirs))) == 0
 
 
