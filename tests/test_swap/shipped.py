@@ -47,7 +47,12 @@ def build(cfg: Config) -> torch.nn.Module:
     cfg.model.pop('init_cfg', None)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         torch.manual_seed(0)
-        return MODELS.build(cfg.model).train()
+        model = MODELS.build(cfg.model).train()
+    # DETR's descendants leave this to init_weights, which would fetch pretrained weights; until
+    # then it is memory as it was found, NaN at times.
+    if hasattr(model, 'level_embed'):
+        torch.nn.init.normal_(model.level_embed)
+    return model
 
 
 def detection_batch(model: torch.nn.Module, size: tuple[int, int]) -> dict:
