@@ -3,12 +3,15 @@
 import math
 from collections.abc import Sequence
 
+import torch
 from mmengine.model import BaseModule
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..checkpoints.load import ReportedPretrained, is_pretrained, translate_state_dict
 from ..hints import did_you_mean
+from ..kernels import fused_dtype
+from ..kernels.casts import HalfParameters
 from ..keys.build import resolve_indices
 
 
@@ -33,6 +36,7 @@ class Backbone(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.halves = HalfParameters()
         self.register_load_state_dict_pre_hook(translate_state_dict)
 
     def init_weights(self) -> None:
@@ -43,6 +47,28 @@ class Backbone(BaseModule):
         self.init_cfg = [cfg for cfg in cfgs if not is_pretrained(cfg)] + reported
         super().init_weights()
         self.init_cfg = init_cfg
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Extract features.
+
+        Args:
+            x (Tensor): Images (B, 3, H, W), any size.
+
+        Returns:
+            tuple[Tensor, ...]: One map (B, C_i, ceil(H / s), ceil(W / s)) for each of
+            ``out_indices``, at stride s: 4, 8, 16, 32 for the stages of a Swin, the patch size for
+            a ViT.
+        """
+        require_image(*x.shape[2:], x.shape[1], type(self).__name__)
+        dtype = fused_dtype(x)
+        if dtype is None or torch.compiler.is_compiling():
+            return self.extract(x)
+        with self.halves.ready(dtype, x.device):
+            return self.extract(x)
+
+    def extract(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What :meth:`forward` does."""
+        raise NotImplementedError
 
     def frozen_modules(self) -> list[nn.Module]:
         """The modules that ``frozen_stages`` freezes."""

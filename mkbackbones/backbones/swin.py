@@ -18,7 +18,6 @@ from .base import (
     init_linear,
     require_frozen_stages,
     require_heads,
-    require_image,
     require_out_indices,
     resolve_arch,
 )
@@ -229,17 +228,7 @@ class ManifoldSwin(Backbone):
             return ends[stage], num_layers
         return ends[stage] - len(self.layers[stage].blocks) + int(parts[3]) + 1, num_layers
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Extract features.
-
-        Args:
-            x (Tensor): Images (B, 3, H, W), any size.
-
-        Returns:
-            tuple[Tensor, ...]: One map (B, C_i, ceil(H / s), ceil(W / s)) for each of
-            ``out_indices``, at the strides s = 4, 8, 16, 32 of the stages.
-        """
-        require_image(*x.shape[2:], x.shape[1], type(self).__name__)
+    def extract(self, x: Tensor) -> tuple[Tensor, ...]:
         x = embed_patches(self.patch_embed, x)  # B, H/4, W/4, C
         outs = []
         for i, layer in enumerate(self.layers):

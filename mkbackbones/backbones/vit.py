@@ -18,7 +18,6 @@ from .base import (
     init_linear,
     require_frozen_stages,
     require_heads,
-    require_image,
     require_out_indices,
     resolve_arch,
 )
@@ -196,17 +195,7 @@ class ManifoldViT(Backbone):
             return int(parts[1]) + 1, num_layers
         return (len(self.blocks) if parts[0] == 'norm' else 0), num_layers
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Extract features.
-
-        Args:
-            x (Tensor): Images (B, 3, H, W), any size.
-
-        Returns:
-            tuple[Tensor, ...]: One map (B, C, ceil(H / p), ceil(W / p)) for each of
-            ``out_indices``, at patch size p.
-        """
-        require_image(*x.shape[2:], x.shape[1], type(self).__name__)
+    def extract(self, x: Tensor) -> tuple[Tensor, ...]:
         x, grid = self.embed(x)
         outs = []
         args = grid, self.num_prefix_tokens

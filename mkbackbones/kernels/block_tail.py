@@ -82,25 +82,28 @@ class BlockTail(torch.autograd.Function):
     def backward(ctx, dtotal: Tensor, dy: Tensor) -> tuple[Tensor | None, ...]:
         attended, proj, middle, normed, z, weight1, weight2, total, *norms = ctx.saved_tensors
         place, dtype = ctx.place, ctx.dtype
-        of_attended, *needed = ctx.needs_input_grad[4:]
+        of_attended, of_proj, of_proj_bias, of_w1, of_b1, of_w2, of_b2 = ctx.needs_input_grad[4:11]
         where = place.following, place.partition
         dx, dbranch, dnext = run_backward(
             total, dy.contiguous(), dtotal.contiguous(), *norms[3:], *where
         )
-        dnormed, *dmlp = mlp_gradients(
+        dnormed, *dmlp, _ = mlp_gradients(
             dbranch.flatten(0, -2),
             normed,
             z,
             (weight1, weight2),
             activation_name(place.act),
             dtype,
-            (True, *needed[2:6]),
+            (True, of_w1, of_b1, of_w2, False),
         )
+        dbias2 = dnext[2] if of_b2 else None
         dx, dbranch, dnorm = run_backward(middle, dnormed, dx, *norms[:3], place.geometry, False)
-        dattended, *dproj = linear_gradients(
-            dbranch.flatten(0, -2), attended, proj, dtype, (of_attended, *needed[:2])
+        dattended, dproj, _ = linear_gradients(
+            dbranch.flatten(0, -2), attended, proj, dtype, (of_attended, of_proj, False)
         )
-        return None, None, None, dx, dattended, *dproj, *dmlp, *dnorm.unbind(0), *dnext.unbind(0)
+        dproj_bias = dnorm[2] if of_proj_bias else None
+        gradients = dx, dattended, dproj, dproj_bias, *dmlp, dbias2
+        return None, None, None, *gradients, *dnorm[:2].unbind(0), *dnext[:2].unbind(0)
 
 
 class Layers(NamedTuple):

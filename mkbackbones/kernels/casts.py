@@ -1,13 +1,18 @@
-"""Tensors in another type, many in one call.
+"""Parameters in half precision, many in one call.
 
 Autocast casts each parameter, and each gradient, on its own: small kernels that keep the CPU busy
 longer than the GPU.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+#: Copies of other sizes would move those behind them off the alignment of matrix products.
+ALIGNED = 8
 
 
 def copy_pairs(pairs: Iterable[tuple[Tensor | None, Tensor | None]]) -> None:
@@ -16,8 +21,133 @@ def copy_pairs(pairs: Iterable[tuple[Tensor | None, Tensor | None]]) -> None:
     torch._foreach_copy_(*map(list, zip(*whole)))
 
 
+def thirds(
+    fused: Tensor, qv: Tensor | None, key: Tensor | None
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Query, key and value part of a fused tensor, each with the parameter that it belongs to."""
+    q, k, v = fused.chunk(3)
+    of_q, of_v = (None, None) if qv is None else qv.chunk(2)
+    return [(q, of_q), (k, key), (v, of_v)]
+
+
+Parts = tuple[Tensor, ...]
+
+
+class Pass:
+    """The copies of one forward pass, and what it asks for.
+
+    Args:
+        dtype (torch.dtype): Type of the copies.
+        known (list[tuple[Tensor, ...]]): What to copy, on one device: single parameters, and pairs
+            of which :func:`thirds` makes one.
+    """
+
+    def __init__(self, dtype: torch.dtype, known: list[Parts]) -> None:
+        self.dtype = dtype
+        self.copies: dict[tuple[int, ...], tuple[Tensor, list[int]]] = {}
+        self.taken: dict[tuple[int, ...], Parts] = {}
+        if not known:
+            return
+        single = [parts[0] for parts in known if len(parts) == 1]
+        memory = known[0][0].new_empty(sum(part.numel() for part in single), dtype=dtype)
+        copies = torch._C._nn.unflatten_dense_tensors(memory, single) if single else ()
+        pairs = list(zip(copies, single))
+        for copy, part in pairs:
+            self.copies[(id(part),)] = copy, [part._version]
+        for qv, key in (parts for parts in known if len(parts) == 2):
+            fused = qv.new_empty(3 * key.shape[0], *key.shape[1:], dtype=dtype)
+            pairs += thirds(fused, qv, key)
+            self.copies[id(qv), id(key)] = fused, [qv._version, key._version]
+        copy_pairs(pairs)
+
+    def take(self, *parts: Tensor) -> Tensor | None:
+        """The copy of a parameter or a pair; None where there is none, but it is noted."""
+        place = tuple(map(id, parts))
+        copy, versions = self.copies.get(place, (None, None))
+        if copy is None and not can_lend(parts):
+            return None
+        self.taken[place] = parts
+        return copy if versions == [part._version for part in parts] else None
+
+
+def can_lend(parts: Parts) -> bool:
+    """Whether the next pass may have a copy ready."""
+    return all(type(part) is nn.Parameter and part.numel() % ALIGNED == 0 for part in parts)
+
+
+running: ContextVar[Pass | None] = ContextVar('running', default=None)
+
+
+class HalfParameters:
+    """Half-precision copies of a backbone's parameters, made in one call for each forward pass.
+
+    Layers ask for copies where they need them (:func:`half_copies`, :func:`half_thirds`). What one
+    pass asked for is copied at the start of the next. What is new, changes in between, or is not a
+    parameter is copied where it is asked for, as without this.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, ...], Parts] = {}
+
+    def __reduce__(self) -> tuple:
+        return HalfParameters, ()  # another model has other parameters
+
+    @contextmanager
+    def ready(self, dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+        """Run one forward pass with copies at hand.
+
+        Args:
+            dtype (torch.dtype): The half precision.
+            device (torch.device): Where the pass runs.
+        """
+        known = [parts for parts in self.known.values() if parts[0].device == device]
+        with torch.no_grad():
+            this = Pass(dtype, known)
+        token = running.set(this)
+        try:
+            yield
+        finally:
+            running.reset(token)
+            if this.taken.keys() != self.known.keys():
+                self.known = this.taken
+
+
+def lender(dtype: torch.dtype) -> Pass | None:
+    """The running forward pass, if it has copies in this type."""
+    this = running.get()
+    return this if this is not None and this.dtype == dtype else None
+
+
 def half_copies(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
     """Copies of tensors in another type; None for None."""
-    copies = [None if t is None else torch.empty_like(t, dtype=dtype) for t in tensors]
-    copy_pairs(zip(copies, tensors))
+    this = lender(dtype)
+    copies = []
+    missing = []
+    for tensor in tensors:
+        copy = None if this is None or tensor is None else this.take(tensor)
+        if copy is None and tensor is not None:
+            copy = torch.empty_like(tensor, dtype=dtype)
+            missing.append((copy, tensor))
+        copies.append(copy)
+    if missing:
+        copy_pairs(missing)
     return copies
+
+
+def half_thirds(dtype: torch.dtype, qv: Tensor, key: Tensor | None) -> Tensor:
+    """Query's, the key's and value's parameters as one copy in another type; zeros for no key.
+
+    Args:
+        dtype (torch.dtype): The type.
+        qv (Tensor): Weight (2 d, C) or bias (2 d,) of query and value.
+        key (Tensor, optional): Weight (d, C) or bias (d,) of the key.
+    """
+    this = lender(dtype)
+    fused = None if this is None or key is None else this.take(qv, key)
+    if fused is None:
+        fused = qv.new_empty(qv.shape[0] // 2 * 3, *qv.shape[1:], dtype=dtype)
+        pairs = thirds(fused, qv, key)
+        if key is None:
+            pairs[1][0].zero_()
+        copy_pairs(pairs)
+    return fused

@@ -99,7 +99,12 @@ def run_backward(
     geometry: Geometry,
     partition: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Launch the backward kernel: dx, dbranch (None without a branch), [dweight, dbias]."""
+    """Launch the backward kernel.
+
+    Returns:
+        tuple: Gradients of x and the branch (None without one), and of weight and bias (2, C). With
+        a branch (3, C), the last of the bias that was added to it.
+    """
     dx = torch.empty_like(x)
     dbranch = None
     if dtotal is not None:
@@ -109,7 +114,8 @@ def run_backward(
         x.shape, geometry, dtotal is not None, scale is not None, partition
     )
     programs = num_groups(num_blocks, x.device, per_processor=8)
-    dparams = x.new_empty(programs, 2, x.shape[-1], dtype=torch.float32)
+    rows = 2 if dbranch is None else 3
+    dparams = x.new_empty(programs, rows, x.shape[-1], dtype=torch.float32)
     launch(
         norm_backward,
         (programs,),
@@ -256,7 +262,7 @@ merge_norm_backward_op = torch.library.custom_op(
 def _(dtotal, dy, total, scale, weight, stats, height, width, window, shift, partition):
     geometry = (height, width, window, shift)
     shape = total.shape if partition else window_shape(total.shape, geometry)
-    return torch.empty_like(total), dy.new_empty(shape), weight.new_empty(2, *weight.shape)
+    return torch.empty_like(total), dy.new_empty(shape), weight.new_empty(3, *weight.shape)
 
 
 def merge_norm_setup(ctx, inputs, output):
@@ -277,9 +283,10 @@ def merge_norm_gradients(backward, ctx, dtotal, dy, *unused):
         shape, dtype = ctx.y
         dy = total.new_zeros(shape, dtype=dtype)
     dx, dbranch, dparams = backward(dtotal, dy, total, scale, weight, stats, *ctx.place)
+    dweight, dbias, _ = dparams.unbind(0)
     shape, dtype = ctx.branch
     dbranch = dbranch.view(shape).to(dtype)
-    return dx, dbranch, None, *dparams.unbind(0), *[None] * 7
+    return dx, dbranch, None, dweight, dbias, *[None] * 7
 
 
 merged_norm = differentiable(

@@ -151,6 +151,7 @@ def norm_backward(
     weight = tl.load(weight_ptr + channels, mask=inside, other=0.0).to(tl.float32)
     dweight = tl.zeros([ROWS, BLOCK], tl.float32)
     dbias = tl.zeros([ROWS, BLOCK], tl.float32)
+    branch_sum = tl.zeros([ROWS, BLOCK], tl.float32)
     for block in range(tl.program_id(0), num_blocks, tl.num_programs(0)):
         tokens, real, at_token, on_grid, at_row, in_windows = places(
             block,
@@ -184,11 +185,14 @@ def norm_backward(
             if SCALED:
                 scale = tl.load(scale_ptr + tokens // (height * width), mask=real, other=0.0)
                 dx *= scale[:, None]
+            dx = tl.where(on_grid, dx, 0.0)  # cropped padding gets no gradient
+            branch_sum += dx
             if PARTITION:
                 tl.store(dbranch_ptr + at_token, dx.to(dbranch_ptr.dtype.element_ty), mask=on_grid)
             else:
-                dx = tl.where(on_grid, dx, 0.0)  # cropped padding gets no gradient
                 tl.store(dbranch_ptr + at_row, dx.to(dbranch_ptr.dtype.element_ty), mask=in_windows)
-    at = tl.program_id(0) * 2 * C + channels
+    at = tl.program_id(0) * (3 if MERGE else 2) * C + channels
     tl.store(dparams_ptr + at, tl.sum(dweight, axis=0), mask=inside)
     tl.store(dparams_ptr + at + C, tl.sum(dbias, axis=0), mask=inside)
+    if MERGE:
+        tl.store(dparams_ptr + at + 2 * C, tl.sum(branch_sum, axis=0), mask=inside)

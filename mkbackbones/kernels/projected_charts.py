@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .activation import activate, activate_again
+from .activation import activate_again
 from .charts import projection_gradients
+from .linears import activated_product
 from .projections import ChartOperator, KeyParameters, project
 
 
@@ -21,8 +22,7 @@ def run_projected(
     proj: Tensor,
     act: str,
 ) -> Tensor:
-    z = F.linear(x, weight, bias)
-    activate(z, act)
+    z = activated_product(x, weight, bias, act)
     qkv = F.linear(x, qkv_weight, qkv_bias)
     qkv.flatten(0, -2).split(proj.shape[0], dim=-1)[1].addmm_(z.flatten(0, -2), proj.T)
     return qkv

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .casts import copy_pairs
+from .casts import copy_pairs, half_copies, half_thirds, thirds
 
 
 class KeyParameters(NamedTuple):
@@ -54,15 +54,6 @@ class ChartOperator(NamedTuple):
     traced: Callable
 
 
-def thirds(
-    fused: Tensor, qv: Tensor | None, key: Tensor | None
-) -> list[tuple[Tensor, Tensor | None]]:
-    """Query, key and value part of a fused tensor, each with the parameter that it belongs to."""
-    q, k, v = fused.chunk(3)
-    of_q, of_v = (None, None) if qv is None else qv.chunk(2)
-    return [(q, of_q), (k, key), (v, of_v)]
-
-
 def fuse_projections(
     qv_weight: Tensor, qv_bias: Tensor | None, key_weight: Tensor, key_bias: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
@@ -89,21 +80,14 @@ def half_projections(
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """The projections in half precision; the base chart's part is zero without one."""
     qv_weight, qv_bias, base_weight, base_bias, gamma, weight, bias = parameters
-    width = qv_weight.shape[0] // 2
-    qkv_weight = qv_weight.new_empty(3 * width, qv_weight.shape[1], dtype=dtype)
-    charts_bias = bias.new_empty(bias.numel(), dtype=dtype)
-    pairs = [*thirds(qkv_weight, qv_weight, base_weight), (charts_bias, bias.flatten())]
-    qkv_bias = None
-    if qv_bias is not None or base_bias is not None:
-        qkv_bias = qv_weight.new_empty(3 * width, dtype=dtype)
-        pairs += thirds(qkv_bias, qv_bias, base_bias)
-    for to, source in pairs:
-        if source is None:
-            to.zero_()
-    copy_pairs(pairs)
+    qkv_weight = half_thirds(dtype, qv_weight, base_weight)
+    if qv_bias is None and base_bias is not None:
+        qv_bias = qv_weight.new_zeros(qv_weight.shape[0])
+    qkv_bias = None if qv_bias is None else half_thirds(dtype, qv_bias, base_bias)
     charts = torch.empty_like(weight, dtype=dtype)
     torch.mul(weight, gamma[:, None], out=charts)
-    return qkv_weight, qkv_bias, charts.flatten(0, 1), charts_bias
+    (charts_bias,) = half_copies(dtype, bias)
+    return qkv_weight, qkv_bias, charts.flatten(0, 1), charts_bias.flatten()
 
 
 def traced_projections(

@@ -14,6 +14,7 @@ from mkbackbones import qkv as qkv_module
 from mkbackbones.backbones import (
     ManifoldSwin,
     ManifoldViT,
+    base,
     norms,
     stem,
     swin,
@@ -34,7 +35,7 @@ INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
 DTYPE = torch.float32 if INTERPRETED else torch.bfloat16
 #: Modules that ask whether the kernels serve.
-DECIDING = norms, qkv_module, stem, swin, swin_block, vit, vit_block
+DECIDING = base, norms, qkv_module, stem, swin, swin_block, vit, vit_block
 #: Relative error, by norm, of half-precision operands; of float32 in the interpreter.
 TOLERANCE = 1e-5 if INTERPRETED else 1e-2
 
@@ -192,7 +193,7 @@ def test_half_linear_and_mlp(bias):
         assert max(error(a, b) for a, b in zip(grads, wanted_grads)) < TOLERANCE
         assert all(g.dtype == torch.float32 for g in grads)
         with torch.no_grad():
-            assert error(fused(module, x.to(DTYPE)), y) == 0
+            assert error(fused(module, x.to(DTYPE)), y) < TOLERANCE
 
 
 def test_split_heads():
@@ -295,6 +296,28 @@ def test_bfloat16_in_the_interpreter(switch, monkeypatch, key_cfg):
     wanted, wanted_grads = run(model, x)
     assert max(error(a, b) for a, b in zip(outs, wanted)) < 1e-2
     assert error(grads, wanted_grads) < 3e-2
+
+
+@pytest.mark.parametrize('build', [small_swin, small_vit])
+@pytest.mark.parametrize('key_cfg', [None, dict(type='VanillaK', num_charts=2)], ids=str)
+def test_steps_see_the_parameters_of_now(switch, build, key_cfg):
+    """From the second pass on, half-precision copies are made before the layers run."""
+    torch.manual_seed(0)
+    model = filled(build(key_cfg))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    x = torch.randn(2, 3, 32, 32, device=DEVICE)
+    for _ in range(3):
+        switch[0] = False
+        wanted, wanted_grads = run(model, x, torch.float32)
+        switch[0] = True
+        outs, grads = run(model, x)
+        assert max(error(a, b) for a, b in zip(outs, wanted)) < TOLERANCE
+        assert error(grads, wanted_grads) < 3 * TOLERANCE
+        optimizer.step()
+    assert model.halves.known
+    outs, _ = run(model, x)
+    with torch.no_grad(), torch.autocast(DEVICE, DTYPE, enabled=not INTERPRETED):
+        assert max(error(a, b) for a, b in zip(model(x), outs)) < TOLERANCE
 
 
 @pytest.mark.parametrize('build', [small_swin, small_vit])
