@@ -29,7 +29,8 @@ def activation(u, ACT: tl.constexpr):
         # Normal distribution after Abramowitz and Stegun 7.1.26, to 1e-7: a third of erf's work,
         # and the exponential serves the derivative as well.
         density = tl.exp(-0.5 * u * u)
-        t = 1.0 / (1.0 + 0.2316418882 * tl.abs(u))
+        root = tl.rsqrt(1.0 + 0.2316418882 * tl.abs(u))
+        t = root * root  # a division takes the GPU more than twice as many instructions
         tail = t * 0.5307027145 - 0.7265760135
         tail = t * (0.127414796 + t * (-0.142248368 + t * (0.7107068705 + t * tail))) * density
         cdf = tl.where(u < 0, tail, 1.0 - tail)

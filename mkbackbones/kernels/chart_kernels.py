@@ -14,47 +14,38 @@ SIZES = ['num_tokens', 'tiles', 'grid_height', 'grid_width', 'prefix']
 
 
 @triton.jit
-def neighbour(
-    ptr,
-    image,
-    n,
-    channels,
-    inside,
-    num_tokens,
-    grid_height,
-    grid_width,
-    prefix,
-    dy,
-    dx,
-    STRIDE: tl.constexpr,
-):
-    """Load the tokens that lie (dy, dx) from tokens n, zero beyond the grid.
-
-    Prefix tokens bypass the convolution: each is its own and only neighbour.
-    """
+def grid_cells(n, num_tokens, grid_width, prefix):
+    """Rows and columns of tokens on the grid; far off it for tokens that are not on it."""
     cell = n - prefix
-    row = cell // grid_width + dy
-    column = cell % grid_width + dx
-    there = (row >= 0) & (row < grid_height) & (column >= 0) & (column < grid_width)
-    there = tl.where(n >= prefix, there, dy * dy + dx * dx == 0) & (n < num_tokens)
-    token = (image * num_tokens + n + dy * grid_width + dx).to(tl.int64)
-    at = token[:, None] * STRIDE + channels[None, :]
-    return tl.load(ptr + at, mask=there[:, None] & inside[None, :], other=0.0).to(tl.float32)
+    row = tl.where((cell >= 0) & (n < num_tokens), cell // grid_width, -(1 << 20))
+    return row, cell % grid_width
 
 
 @triton.jit
-def tap_weight(spatial_ptr, tap, channels, inside, bypass, STRIDE: tl.constexpr):
-    """What the neighbours at a tap are multiplied by; 1 for tokens that bypass the convolution."""
+def neighbour(ptr, at, row, column, inside, dy, dx, grid_height, grid_width, STRIDE: tl.constexpr):
+    """Load what lies (dy, dx) from the values at ``at``, zero beyond the grid."""
+    # As unsigned numbers, those below zero are beyond the last one.
+    there = (row + dy).to(tl.uint32, bitcast=True) < grid_height.to(tl.uint32)
+    there = there & ((column + dx).to(tl.uint32, bitcast=True) < grid_width.to(tl.uint32))
+    shifted = ptr + (dy * grid_width + dx).to(tl.int64) * STRIDE
+    return tl.load(shifted + at, mask=there[:, None] & inside[None, :], other=0.0).to(tl.float32)
+
+
+@triton.jit
+def tap_weight(spatial_ptr, tap, channels, inside, STRIDE: tl.constexpr):
+    """What the neighbours at a tap are multiplied by."""
     weight = tl.load(spatial_ptr + tap * STRIDE + channels, mask=inside, other=0.0)
-    return tl.where(bypass[:, None], 1.0, weight.to(tl.float32)[None, :])
+    return weight.to(tl.float32)[None, :]
 
 
 @triton.jit
 def convolve(
     z_ptr,
     spatial_ptr,
-    image,
+    at,
     n,
+    row,
+    column,
     channels,
     inside,
     num_tokens,
@@ -63,32 +54,16 @@ def convolve(
     prefix,
     STRIDE: tl.constexpr,
     KERNEL: tl.constexpr,
-    TILE: tl.constexpr,
-    BLOCK: tl.constexpr,
 ):
-    """Depthwise convolution of a tile; KERNEL 0 loads the tile as it is."""
-    if KERNEL == 0:
-        at = (image * num_tokens + n).to(tl.int64)[:, None] * STRIDE + channels[None, :]
-        mask = (n < num_tokens)[:, None] & inside[None, :]
-        u = tl.load(z_ptr + at, mask=mask, other=0.0).to(tl.float32)
-    else:
-        u = tl.zeros([TILE, BLOCK], tl.float32)
+    """Depthwise convolution of a tile; prefix tokens bypass it, and with KERNEL 0 all do."""
+    alone = n < num_tokens if KERNEL == 0 else n < prefix
+    u = tl.load(z_ptr + at, mask=alone[:, None] & inside[None, :], other=0.0).to(tl.float32)
+    if KERNEL > 0:
         for tap in range(KERNEL * KERNEL):
-            z = neighbour(
-                z_ptr,
-                image,
-                n,
-                channels,
-                inside,
-                num_tokens,
-                grid_height,
-                grid_width,
-                prefix,
-                tap // KERNEL - KERNEL // 2,
-                tap % KERNEL - KERNEL // 2,
-                STRIDE,
-            )
-            u += z * tap_weight(spatial_ptr, tap, channels, inside, n < prefix, STRIDE)
+            dy = tap // KERNEL - KERNEL // 2
+            dx = tap % KERNEL - KERNEL // 2
+            z = neighbour(z_ptr, at, row, column, inside, dy, dx, grid_height, grid_width, STRIDE)
+            u += z * tap_weight(spatial_ptr, tap, channels, inside, STRIDE)
     return u
 
 
@@ -117,17 +92,22 @@ def charts_forward(
     image = tl.program_id(0) // tiles
     n = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = c < D
+    inside = (c < D) | (D % BLOCK == 0)
     real = n < num_tokens
     token = (image * num_tokens + n).to(tl.int64)
+    row, column = grid_cells(n, num_tokens, grid_width, prefix)
     key = tl.zeros([TILE, BLOCK], tl.float32)
     for h in range(H):
+        channels = h * D + c
+        at_z = token[:, None] * (H * D) + channels[None, :]
         u = convolve(
             z_ptr,
             spatial_ptr,
-            image,
+            at_z,
             n,
-            h * D + c,
+            row,
+            column,
+            channels,
             inside,
             num_tokens,
             grid_height,
@@ -135,8 +115,6 @@ def charts_forward(
             prefix,
             H * D,
             KERNEL,
-            TILE,
-            BLOCK,
         )
         value, _ = activation(u, ACT)
         if GATED:
@@ -184,9 +162,10 @@ def charts_backward(
     image = tl.program_id(0) // tiles
     n = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = c < D
+    inside = (c < D) | (D % BLOCK == 0)
     real = n < num_tokens
     token = (image * num_tokens + n).to(tl.int64)
+    row, column = grid_cells(n, num_tokens, grid_width, prefix)
     mask = real[:, None] & inside[None, :]
     at = token[:, None] * (3 * D) + D + c[None, :]
     dkey = tl.load(dqkv_ptr + at, mask=mask, other=0.0).to(tl.float32)
@@ -198,11 +177,14 @@ def charts_backward(
     dscale = tl.zeros([TILE, BLOCK], tl.float32)
     for h in range(H):
         channels = h * D + c
+        at_z = token[:, None] * (H * D) + channels[None, :]
         u = convolve(
             z_ptr,
             spatial_ptr,
-            image,
+            at_z,
             n,
+            row,
+            column,
             channels,
             inside,
             num_tokens,
@@ -211,8 +193,6 @@ def charts_backward(
             prefix,
             H * D,
             KERNEL,
-            TILE,
-            BLOCK,
         )
         value, slope = activation(u, ACT)
         if GATED:
@@ -225,7 +205,6 @@ def charts_backward(
         else:
             dscale += dkey * value
             du = dvalue * slope
-        at_z = token[:, None] * (H * D) + channels[None, :]
         tl.store(du_ptr + at_z, du.to(du_ptr.dtype.element_ty), mask=mask)
         if KERNEL == 0:
             at_bias = tl.program_id(0).to(tl.int64) * (H * D) + channels
@@ -258,7 +237,7 @@ def spatial_backward(
 ):
     """Gradients of the convolution: du to dz, which replaces z, to its weights, and the bias."""
     channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = channels < CHANNELS
+    inside = (channels < CHANNELS) | (CHANNELS % BLOCK == 0)
     taps = tl.arange(0, TAPS)
     dspatial = tl.zeros([TAPS, BLOCK], tl.float32)
     dbias = tl.zeros([BLOCK], tl.float32)
@@ -268,26 +247,18 @@ def spatial_backward(
         token = (image * num_tokens + n).to(tl.int64)
         at_z = token[:, None] * CHANNELS + channels[None, :]
         mask = (n < num_tokens)[:, None] & inside[None, :]
+        row, column = grid_cells(n, num_tokens, grid_width, prefix)
         z = tl.load(z_ptr + at_z, mask=mask, other=0.0).to(tl.float32)
-        convolved = tl.where((n >= prefix)[:, None], z, 0.0)
-        dz = tl.zeros([TILE, BLOCK], tl.float32)
+        alone = (n < prefix)[:, None] & inside[None, :]
+        dz = tl.load(du_ptr + at_z, mask=alone, other=0.0).to(tl.float32)
         for tap in range(KERNEL * KERNEL):
+            dy = KERNEL // 2 - tap // KERNEL
+            dx = KERNEL // 2 - tap % KERNEL
             du = neighbour(
-                du_ptr,
-                image,
-                n,
-                channels,
-                inside,
-                num_tokens,
-                grid_height,
-                grid_width,
-                prefix,
-                KERNEL // 2 - tap // KERNEL,
-                KERNEL // 2 - tap % KERNEL,
-                CHANNELS,
+                du_ptr, at_z, row, column, inside, dy, dx, grid_height, grid_width, CHANNELS
             )
-            dz += du * tap_weight(spatial_ptr, tap, channels, inside, n < prefix, CHANNELS)
-            part = tl.sum(du * convolved, axis=0)
+            dz += du * tap_weight(spatial_ptr, tap, channels, inside, CHANNELS)
+            part = tl.sum(du * z, axis=0)
             dspatial += tl.where((taps == tap)[:, None], part[None, :], 0.0)
         tl.store(z_ptr + at_z, dz.to(z_ptr.dtype.element_ty), mask=mask)
         dbias += tl.sum(dz, axis=0)

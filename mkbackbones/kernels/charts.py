@@ -15,7 +15,7 @@ from .projections import ChartOperator, KeyParameters, project
 
 TILE = 64
 #: Channels that a program works on, and its warps, without and with a neighbourhood.
-TUNING = {'forward': ((64, 8), (32, 8)), 'backward': ((32, 4), (32, 8))}
+TUNING = {'forward': ((64, 8), (32, 4)), 'backward': ((32, 4), (32, 4))}
 #: The same of the kernel for the neighbourhood's gradients.
 SPATIAL_TUNING = (16, 1)
 
@@ -157,7 +157,7 @@ def run_charts_backward(
     dqkv = dqkv.contiguous()
     z = F.linear(x, weight, bias).flatten(0, 1)
     float32 = dict(dtype=torch.float32)
-    groups = num_groups(plan.num_tiles, x.device, 16) if plan.kernel else plan.num_tiles
+    groups = num_groups(plan.num_tiles, x.device, 4) if plan.kernel else plan.num_tiles
     du = torch.empty_like(z) if plan.kernel else z
     dgate = x.new_empty(
         plan.programs[1] if gate is not None else 0, *x.shape[:2], num_charts, **float32

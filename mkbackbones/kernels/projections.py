@@ -75,6 +75,12 @@ def chart_map(gamma: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tens
     return (weight * gamma[:, None]).flatten(0, 1), bias.flatten()
 
 
+def half_scaled(dtype: torch.dtype, weight: Tensor, scale: Tensor) -> Tensor:
+    """``scale * weight``, worked out in full precision and rounded once."""
+    scaled = torch.empty_like(weight, dtype=dtype)
+    return torch.mul(weight, scale, out=scaled)
+
+
 def half_projections(
     dtype: torch.dtype, parameters: KeyParameters
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
@@ -84,8 +90,7 @@ def half_projections(
     if qv_bias is None and base_bias is not None:
         qv_bias = qv_weight.new_zeros(qv_weight.shape[0])
     qkv_bias = None if qv_bias is None else half_thirds(dtype, qv_bias, base_bias)
-    charts = torch.empty_like(weight, dtype=dtype)
-    torch.mul(weight, gamma[:, None], out=charts)
+    charts = half_scaled(dtype, weight, gamma[:, None])
     (charts_bias,) = half_copies(dtype, bias)
     return qkv_weight, qkv_bias, charts.flatten(0, 1), charts_bias.flatten()
 
@@ -194,8 +199,7 @@ class ScaledRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, dtype: torch.dtype, weight: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(weight, scale)
-        scaled = torch.empty_like(weight, dtype=dtype)
-        return torch.mul(weight, scale[:, None], out=scaled)
+        return half_scaled(dtype, weight, scale[:, None])
 
     @staticmethod
     @once_differentiable
@@ -208,4 +212,6 @@ def scaled_rows(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     """``diag(scale) W`` in half precision."""
     if torch.compiler.is_compiling():
         return (scale[:, None] * weight).to(dtype)
+    if not torch.is_grad_enabled():
+        return half_scaled(dtype, weight, scale[:, None])
     return ScaledRows.apply(dtype, weight, scale)
