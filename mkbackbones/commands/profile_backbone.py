@@ -40,9 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument('--backbones', nargs='+', metavar='NAME', help='what to run side by side')
     what.add_argument(
         '--preset',
-        choices=['goals', 'charts', 'peers'],
+        choices=['goals', 'charts', 'peers', 'compiled'],
         help='goals: what --check needs; charts: 1 to 16 charts of every width; peers: the stock '
-        'backbones at all sizes as used',
+        'backbones at all sizes as used; compiled: keys and peers as they are and as CUDA graphs',
     )
     parser.add_argument(
         '--sizes',
@@ -84,7 +84,7 @@ def profile_backbone(args: argparse.Namespace) -> None:
 
     from ..profiling.goals import check_goals
     from ..profiling.render import markdown, plot
-    from ..profiling.run import new_profile, run_job
+    from ..profiling.run import count_launches, new_profile, run_job
 
     if args.rounds < 1:
         raise CommandError(f'--rounds {args.rounds} is too few; give at least 1, better 10')
@@ -99,8 +99,10 @@ def profile_backbone(args: argparse.Namespace) -> None:
 
     # No thread of its own draws the progress: it would disturb what is measured.
     with Progress(auto_refresh=False) as progress:
+        cases = []
         for job in jobs:
-            run_job(job, profile, args.rounds, args.optimizer, save, progress)
+            cases += run_job(job, profile, args.rounds, args.optimizer, save, progress)
+        count_launches(cases, save)
     verdicts = check_goals(profile) if args.check else []
     report = markdown(profile, verdicts)
     write_report(args.out / 'profile.md', report)

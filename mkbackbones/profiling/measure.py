@@ -105,12 +105,14 @@ class Case:
     def trace(self, kind: str) -> tuple[int | None, float | None]:
         """Launches of a step, and milliseconds that its kernels take; None without CUDA.
 
-        Not to be called before the last sample: a profiler that has run may slow later steps down.
+        Not to be called before the last sample of any backbone: a profiler that has run slows later
+        launches down.
         """
         if self.device.type != 'cuda':
             return None, None
         self.plain.train(kind == 'train')
-        self.step(kind)
+        for _ in range(WARM_UP):
+            self.step(kind)
         return trace_kernels(lambda: self.step(kind))
 
     def sample(self, kind: str) -> float:
@@ -124,6 +126,12 @@ class Case:
                 self.step(kind)
 
         return 1e3 * run_seconds(self.device, run) / repeats
+
+    def move(self, device: torch.device | str) -> None:
+        """Move the parameters, and forget what else lies on the device but the images."""
+        self.plain.to(device)
+        self.clear_gradients()
+        self.grads = None
 
     def drop(self, kind: str) -> None:
         """Give up on a kind of step, and free what a failed one has left."""

@@ -68,7 +68,7 @@ def run_job(
     optimizer: bool,
     save: Callable[[], None],
     progress: Progress,
-) -> None:
+) -> list[tuple[Row, Case]]:
     """Measure the backbones of a job and add their rows to ``profile``.
 
     What cannot be built or run, out of memory included, is noted in its row and left out.
@@ -80,6 +80,10 @@ def run_job(
         optimizer (bool): Whether AdamW's step is part of a train step.
         save (Callable): Called after each set-up and each round.
         progress (Progress): Where progress is shown.
+
+    Returns:
+        list[tuple[Row, Case]]: Row and backbone of what ran, moved to the CPU, for
+        :func:`count_launches` once all jobs are through.
     """
     device = torch.device(profile.settings['device'])
     batch, height, width = parse_size(job.size)
@@ -107,15 +111,31 @@ def run_job(
                     getattr(row, f'{kind}_ms').append(milliseconds)
             progress.advance(task)
         save()
+    for _, case in cases:
+        case.move('cpu')
+    free(device)
+    progress.update(task, description=what, completed=len(job.specs) * (rounds + 1))
+    return cases
+
+
+def count_launches(cases: list[tuple[Row, Case]], save: Callable[[], None]) -> None:
+    """Fill in launches and the time of the kernels, behind the last sample of all jobs.
+
+    PyTorch's profiler stays attached to the driver once it has run, and slows every later launch.
+
+    Args:
+        cases (list[tuple[Row, Case]]): What :func:`run_job` returned.
+        save (Callable): Called after each backbone.
+    """
     for row, case in cases:
+        case.move(case.device)
         for kind in case.repeats:
             launches, busy = attempt(row, kind, partial(case.trace, kind)) or (None, None)
             setattr(row, f'{kind}_launches', launches)
             setattr(row, f'{kind}_busy_ms', busy)
-    save()
-    cases.clear()
-    free(device)
-    progress.update(task, description=what, completed=len(job.specs) * (rounds + 1))
+        case.move('cpu')
+        free(case.device)
+        save()
 
 
 def set_up(spec: Spec, row: Row, images: torch.Tensor, optimizer: bool, rates: dict) -> Case | None:

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 from torch.autograd import DeviceType
 
-from mkbackbones.commands.profile_backbone import main
+from mkbackbones.commands.profile_backbone import build_parser, main
 from mkbackbones.profiling import build, measure, run
 from mkbackbones.profiling.goals import Goal, check_goal
 from mkbackbones.profiling.measure import busy_ms, launches_of
+from mkbackbones.profiling.presets import PRESETS
 from mkbackbones.profiling.render import markdown, plot
 from mkbackbones.profiling.results import Profile, Row, ratio
 
@@ -122,12 +123,32 @@ def test_a_run_measures_every_backbone(tmp_path, capsys):
     }
 
 
+@pytest.mark.parametrize('preset', sorted(PRESETS))
+def test_every_preset_can_be_asked_for(preset):
+    assert build_parser().parse_args(['--preset', preset]).preset == preset
+
+
 def test_a_missing_library_is_a_row_and_the_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(build.importlib.util, 'find_spec', lambda name: None)
     code, found = run_cpu(tmp_path, '--rounds', '1', '--backbones', 'mmseg:vit-t', 'timm:vit-t')
     assert code == 0
     assert found['rows'][0]['note'] == 'mmseg is not installed'
     assert found['rows'][1]['train_ms']
+
+
+def test_launches_are_counted_behind_the_last_sample(tmp_path, monkeypatch):
+    """PyTorch's profiler slows all launches down that follow it."""
+    calls = []
+    monkeypatch.setattr(run.Case, 'sample', lambda *args: calls.append('sample') or 1.0)
+    monkeypatch.setattr(run.Case, 'trace', lambda *args: calls.append('trace') or (7, 2.5))
+    names = ('vit-t', 'vit-t/LinearK:fold=yes')
+    sizes = ('--sizes', SIZE, '1x48x32')
+    code, found = run_cpu(tmp_path, '--rounds', '2', '--backbones', *names, *sizes)
+    assert code == 0
+    assert calls == ['sample'] * 16 + ['trace'] * 8
+    assert len(found['rows']) == 4
+    assert {r['train_launches'] for r in found['rows']} == {7}
+    assert {r['inference_busy_ms'] for r in found['rows']} == {2.5}
 
 
 def test_out_of_memory_is_noted_and_the_rest_is_measured(tmp_path, monkeypatch):
