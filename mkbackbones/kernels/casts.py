@@ -71,8 +71,11 @@ class Pass:
 
 
 def can_lend(parts: Parts) -> bool:
-    """Whether the next pass may have a copy ready."""
-    return all(type(part) is nn.Parameter and part.numel() % ALIGNED == 0 for part in parts)
+    """Whether the next pass may have a copy ready, and can tell whether it is still right."""
+    return all(
+        type(part) is nn.Parameter and part.numel() % ALIGNED == 0 and not part.is_inference()
+        for part in parts
+    )
 
 
 running: ContextVar[Pass | None] = ContextVar('running', default=None)

@@ -94,6 +94,20 @@ def test_what_has_no_copy_ready():
     assert len(halves.known) == 0  # the last pass asked for none in its own type
 
 
+def test_parameters_of_the_inference_mode():
+    """They do not count their changes."""
+    halves = HalfParameters()
+    with torch.inference_mode():
+        tensors = parameters((4, 6), (8,))
+        for _ in range(2):
+            assert_copies(run(halves, tensors), tensors)
+            tensors[0].add_(1)
+    ordinary = parameters((4, 6))
+    for _ in range(2):
+        with torch.inference_mode():
+            assert_copies(run(halves, ordinary), ordinary)
+
+
 def test_only_what_the_last_pass_asked_for_is_kept():
     halves, tensors = HalfParameters(), parameters((4, 6), (8,), (16,))
     run(halves, tensors)
