@@ -11,6 +11,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+#: What a copy is made of: one parameter, or query-and-value's and the key's.
+Parts = tuple[Tensor, ...]
 #: Copies of other sizes would move those behind them off the alignment of matrix products.
 ALIGNED = 8
 
@@ -30,16 +32,12 @@ def thirds(
     return [(q, of_q), (k, key), (v, of_v)]
 
 
-Parts = tuple[Tensor, ...]
-
-
 class Pass:
     """The copies of one forward pass, and what it asks for.
 
     Args:
         dtype (torch.dtype): Type of the copies.
-        known (list[tuple[Tensor, ...]]): What to copy, on one device: single parameters, and pairs
-            of which :func:`thirds` makes one.
+        known (list[Parts]): What to copy, on one device; :func:`thirds` joins two parts.
     """
 
     def __init__(self, dtype: torch.dtype, known: list[Parts]) -> None:
