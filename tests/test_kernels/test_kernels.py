@@ -177,7 +177,7 @@ def test_half_linear_and_mlp(bias):
     torch.manual_seed(0)
     for module, fused in (
         (nn.Linear(24, 16, bias=bias), half_linear),
-        (Mlp(24, 32, 16, bias=bias), half_mlp),
+        (Mlp(24, 32, 16, bias=bias), half_mlp),  # in inference its activation is another kernel's
     ):
         module.to(DEVICE)
         x = torch.randn(2, 5, 24, device=DEVICE)
@@ -193,7 +193,8 @@ def test_half_linear_and_mlp(bias):
         assert max(error(a, b) for a, b in zip(grads, wanted_grads)) < TOLERANCE
         assert all(g.dtype == torch.float32 for g in grads)
         with torch.no_grad():
-            assert error(fused(module, x.to(DTYPE)), y) < TOLERANCE
+            again = error(fused(module, x.to(DTYPE)), y)
+            assert again < TOLERANCE if fused is half_mlp else again == 0
 
 
 def test_split_heads():
