@@ -8,7 +8,7 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from ..inject import set_block_keys
-from ..kernels import fused_dtype, is_heard
+from ..kernels import fused_dtype, is_plain
 from ..keys.base import require_positive
 from ..keys.build import KeyCfg, keys_per_block
 from ..registry import MODELS
@@ -42,7 +42,7 @@ class Merging(PatchMerging):
     def forward(self, x: Tensor) -> Tensor:
         """Merge patches: (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), 2 C)."""
         dtype = fused_dtype(x)
-        if dtype is None or is_heard(self.norm):
+        if dtype is None or not is_plain(self.norm, nn.LayerNorm):
             return super().forward(x)
         from ..kernels.linears import half_linear
         from ..kernels.norm import layer_norm

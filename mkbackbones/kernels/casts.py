@@ -32,6 +32,14 @@ def thirds(
     return [(q, of_q), (k, key), (v, of_v)]
 
 
+def empty_thirds(
+    dtype: torch.dtype, qv: Tensor, key: Tensor | None
+) -> tuple[Tensor, list[tuple[Tensor, Tensor | None]]]:
+    """A fused tensor (3 d, ...) to be filled in, and its :func:`thirds`."""
+    fused = qv.new_empty(qv.shape[0] // 2 * 3, *qv.shape[1:], dtype=dtype)
+    return fused, thirds(fused, qv, key)
+
+
 class Pass:
     """The copies of one forward pass, and what it asks for.
 
@@ -53,8 +61,8 @@ class Pass:
         for copy, part in pairs:
             self.copies[(id(part),)] = copy, [part._version]
         for qv, key in (parts for parts in known if len(parts) == 2):
-            fused = qv.new_empty(3 * key.shape[0], *key.shape[1:], dtype=dtype)
-            pairs += thirds(fused, qv, key)
+            fused, of_both = empty_thirds(dtype, qv, key)
+            pairs += of_both
             self.copies[id(qv), id(key)] = fused, [qv._version, key._version]
         copy_pairs(pairs)
 
@@ -109,8 +117,7 @@ class HalfParameters:
             yield
         finally:
             running.reset(token)
-            if this.taken.keys() != self.known.keys():
-                self.known = this.taken
+            self.known = this.taken
 
 
 def lender(dtype: torch.dtype) -> Pass | None:
@@ -146,8 +153,7 @@ def half_thirds(dtype: torch.dtype, qv: Tensor, key: Tensor | None) -> Tensor:
     this = lender(dtype)
     fused = None if this is None or key is None else this.take(qv, key)
     if fused is None:
-        fused = qv.new_empty(qv.shape[0] // 2 * 3, *qv.shape[1:], dtype=dtype)
-        pairs = thirds(fused, qv, key)
+        fused, pairs = empty_thirds(dtype, qv, key)
         if key is None:
             pairs[1][0].zero_()
         copy_pairs(pairs)

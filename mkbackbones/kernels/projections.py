@@ -76,9 +76,14 @@ def chart_map(gamma: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tens
 
 
 def half_scaled(dtype: torch.dtype, weight: Tensor, scale: Tensor) -> Tensor:
-    """``scale * weight``, worked out in full precision and rounded once."""
+    """``scale[:, None] * weight``, worked out in full precision and rounded once."""
     scaled = torch.empty_like(weight, dtype=dtype)
-    return torch.mul(weight, scale, out=scaled)
+    return torch.mul(weight, scale[:, None], out=scaled)
+
+
+def scaled_gradients(dscaled: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of ``weight`` and ``scale`` behind :func:`half_scaled`."""
+    return dscaled * scale[:, None], (dscaled * weight).sum(1)
 
 
 def half_projections(
@@ -90,7 +95,7 @@ def half_projections(
     if qv_bias is None and base_bias is not None:
         qv_bias = qv_weight.new_zeros(qv_weight.shape[0])
     qkv_bias = None if qv_bias is None else half_thirds(dtype, qv_bias, base_bias)
-    charts = half_scaled(dtype, weight, gamma[:, None])
+    charts = half_scaled(dtype, weight, gamma)
     (charts_bias,) = half_copies(dtype, bias)
     return qkv_weight, qkv_bias, charts.flatten(0, 1), charts_bias.flatten()
 
@@ -135,9 +140,7 @@ def parameter_gradients(
     pairs += [(b, a) for a, b in thirds(dqkv_bias, dqv_bias, dbase_bias)]
     pairs.append((dbias, dcharts_bias))
     copy_pairs(pairs)
-    dcharts = dcharts.view_as(weight)
-    dgamma = (dcharts * weight).sum(1)
-    dweight = dcharts * gamma[:, None]
+    dweight, dgamma = scaled_gradients(dcharts.view_as(weight), weight, gamma)
     dbias = dbias.view(weight.shape[:2])
     return dqv_weight, dqv_bias, dbase_weight, dbase_bias, dgamma, dweight, dbias
 
@@ -199,13 +202,12 @@ class ScaledRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, dtype: torch.dtype, weight: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(weight, scale)
-        return half_scaled(dtype, weight, scale[:, None])
+        return half_scaled(dtype, weight, scale)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dscaled: Tensor) -> tuple[Tensor | None, ...]:
-        weight, scale = ctx.saved_tensors
-        return None, dscaled * scale[:, None], (dscaled * weight).sum(1)
+        return None, *scaled_gradients(dscaled, *ctx.saved_tensors)
 
 
 def scaled_rows(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
@@ -213,5 +215,5 @@ def scaled_rows(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     if torch.compiler.is_compiling():
         return (scale[:, None] * weight).to(dtype)
     if not torch.is_grad_enabled():
-        return half_scaled(dtype, weight, scale[:, None])
+        return half_scaled(dtype, weight, scale)
     return ScaledRows.apply(dtype, weight, scale)
