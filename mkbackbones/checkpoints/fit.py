@@ -1,6 +1,7 @@
 """Fit weights in our layout to a model: sizes, what it was built without, and what remains."""
 
 import re
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,8 @@ HINTS = (
     (r'.*\.ls[12]\.', 'layer scale; set init_values as in the checkpoint'),
     (r'.*\.qkv\.(qv|key)\.', "a manifold key; key_cfg has to be the checkpoint's"),
     (r'absolute_pos_embed', 'absolute positions in Swin are not supported'),
-    (r'.*\.(logit_scale|cpb_mlp|q_bias|v_bias)', 'Swin V2 and BEiT are not supported'),
-    (r'.*\.mlp\.(w12|w3|fc1_[gx])', 'gated MLPs are not supported'),
-    (r'.*\.(q_norm|k_norm)\.', 'normalised queries and keys are not supported'),
     (r'norm\.(weight|bias)$', 'no norm before pooling in the checkpoint; set final_norm=False'),
     (r'cls_token', 'ManifoldViT always has a class token'),
-    (r'(pre_norm|norm_pre)\.', 'a norm before the blocks is not supported'),
 )
 
 
@@ -67,6 +64,11 @@ def fit_weights(
             shapes = f'{tuple(state[entry].shape)} in the checkpoint, {expected[entry]} here'
             report.entries.append(Entry('shape', entry, shapes))
             del state[entry]
+    refuse_strangers(report, state, source, name)
+    for entry, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            count = int((~value.isfinite()).sum())
+            report.entries.append(Entry('not finite', entry, f'{count} of {value.numel()} values'))
     if model.layout == 'swin':
         excuse_output_norms(weights, report)
     report.loaded, report.total = len(state), len(expected)
@@ -178,6 +180,25 @@ def excuse_output_norms(weights: Weights, report: Report) -> None:
         else entry
         for entry in report.entries
     ]
+
+
+def refuse_strangers(report: Report, state: dict[str, Tensor], source: str, name: str) -> None:
+    """Raise CheckpointError if most blocks differ from ours: it is another architecture or depth.
+
+    Single entries are reported; layer scale and manifold keys are other arguments of the model.
+    """
+    inside = re.compile(r'(?:layers\.\d+\.|stages\.\d+\.)?blocks\.\d+\.|layers\.\d+\.(?!\D*\.\d)')
+    blocks = {match[0] for match in map(inside.match, state) if match}
+    for found in (report.unexpected, report.missing):
+        strange = [entry for entry in found if inside.match(entry) and not hint(entry)]
+        kinds = Counter(re.sub(r'\d+', '*', entry) for entry in strange)
+        if kinds and max(kinds.values()) >= max(len(blocks) / 2, 2):
+            whose = 'its blocks' if found == report.unexpected else f'the blocks of {name}'
+            raise CheckpointError(
+                f'{source} does not fit {name}: {len(strange)} entries in {whose} have no '
+                f'counterpart, e.g. {strange[0]}; choose the arch of the checkpoint, or a '
+                f'checkpoint of this architecture\n{report}'
+            )
 
 
 def drop(state: dict[str, Tensor], name: str, reason: str, report: Report) -> None:

@@ -21,6 +21,7 @@ def load_checkpoint(
     strict: bool = False,
     prefix: str | None = None,
     trusted: bool = False,
+    entry: str | None = None,
 ) -> Report:
     """Load the weights of another library, or our own, into a backbone.
 
@@ -35,6 +36,8 @@ def load_checkpoint(
             then as it was.
         prefix (str, optional): What the backbone's names start with; found if left out.
         trusted (bool): Load pickles that hold more than weights, which can run code.
+        entry (str, optional): Which of several sets of weights in the file to take, e.g.
+            ``state_dict_ema``; by default the plain weights, with a note on the others.
 
     Returns:
         Report: What was loaded and what not.
@@ -51,7 +54,7 @@ def load_checkpoint(
             "give a detector's backbone, or load the whole detector with load_from"
         )
     name = 'the state dict' if isinstance(source, Mapping) else os.fspath(source)
-    weights = read_weights(read_source(source, trusted), prefix)
+    weights = read_weights(read_source(source, trusted, entry), prefix)
     state, report = fit_weights(weights, model, name)
     if strict and report.problems:
         raise CheckpointError(f'the checkpoint does not fit (strict=True)\n{report}')
@@ -123,6 +126,7 @@ class ReportedPretrained(PretrainedInit):
         map_location (str): As in mmengine; makes no difference.
         strict (bool): As there.
         trusted (bool): As there.
+        entry (str, optional): As there.
     """
 
     def __init__(
@@ -132,13 +136,15 @@ class ReportedPretrained(PretrainedInit):
         map_location: str = 'cpu',
         strict: bool = False,
         trusted: bool = False,
+        entry: str | None = None,
     ) -> None:
         super().__init__(checkpoint, prefix, map_location)
         self.strict = strict
         self.trusted = trusted
+        self.entry = entry
 
     def __call__(self, module: nn.Module) -> None:
-        load_checkpoint(module, self.checkpoint, self.strict, self.prefix, self.trusted)
+        load_checkpoint(module, self.checkpoint, self.strict, self.prefix, self.trusted, self.entry)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=self._get_init_info())
 

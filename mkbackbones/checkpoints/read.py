@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .foreign import check_ranks, refuse_foreign, refuse_naming
 from .namings import NAMINGS, Naming, detect
 from .report import CheckpointError, Entry
 from .tensors import count_prefix, merging_from_unfold, standard_table
@@ -51,6 +52,7 @@ def read_weights(state: dict[str, Tensor], prefix: str | None = None) -> Weights
     prefix = find_prefix(state, prefix)
     inside = {name[len(prefix) :]: v for name, v in state.items() if name.startswith(prefix)}
     inside = {re.sub(r'^blocks\.\d+\.(\d+)\.', r'blocks.\1.', n): v for n, v in inside.items()}
+    refuse_foreign(inside)
     found = detect(list(inside))
     if found is None:
         raise CheckpointError(
@@ -64,6 +66,7 @@ def read_weights(state: dict[str, Tensor], prefix: str | None = None) -> Weights
     outside = sorted({n.split('.')[0] + '.*' for n in state if not n.startswith(prefix)})
     weights.entries += [Entry('dropped', name, 'outside the backbone') for name in outside]
     translate_names(inside, naming, weights)
+    check_ranks(weights.state)
     read_swin(inside, naming, weights) if layout == 'swin' else read_vit(weights)
     for name in list(weights.unknown):
         reason = 'head' if HEADS.match(name) else 'buffer' if BUFFERS.match(name) else None
@@ -90,6 +93,7 @@ def find_prefix(state: dict[str, Tensor], wanted: str | None = None) -> str:
             )
         return wanted
     if not found:
+        refuse_naming(state)
         names = ', '.join(list(state)[:4])
         raise CheckpointError(
             'no ViT or Swin was found: no name ends in patch_embed.proj.weight or '
@@ -121,6 +125,11 @@ def read_swin(inside: dict[str, Tensor], naming: Naming, weights: Weights) -> No
     for name in [n for n in state if n.endswith('.relative_position_index')]:
         index, table = state.pop(name), name.replace('_index', '_bias_table')
         ordered = standard_table(state[table], index) if table in state else None
+        if ordered is None and table in state:
+            raise CheckpointError(
+                f'{name} {tuple(index.shape)} does not belong to its bias table '
+                f'{tuple(state[table].shape)}; the checkpoint is damaged or of another architecture'
+            )
         if ordered is None:
             unknown[name] = index
             continue

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 #: Nothing else is an error with ``strict=True``.
-PROBLEMS = ('missing', 'unexpected', 'shape')
+PROBLEMS = ('missing', 'unexpected', 'shape', 'not finite')
 
 
 class CheckpointError(RuntimeError):
@@ -17,9 +17,10 @@ class Entry:
     """One row of a report.
 
     Args:
-        status (str): ``missing``, ``unexpected`` or ``shape`` (problems); ``dropped`` (heads,
-            buffers, parts that the model was built without), ``moved``, ``resampled``, ``filled``
-            (an absent bias, which is zero), ``fresh`` (output norms that no classifier has),
+        status (str): ``missing``, ``unexpected``, ``shape`` or ``not finite`` (problems);
+            ``dropped`` (heads, buffers, parts that the model was built without), ``moved``,
+            ``resampled``, ``filled`` (an absent bias, which is zero), ``fresh`` (output norms that
+            no classifier has),
             ``own init`` (keys that cannot start from a stock projection).
         name (str): Name in the project's layout, or the checkpoint's where ours has none.
         detail (str): Reason or sizes.

@@ -1,22 +1,19 @@
 """Get the raw weights from a file, a URL or timm; nothing in a file is run unless it is trusted."""
 
-import argparse
-import contextlib
 import difflib
+import logging
 import os
-import pickle
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.parse import urlparse
 
-import numpy as np
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from .archive import read_archive
+from .download import download
+from .pickles import UnsafePickle
 from .report import CheckpointError
 
 #: Where libraries keep the weights in a checkpoint, best first.
@@ -32,17 +29,23 @@ WRAPPERS = (
     'weights',
     'student',
     'state_dict_ema',
+    'ema_state_dict',
     'model_ema',
+    'ema',
 )
 
 
-def read_source(source: str | os.PathLike | Mapping, trusted: bool = False) -> dict[str, Tensor]:
+def read_source(
+    source: str | os.PathLike | Mapping, trusted: bool = False, entry: str | None = None
+) -> dict[str, Tensor]:
     """Read weights and take off the wrappers around them.
 
     Args:
         source (str | PathLike | Mapping): A file (``.pth``, ``.pt``, ``.bin``, ``.safetensors``),
             an http(s) URL, ``timm://model_name``, or a state dict.
         trusted (bool): Load pickles that hold more than weights, which can run code.
+        entry (str, optional): Which of several sets of weights to take, e.g. ``state_dict_ema``;
+            by default the first of :data:`WRAPPERS`, with a note on the others.
 
     Returns:
         dict[str, Tensor]: Names as in the source, on the CPU.
@@ -52,55 +55,92 @@ def read_source(source: str | os.PathLike | Mapping, trusted: bool = False) -> d
         CheckpointError: If it cannot be read, or is a pickle that needs ``trusted``.
     """
     if isinstance(source, Mapping | nn.Module):
-        return unwrap(source, 'the state dict')
+        return unwrap(source, 'the state dict', entry)
     source = os.fspath(source)
     if source.startswith('timm://'):
         return read_timm(source.removeprefix('timm://'))
     if source.startswith(('http://', 'https://')):
-        return unwrap(load_file(download(source), trusted), source)
+        return unwrap(load_file(download(source), trusted), source, entry)
     if '://' in source:
         raise CheckpointError(
             f"checkpoint '{source}' has an unknown scheme; give a file, an http(s) URL or "
             'timm://model_name'
         )
-    return unwrap(load_file(source, trusted), source)
+    return unwrap(load_file(source, trusted), source, entry)
 
 
-def unwrap(checkpoint: Any, source: str = 'the checkpoint') -> dict[str, Tensor]:
+def unwrap(
+    checkpoint: Any, source: str = 'the checkpoint', entry: str | None = None
+) -> dict[str, Tensor]:
     """The tensors inside wrappers such as ``state_dict`` or ``model``.
 
+    Args:
+        checkpoint (Any): What a file holds.
+        source (str): Where it came from, for messages.
+        entry (str, optional): Which of several sets of weights to take.
+
     Raises:
-        CheckpointError: If there are none.
+        CheckpointError: If there are none, or not the one that is wanted.
     """
-    while isinstance(checkpoint, Mapping | nn.Module):
+    if entry is not None:
+        if not isinstance(checkpoint, Mapping) or entry not in checkpoint:
+            names = ', '.join(sets_of_weights(checkpoint)) or 'nothing'
+            raise CheckpointError(
+                f'{source} has no entry {entry!r}; sets of weights in it: {names}'
+            )
+        checkpoint = checkpoint[entry]
+    seen: set[int] = set()
+    while isinstance(checkpoint, Mapping | nn.Module) and id(checkpoint) not in seen:
+        seen.add(id(checkpoint))
         if isinstance(checkpoint, nn.Module):
             checkpoint = checkpoint.state_dict()
-        inner = [checkpoint[name] for name in WRAPPERS if name in checkpoint]
-        inner = [value for value in inner if isinstance(value, Mapping | nn.Module)]
-        if not inner:
+        found = sets_of_weights(checkpoint)
+        if not found:
             break
-        checkpoint = inner[0]
+        averages = [name for name in found[1:] if 'ema' in name]
+        if averages:
+            print_log(
+                f'{source} holds {found[0]} and {", ".join(averages)}, averages of the weights: '
+                f'{found[0]} is taken; entry={averages[0]!r} (--entry) takes the other',
+                logger='current',
+                level=logging.WARNING,
+            )
+        checkpoint = checkpoint[found[0]]
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f'{source} holds a {type(checkpoint).__name__}, not weights by name')
     tensors = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+    odd = next((name for name in tensors if not isinstance(name, str)), None)
+    if odd is not None:
+        raise CheckpointError(f'{source} has weights under {odd!r}; names must be text')
     if not tensors:
         names = ', '.join(map(str, list(checkpoint)[:8])) or 'nothing'
         raise CheckpointError(f'{source} holds no weights; its entries are: {names}')
     return tensors
 
 
-def load_file(path: str | os.PathLike, trusted: bool = False) -> Any:
+def sets_of_weights(checkpoint: Any) -> list[str]:
+    """Names of the entries that can be weights by name, best first."""
+    if not isinstance(checkpoint, Mapping):
+        return []
+    return [n for n in WRAPPERS if isinstance(checkpoint.get(n), Mapping | nn.Module)]
+
+
+def load_file(path: str | os.PathLike, trusted: bool = False, shapes_only: bool = False) -> Any:
     """Load a checkpoint file onto the CPU, without running anything that it holds.
 
     Args:
         path (str | PathLike): ``.safetensors``, or what ``torch.save`` wrote.
-        trusted (bool): Load pickles that hold more than weights, which can run code.
+        trusted (bool): Load pickles that hold more than data, which can run code.
+        shapes_only (bool): Leave the values out, which takes no time: tensors are on the ``meta``
+            device.
 
     Raises:
         FileNotFoundError: If it does not exist.
         CheckpointError: If it cannot be read, or is a pickle that needs ``trusted``.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise CheckpointError(f'checkpoint {path} is a folder; give a file in it')
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     if path.suffix == '.npz':
@@ -109,19 +149,12 @@ def load_file(path: str | os.PathLike, trusted: bool = False) -> Any:
             'timm://vit_base_patch16_224.augreg_in21k'
         )
     try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import load_file as load_safetensors
-
-            return load_safetensors(path)
-        if trusted:
+        if trusted and path.suffix != '.safetensors':
             return torch.load(path, map_location='cpu', weights_only=False)
-        with safe_globals():
-            return torch.load(path, map_location='cpu', weights_only=True)
+        return read_archive(path, shapes_only)
+    except UnsafePickle as error:
+        raise CheckpointError(refusal(path, error.wanted)) from error
     except Exception as error:  # a broken file raises any of a dozen types
-        if isinstance(error, pickle.UnpicklingError) and not trusted:
-            wanted = re.findall(r'(?:GLOBAL|global|class) ([\w.]+\.\w+)', str(error))
-            if wanted:
-                raise CheckpointError(refusal(path, wanted[0])) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f'{path} cannot be read as a checkpoint: {reason}') from error
 
@@ -130,58 +163,9 @@ def refusal(path: Path, wanted: str) -> str:
     """Why a pickle was not loaded, and what to do."""
     return (
         f'{path} holds more than weights (it asks for {wanted}), and loading it could run any '
-        'code; if you trust who wrote it, say so with trusted=True (in init_cfg or '
-        'load_checkpoint) or --trusted (in the tools)'
+        'code; if you trust who wrote it, say so with trusted=True (in init_cfg, load_checkpoint '
+        'or a study file) or --trusted (in the tools)'
     )
-
-
-def safe_globals() -> contextlib.AbstractContextManager:
-    """Allow, within ``torch.load(weights_only=True)``, the data types of training checkpoints.
-
-    mmengine stores its training history (``HistoryBuffer``, whose pickle refers to its own methods
-    through ``getattr``; a weights-only load calls none of them), timm and the official codes
-    their arguments (``Namespace``), and all of them numpy scalars.
-    """
-    from mmengine.logging import HistoryBuffer
-
-    core = np._core if hasattr(np, '_core') else np.core
-    allowed = [argparse.Namespace, HistoryBuffer, getattr, slice, np.ndarray, np.dtype]
-    allowed += [core.multiarray.scalar, core.multiarray._reconstruct]
-    allowed += {type(np.dtype(code)) for code in '?bBhHiIlLqQefd'}
-    serialization = torch.serialization
-    if hasattr(serialization, 'safe_globals'):
-        return serialization.safe_globals(allowed)
-    serialization.add_safe_globals(allowed)  # torch 2.4 has no context for it
-    return contextlib.nullcontext()
-
-
-def download(url: str) -> Path:
-    """Download into the cache that mmengine's loader uses; rank 0 first.
-
-    mmengine's loader itself would unpickle whatever comes, without ``weights_only``.
-
-    Raises:
-        CheckpointError: If it cannot be downloaded.
-    """
-    from mmengine.dist import barrier, get_rank
-
-    folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    file = folder / Path(urlparse(url).path).name
-
-    def fetch() -> None:
-        if not file.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(file), progress=sys.stderr.isatty())
-
-    try:
-        if get_rank() == 0:
-            fetch()
-    except (URLError, OSError) as error:
-        raise CheckpointError(f'{url} cannot be downloaded: {error}') from error
-    finally:
-        barrier()
-    fetch()  # ranks whose file system rank 0 does not share
-    return file
 
 
 def read_timm(name: str) -> dict[str, Tensor]:

@@ -52,6 +52,8 @@ def standard_table(table: Tensor, index: Tensor) -> Tensor | None:
     if standard is None or standard.shape != index.shape:
         return None
     standard, index = standard.flatten(), index.flatten().long()
+    if not bool(((index >= 0) & (index < len(table))).all()):
+        return None
     if torch.equal(standard, index):
         return table
     reordered = table.clone()

@@ -32,6 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--strict', action='store_true', help='fail if an entry cannot be placed')
     parser.add_argument('--force', action='store_true', help='replace DST if it exists')
     parser.add_argument(
+        '--entry', help='which of several sets of weights in the file, e.g. state_dict_ema'
+    )
+    parser.add_argument(
         '--trusted', action='store_true', help='load a pickle that holds more than weights'
     )
     return parser
@@ -55,7 +58,7 @@ def convert(args: argparse.Namespace) -> None:
 
     try:
         out = check_target(args.out, args.force)
-        state = read_source(args.source, args.trusted)
+        state = read_source(args.source, args.trusted, args.entry)
         written, report = convert_weights(state, args.to, args.source, args.prefix, args.strict)
         packed = written if out.suffix == '.safetensors' else pack(written, args.to)
         save_checkpoint(packed, out, args.force)

@@ -7,7 +7,9 @@ before torch looks for it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .config_files import find_config, read_config
@@ -22,9 +24,11 @@ __all__ = [
     'CommandError',
     'add_launch_arguments',
     'build_runner',
+    'check_readable',
     'prepare_config',
     'run_command',
     'select_device',
+    'told_in_a_sentence',
 ]
 
 
@@ -53,6 +57,11 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='how the processes of a distributed run were started',
     )
+    parser.add_argument(
+        '--trusted',
+        action='store_true',
+        help='load checkpoints that hold more than data, which can run code as they are read',
+    )
     # torch.distributed.launch passes --local-rank; torchrun sets the environment instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
@@ -77,12 +86,43 @@ def prepare_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the runner that ``cfg`` describes."""
+def build_runner(cfg: Config, trusted: bool = False) -> Runner:
+    """Build the runner that ``cfg`` describes; all that it loads goes through our reader.
+
+    Args:
+        cfg (Config): Config of mmdet, mmseg, mmpretrain or mmengine.
+        trusted (bool): Load checkpoints that hold more than data, which can run code.
+    """
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
+    from ..checkpoints.runner_loader import use_safe_loader
+
+    use_safe_loader(trusted)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def check_readable(checkpoint: str | None, trusted: bool = False) -> None:
+    """Raise CommandError unless a local checkpoint can be read; its values are not."""
+    from ..checkpoints.report import CheckpointError
+    from ..checkpoints.source import load_file
+
+    if checkpoint and '://' not in checkpoint and not trusted:
+        try:
+            load_file(checkpoint, shapes_only=True)
+        except (CheckpointError, FileNotFoundError) as error:
+            raise CommandError(error) from error
+
+
+@contextlib.contextmanager
+def told_in_a_sentence() -> Iterator[None]:
+    """Let a checkpoint that cannot be read end a command as bad input does."""
+    from ..checkpoints.report import CheckpointError
+
+    try:
+        yield
+    except CheckpointError as error:
+        raise CommandError(error) from error
 
 
 def select_device(args: argparse.Namespace) -> None:

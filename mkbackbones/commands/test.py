@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import CommandError, run_command
-from .launch import add_launch_arguments, build_runner, prepare_config
+from .launch import (
+    add_launch_arguments,
+    build_runner,
+    check_readable,
+    prepare_config,
+    told_in_a_sentence,
+)
 from .preflight import check_checkpoint, check_paths
 
 if TYPE_CHECKING:
@@ -56,12 +62,14 @@ def test(args: argparse.Namespace) -> None:
         raise CommandError(f'config {args.config} has no test_dataloader or no test_evaluator')
     cfg.load_from = args.checkpoint
     check_paths(cfg, ('test',))
+    check_readable(args.checkpoint, args.trusted)
     if args.show_dir is not None:
         paint_into(cfg, args.show_dir)
-    runner = build_runner(cfg)
-    if args.out is not None:
-        dump_into(runner, args.out)
-    metrics = runner.test()
+    with told_in_a_sentence():
+        runner = build_runner(cfg, args.trusted)
+        if args.out is not None:
+            dump_into(runner, args.out)
+        metrics = runner.test()
     for name, value in (metrics or {}).items():
         print(f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}')
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from .errors import CommandError, run_command
-from .launch import add_launch_arguments, build_runner, prepare_config
+from .launch import (
+    add_launch_arguments,
+    build_runner,
+    check_readable,
+    prepare_config,
+    told_in_a_sentence,
+)
 from .preflight import check_checkpoint, check_paths
 
 if TYPE_CHECKING:
@@ -66,8 +73,18 @@ def train(args: argparse.Namespace) -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     check_paths(cfg, ('train', 'val'))
+    check_readable(cfg.load_from if args.resume != 'auto' else latest(cfg), args.trusted)
     set_up_amp(cfg, args.amp)
-    build_runner(cfg).train()
+    with told_in_a_sentence():
+        build_runner(cfg, args.trusted).train()
+
+
+def latest(cfg: Config) -> str | None:
+    """The checkpoint that ``--resume`` without a value goes on from; None if there is none."""
+    from mmengine.runner import find_latest_checkpoint
+
+    file = find_latest_checkpoint(cfg.work_dir)
+    return file if file and os.path.isfile(file) else None
 
 
 def set_up_amp(cfg: Config, wanted: bool) -> None:

@@ -1,0 +1,90 @@
+"""Architectures and namings that resemble those that are read, and are refused by name.
+
+Their blocks have the same names as ours in part, so that most entries of a checkpoint would find a
+place, and the network would compute something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from .report import CheckpointError
+
+__all__ = ['check_ranks', 'refuse_foreign']
+
+#: A sign in the names of a checkpoint, and what it is.
+SIGNS = (
+    (r'(.*\.)?(logit_scale$|cpb_mlp\.)', 'Swin V2'),
+    (r'(storage_tokens|rope_embed\.)', 'DINOv3'),
+    (r'(blocks_token_only|cls_attn_blocks)\.', 'CaiT or XCiT'),
+    (r'(blocks|layers)\.\d+\.(gamma_[12]$|attn\.[qv]_bias$)', 'of the family BEiT, EVA, DINOv3'),
+    (r'.*rel_pos_bias\.relative_position_bias_table', 'of the family BEiT, EVA, DINOv3'),
+    (r'(.*\.)?rope\.|.*\.attn\.[qkv]_proj\.', 'of the family BEiT, EVA, DINOv3'),
+    (r'.*\.attn\.(pool_[qkv]|norm_[qkv]\.)', 'MViT'),
+    (r'.*\.attn\.rel_pos_[hw]$', 'a ViTDet or SAM with decomposed relative positions'),
+    (r'pos_embed_(spatial|window)', 'Hiera'),
+    (r'.*\.attn\.(q|k)_norm\.', 'a ViT with normalised queries and keys'),
+    (r'.*\.mlp\.(w12|w3|fc1_[gx])\.', 'a ViT with gated MLPs (SwiGLU)'),
+    (r'(pre_norm|norm_pre)\.', 'a ViT with a norm before its blocks (CLIP)'),
+)
+#: Namings of other libraries, by whole names.
+NAMINGS = (
+    (
+        re.compile(r'(.*\.)?embeddings\.patch_embeddings\.projection\.weight$'),
+        "the naming of transformers (separate query, key and value); timm's checkpoint of the "
+        'same network is read',
+    ),
+    (
+        re.compile(r'(.*\.)?(conv_proj\.weight|features\.0\.0\.weight)$'),
+        "torchvision's naming; timm's checkpoint of the same network is read",
+    ),
+)
+#: Numbers of dimensions that entries have in every size of the architectures; the first that fits.
+RANKS = (
+    (r'patch_embed\.proj\.weight', (2, 4)),
+    (r'(pos_embed|cls_token|reg_token)', (3, 4)),
+    (r'.*\.relative_position_(bias_table|index)', (2,)),
+    (r'.*\.(qkv|proj|fc1|fc2|reduction)\.weight', (2,)),
+    (r'(?!.*\.key\.).*\.(bias|ls[12]\.gamma)', (1,)),
+    (r'(.*\.)?norm\d*\.(weight|bias)', (1,)),
+)
+
+
+def refuse_foreign(names: Iterable[str], prefix: str = '') -> None:
+    """Raise CheckpointError if names below ``prefix`` are of an architecture that is not read.
+
+    Args:
+        names (Iterable[str]): All names of a checkpoint.
+        prefix (str): What the backbone's names start with.
+    """
+    inside = [name[len(prefix) :] for name in names if name.startswith(prefix)]
+    for sign, kind in SIGNS:
+        found = next((name for name in inside if re.match(sign, name)), None)
+        if found:
+            raise CheckpointError(
+                f'the checkpoint is {kind} ({found}), which is not read; '
+                'take a checkpoint of a plain ViT or of Swin (V1)'
+            )
+
+
+def refuse_naming(names: Iterable[str]) -> None:
+    """Raise CheckpointError if names are of a library whose naming is not read."""
+    for name in names:
+        for pattern, text in NAMINGS:
+            if pattern.match(name):
+                raise CheckpointError(f'the checkpoint is in {text} ({name})')
+
+
+def check_ranks(state: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError for an entry, in our layout, that has a wrong number of dimensions."""
+    for name, value in state.items():
+        ranks = next((ranks for pattern, ranks in RANKS if re.fullmatch(pattern, name)), None)
+        if ranks is not None and value.dim() not in ranks:
+            wanted = ' or '.join(map(str, ranks))
+            raise CheckpointError(
+                f'{name} has the shape {tuple(value.shape)}; it has to have {wanted} dimensions, '
+                'so the checkpoint is damaged or of another architecture'
+            )
