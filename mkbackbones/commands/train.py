@@ -73,7 +73,7 @@ def train(args: argparse.Namespace) -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     check_paths(cfg, ('train', 'val'))
-    check_readable(cfg.load_from if args.resume != 'auto' else latest(cfg), args.trusted)
+    check_readable(cfg.get('load_from') if args.resume != 'auto' else latest(cfg), args.trusted)
     set_up_amp(cfg, args.amp)
     with told_in_a_sentence():
         build_runner(cfg, args.trusted).train()
