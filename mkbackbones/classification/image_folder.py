@@ -55,7 +55,10 @@ class ImageFolder(TorchvisionImageFolder):
                 f'{folder} does not exist; an image folder has {root}/train/<class>/* and '
                 f'{root}/val/<class>/*'
             )
-        super().__init__(str(folder), transform=build_transforms(transforms or []))
+        self.train_folder = root / 'train'
+        super().__init__(
+            str(folder), transform=build_transforms(transforms or []), allow_empty=True
+        )
         if not has_test and split != 'test':
             self.samples = self.held_out(split == 'val')
             self.targets = [label for _, label in self.samples]
@@ -67,6 +70,23 @@ class ImageFolder(TorchvisionImageFolder):
             else f'test: the folder val; val: every {self.HELD_OUT}th image by name of each class '
             'in the folder train; train: the others'
         )
+
+    def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+        """Number the classes as the train folder does, in every split.
+
+        Raises:
+            FileNotFoundError: There is no train folder, or no class in it.
+            ValueError: The split has a class that the train folder lacks.
+        """
+        classes, index = super().find_classes(str(self.train_folder))
+        here = super().find_classes(directory)[0]
+        strange = sorted(set(here) - set(classes))
+        if strange:
+            raise ValueError(
+                f'{directory} has the class {strange[0]!r}, which {self.train_folder} lacks; '
+                f'classes there: {", ".join(classes[:8])}{did_you_mean(strange[0], classes)}'
+            )
+        return classes, index
 
     def held_out(self, wanted: bool) -> list[tuple[str, int]]:
         """The samples that are, or are not, held out for the val split."""

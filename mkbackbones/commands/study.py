@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,10 +167,16 @@ def run_prepared(
             open_schedule(prepared, folder, args.stale) as schedule,
             Watch(folder, schedule.ledger, console) as watch,
         ):
+            for line in [*prepared.notes, *schedule.notes]:
+                console.print(f'note: {line}', soft_wrap=True, markup=False, highlight=False)
             schedule.run(executor, watch)
             rows = schedule.ledger.rows()
     except StudyError as error:
         raise CommandError(error) from error
+    except (OSError, sqlite3.OperationalError) as error:  # a full disk, a folder that was removed
+        raise CommandError(
+            f'{folder}: {error}; the same command goes on from what is there'
+        ) from error
     except KeyboardInterrupt:
         console.print('stopped; the same command goes on from the last checkpoints')
         raise
@@ -238,7 +245,7 @@ def status(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from ..study.ledger import Ledger
+    from ..study.ledger import Ledger, LedgerError
     from ..study.live import overview
 
     folder = study_folder(args.folder)
@@ -246,6 +253,8 @@ def status(args: argparse.Namespace) -> None:
         ledger = Ledger(folder, read_only=True)
     except FileNotFoundError as error:
         raise CommandError(error) from error
+    except LedgerError as error:
+        raise CommandError(f'{error}; `study run` makes it again from the runs') from error
     with contextlib.closing(ledger):
         console = Console()
         if not args.watch:

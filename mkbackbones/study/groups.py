@@ -27,9 +27,29 @@ def groups_of(data_root: str | Path, images: Iterable[str]) -> dict[str, str]:
     images = list(images)
     file = Path(data_root) / 'groups.json'
     if file.is_file():
-        known = json.loads(file.read_text(encoding='utf-8'))
+        known = read_groups(file)
     else:
         known = neu_det_split()[1]
         if not all(image in known for image in images):
             known = {}
-    return {image: str(known.get(image, image)) for image in images}
+    found = {}
+    for image in images:
+        # Classification names images class/stem; a file may do so, too, or give the stem alone.
+        stem = image.rpartition('/')[2]
+        found[image] = str(known.get(image, known.get(stem, image)))
+    return found
+
+
+def read_groups(file: Path) -> dict[str, str]:
+    """The groups that a ``groups.json`` holds.
+
+    Raises:
+        ValueError: It is malformed.
+    """
+    try:
+        known = json.loads(file.read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{file} is no JSON: {error}') from error
+    if not isinstance(known, dict) or not all(isinstance(v, str | int) for v in known.values()):
+        raise ValueError(f'{file} has to hold an object of image stem to group')
+    return known

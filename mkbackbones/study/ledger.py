@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .plan import Run
+from .run_folder import About
 
-__all__ = ['STATES', 'Ledger', 'Row']
+__all__ = ['STATES', 'Ledger', 'LedgerError', 'Row']
 
 STATES = ('pending', 'running', 'done', 'failed', 'stale')
 FILE = 'ledger.sqlite'
@@ -34,6 +35,10 @@ CREATE TABLE IF NOT EXISTS runs (
     finished REAL
 )
 """
+
+
+class LedgerError(ValueError):
+    """The ledger's file is damaged; a study that is run makes it again from its runs' folders."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,23 @@ class Ledger:
 
     Raises:
         FileNotFoundError: There is no ledger to look at.
+        LedgerError: The file is damaged.
     """
 
     def __init__(self, folder: Path, read_only: bool = False) -> None:
         path = folder / FILE
         if read_only and not path.is_file():
             raise FileNotFoundError(f'{folder} holds no study that was started: {FILE} is missing')
+        try:
+            self.open(path, read_only)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and 'locked' in str(error):
+                raise
+            self.connection.close()
+            raise LedgerError(f'{path} cannot be read: {error}') from error
+
+    def open(self, path: Path, read_only: bool) -> None:
+        """Open the file, and read all of it once."""
         self.connection = sqlite3.connect(path, timeout=30)
         self.connection.row_factory = sqlite3.Row
         if not read_only:
@@ -95,6 +111,9 @@ class Ledger:
             self.connection.execute('PRAGMA synchronous=NORMAL')
             with self.transaction() as cursor:
                 cursor.execute(SCHEMA)
+        if self.connection.execute('PRAGMA quick_check').fetchone()[0] != 'ok':
+            raise sqlite3.DatabaseError('its pages are damaged')
+        self.rows()
 
     def close(self) -> None:
         """Close the file."""
@@ -128,7 +147,10 @@ class Ledger:
             'SELECT * FROM runs WHERE position >= 0 ORDER BY position'
         ):
             content = {key: row[key] for key in row.keys() if key != 'position'}  # noqa: SIM118
-            fingerprint = json.loads(row['fingerprint'] or '{}')
+            try:
+                fingerprint = json.loads(row['fingerprint'] or '{}')
+            except ValueError as error:
+                raise sqlite3.DatabaseError('a fingerprint is damaged') from error
             found[row['key']] = Row(**content | {'fingerprint': fingerprint})
         return found
 
@@ -158,6 +180,15 @@ class Ledger:
                 "UPDATE runs SET state = 'pending', error = '', fingerprint = '', kept = '', "
                 'attempts = 0, started = NULL, finished = NULL WHERE key = ?',
                 (key,),
+            )
+
+    def restore(self, key: str, about: About) -> None:
+        """Enter what a run's own folder tells about it."""
+        with self.transaction() as cursor:
+            cursor.execute(
+                'UPDATE runs SET fingerprint = ?, kept = ?, attempts = ?, started = ? '
+                'WHERE key = ?',
+                (json.dumps(about.fingerprint), about.kept, about.attempts, about.started, key),
             )
 
     def accept(self, key: str, fingerprint: dict[str, str], difference: str) -> None:

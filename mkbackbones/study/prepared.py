@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
+from torch.utils.data import Dataset
 
 from .configs import (
     baseline_backbone,
@@ -15,11 +17,18 @@ from .configs import (
     run_config,
     same_split,
 )
-from .fingerprint import code_version, config_hash, data_hash, library_versions
+from .fingerprint import (
+    code_version,
+    config_hash,
+    data_hash,
+    library_versions,
+    weights_hash,
+)
 from .plan import Run
 from .results import ArmInfo, StudyInfo, TaskInfo
 from .sentences import budget_in_words, fairness, rates_in_words, weights_in_words
 from .spec import Study, StudyError, Task
+from .split_checks import check_splits
 
 __all__ = ['PreparedStudy', 'prepare_study']
 
@@ -33,12 +42,14 @@ class PreparedStudy:
         configs (dict[str, Config]): Config of each task's baseline.
         tasks (dict[str, TaskInfo]): What a report tells about each task.
         data (dict[str, str]): Hash of each task's data.
+        notes (list[str]): What the user should know before anything runs, and the reader after.
     """
 
     study: Study
     configs: dict[str, Config]
     tasks: dict[str, TaskInfo]
     data: dict[str, str]
+    notes: list[str] = field(default_factory=list)
 
     def config(
         self,
@@ -52,6 +63,9 @@ class PreparedStudy:
         cfg = run_config(
             self.configs[run.task], task, study.arms[run.arm], run, iters, lr or run.lr, source
         )
+        start = cfg.model.backbone.get('init_cfg')
+        if study.trusted and start and cfg.model.backbone.type.startswith('mkbackbones.'):
+            start.trusted = True
         metric, factor = task.validation_metric
         cfg.study = dict(
             stage=run.stage,
@@ -64,6 +78,7 @@ class PreparedStudy:
             data_root=self.tasks[run.task].data_root,
             baseline_backbone=baseline_backbone(self.configs[run.task], task, study.baseline),
             share_backbone=task.source is None,
+            trusted=study.trusted,
             environment=self.environment(run.task),
         )
         return cfg
@@ -90,7 +105,13 @@ class PreparedStudy:
             self.configs[run.task], task, self.study.baseline
         ).to_dict()
         versions = ' '.join(f'{k} {v}' for k, v in library_versions().items())
+        if task.source:
+            source = self.fingerprint(Run('main', task.source, run.arm, run.seed))
+            weights = ' '.join(source.values())
+        else:
+            weights = weights_hash(task.checkpoint) if task.checkpoint else 'none'
         return {
+            'initial weights': weights,
             'config': config_hash(cfg, self.tasks[run.task].data_root),
             'code': environment['code'],
             'data': self.data[run.task],
@@ -122,7 +143,7 @@ class PreparedStudy:
             budget=budget_in_words(study, self.configs),
             initial_weights=weights_in_words(study),
             learning_rates=rates_in_words(study, self.configs),
-            fairness=fairness(study, self.configs),
+            fairness=fairness(study, self.configs) + [f'{note}.' for note in self.notes],
             environment=self.environment(),
             config=study.text,
         )
@@ -138,29 +159,45 @@ def prepare_study(study: Study, note: Callable[[str], None] = lambda text: None)
     Raises:
         StudyError: A config, a backbone or data are not what the study needs.
     """
-    configs, tasks, data = {}, {}, {}
+    configs, tasks, data, notes = {}, {}, {}, []
     for task in study.tasks.values():
         note(f'checking task {task.key}')
         cfg = configs[task.key] = read_task_config(task)
-        check_data(task, cfg)
+        check_data(study, task, cfg)
         check_backbones(study, task, cfg)
-        info = tasks[task.key] = describe_task(task, cfg)
+        datasets = build_datasets(task, cfg)
+        info = tasks[task.key] = describe_task(task, cfg, datasets)
+        notes += check_splits(task.key, task.kind, datasets, info.data_root)
         count_iterations(cfg, info.num_images['train'])
         check_selection(study, task, cfg)
     for key, info in tasks.items():
         note(f'hashing the data of task {key}')
-        data[key] = data_hash(info.data_root) if info.data_root else 'not hashed'
-    return PreparedStudy(study, configs, tasks, data)
+        roots = data_roots(info.data_root, configs[key])
+        data[key] = data_hash(*roots) if roots else 'not hashed'
+    return PreparedStudy(study, configs, tasks, data, notes)
 
 
-def check_data(task: Task, cfg: Config) -> None:
-    """Raise StudyError unless the files that a config names are there."""
+def data_roots(root: str, cfg: Config) -> list[str]:
+    """The folder of a task's data, and what its splits read from elsewhere."""
+    from ..commands.preflight import stage_paths
+
+    paths = {path for split in ('train', 'val', 'test') for _, path in stage_paths(cfg, split)}
+    inside = Path(root) if root else None
+    outside = {path for path in paths if not (inside and Path(path).is_relative_to(inside))}
+    return ([root] if root else []) + sorted(outside)
+
+
+def check_data(study: Study, task: Task, cfg: Config) -> None:
+    """Raise StudyError unless the files that a config names are there and can be read."""
     from ..commands.errors import CommandError
+    from ..commands.launch import check_readable
     from ..commands.preflight import check_paths, check_scope
 
     try:
         check_scope(cfg, task.config)
         check_paths(cfg, ('train', 'val', 'test'))
+        for checkpoint in (task.checkpoint, cfg.get('load_from')):
+            check_readable(checkpoint, study.trusted)
     except CommandError as error:
         raise StudyError(f'task {task.key}: {error}') from error
 
@@ -195,23 +232,34 @@ def check_backbones(study: Study, task: Task, cfg: Config) -> None:
             ) from error
 
 
-def describe_task(task: Task, cfg: Config) -> TaskInfo:
-    """Build the data sets of a task and tell what they are."""
+def build_datasets(task: Task, cfg: Config) -> dict[str, Dataset]:
+    """The data sets of a task by split.
+
+    Raises:
+        StudyError: One cannot be read or is empty.
+    """
     from ..commands.config_files import one_line
 
-    num_images = {}
+    found = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         for split in ('train', 'val', 'test'):
             loader = cfg[f'{split}_dataloader']
             try:
-                dataset = DATASETS.build(loader.dataset)
-                num_images[split] = len(dataset)
+                found[split] = DATASETS.build(loader.dataset)
+                empty = not len(found[split])
             except Exception as error:  # a data set may raise anything
                 raise StudyError(
                     f'task {task.key}: the {split} split cannot be read: {one_line(error)}'
                 ) from error
-            if not num_images[split]:
+            if empty:
                 raise StudyError(f'task {task.key}: the {split} split has no images')
+    return found
+
+
+def describe_task(task: Task, cfg: Config, datasets: dict[str, Dataset]) -> TaskInfo:
+    """What a report tells about a task."""
+    dataset = datasets['test']
+    num_images = {split: len(found) for split, found in datasets.items()}
     data = cfg.train_dataloader.dataset
     transforms = data.get('pipeline') or data.get('transforms') or []
     names = [step['type'] for step in transforms if not step['type'].startswith(('Load', 'Pack'))]

@@ -80,7 +80,7 @@ class Heartbeat:
         """Write the progress file; a full disk must not end a training."""
         self.written = time.monotonic()
         try:
-            with written_aside(self.folder / FILE) as work:
+            with written_aside(self.folder / FILE, durable=False) as work:
                 work.write_text(json.dumps(asdict(self.progress)), encoding='utf-8')
         except OSError:
             pass
@@ -141,8 +141,12 @@ def is_alive(folder: Path) -> bool:
     if progress is None:
         return False
     if progress.host != socket.gethostname():
-        age = time.time() - (folder / FILE).stat().st_mtime
-        return age < SILENCE_SECONDS
+        try:
+            age = time.time() - (folder / FILE).stat().st_mtime
+        except OSError:
+            return False
+        # Clocks differ by seconds; what comes from the future by more is no sign of life.
+        return abs(age) < SILENCE_SECONDS
     try:
         take_lock(folder / LOCK, patience=0).close()
     except BlockingIOError:

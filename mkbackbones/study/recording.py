@@ -12,12 +12,12 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..files import sync
 from .progress import Heartbeat
+from .run_folder import BEST, LATEST
 
-__all__ = ['BEST', 'LATEST', 'Record', 'RecordHook']
+__all__ = ['Record', 'RecordHook']
 
-BEST = 'best.pth'
-LATEST = 'latest.pth'
 #: Entry of a checkpoint with the record.
 ENTRY = 'mkbackbones_study'
 CHECKPOINT_SECONDS = 120.0
@@ -168,7 +168,9 @@ class RecordHook(Hook):
                 meta=dict(epoch=runner.epoch, iter=done),
                 by_epoch=False,
             )
+            sync(self.folder / work)
             os.replace(self.folder / work, self.folder / name)
+            sync(self.folder)
         finally:
             (self.folder / work).unlink(missing_ok=True)
         self.saved = time.perf_counter()

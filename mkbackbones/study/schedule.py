@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from mmengine.config import Config
+
 from ..files import written_aside
 from .executors import Executor, Job
-from .ledger import Ledger, Row
+from .ledger import FILE, Ledger, LedgerError, Row
 from .plan import Run, plan_runs
 from .prepared import PreparedStudy
 from .progress import is_alive, take_lock
-from .recording import BEST
+from .run_folder import BEST, ERROR, OUTPUTS, About, clean, read_error, read_output, write_json
 from .spec import StudyError
-from .worker import ERROR, OUTPUTS
 
 __all__ = ['Schedule', 'open_schedule']
 
@@ -44,18 +45,32 @@ def open_schedule(
     Raises:
         StudyError: Another process runs the study, or there are stale runs to decide about.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock = take_lock(folder / LOCK)
     except BlockingIOError as error:
         raise StudyError(
             f'{folder} is being run by another process; `study status {folder}` shows it'
         ) from error
-    with contextlib.closing(lock), contextlib.closing(Ledger(folder)) as ledger:
+    except OSError as error:
+        raise StudyError(f'{folder} cannot be written to: {error.strerror}') from error
+    ledger, notes = open_ledger(folder)
+    with contextlib.closing(lock), contextlib.closing(ledger):
         schedule = Schedule(prepared, folder, ledger, timing)
+        schedule.notes += notes
         schedule.reconcile(stale)
         schedule.write_info()
         yield schedule
+
+
+def open_ledger(folder: Path) -> tuple[Ledger, list[str]]:
+    """The ledger of a study, a new one where it is damaged, and what there is to say of it."""
+    try:
+        return Ledger(folder), []
+    except LedgerError as error:
+        for path in folder.glob(f'{FILE}*'):
+            path.replace(path.with_name(f'damaged-{path.name}'))
+        return Ledger(folder), [f'{error}; it is made again from the folders of the runs']
 
 
 class Schedule:
@@ -79,6 +94,8 @@ class Schedule:
         self.jobs: dict[str, Job] = {}
         self.orphans: set[str] = set()
         self.tried: set[str] = set()
+        #: What the user should know about the study's folder.
+        self.notes: list[str] = []
 
     # ---- what is there already
 
@@ -91,12 +108,16 @@ class Schedule:
         self.ledger.plan(self.runs.values())
         changed = {}
         for key, row in self.ledger.rows().items():
+            row = self.restore(row)
             self.settle(row)
             difference = changes(row, self.fingerprints[key])
-            if not row.fingerprint and (self.folder / key).is_dir():
+            if not row.fingerprint and key in self.orphans | self.finished():
                 difference = 'it was started without this ledger'
             if difference and stale == 'keep':
                 self.ledger.accept(key, self.fingerprints[key], difference)
+                row = self.ledger.rows()[key]
+                (self.folder / key).mkdir(parents=True, exist_ok=True)
+                About(row.fingerprint, row.kept, row.attempts, row.started).save(self.folder / key)
             elif difference and key not in self.orphans:
                 changed[key] = difference
         if changed and stale == 'stop':
@@ -112,19 +133,42 @@ class Schedule:
             shutil.rmtree(self.folder / key, ignore_errors=True)
             self.ledger.forget(key)
 
+    def restore(self, row: Row) -> Row:
+        """Complete a row that a killed process or a new ledger lacks from the run's own folder."""
+        folder = self.folder / row.key
+        about = About.read(folder) if not row.fingerprint else None
+        if about is None:
+            return row
+        self.ledger.restore(row.key, about)
+        return self.ledger.rows()[row.key]
+
+    def finished(self) -> set[str]:
+        """Keys of runs that have left a result or an error."""
+        return {
+            key
+            for key, run in self.runs.items()
+            if (self.folder / key / OUTPUTS[run.stage]).is_file()
+            or (self.folder / key / ERROR).is_file()
+        }
+
     def settle(self, row: Row) -> None:
         """Let what lies on disk tell the state of a run that no job of this process is at."""
         folder, state, error = self.folder / row.key, 'pending', ''
         if is_alive(folder):
             self.orphans.add(row.key)
             state = 'running'
-        elif (folder / OUTPUTS[row.stage]).is_file():
-            state = 'done'
-        elif (folder / ERROR).is_file():
-            state = 'failed'
-            error = json.loads((folder / ERROR).read_text(encoding='utf-8'))['error']
-        elif row.state == 'failed':  # without a word of its own
-            return
+        elif folder.is_dir():
+            content, damaged = read_output(folder, row.stage)
+            clean(folder, finished=content is not None)
+            if damaged:
+                (folder / OUTPUTS[row.stage]).unlink()
+                self.notes.append(f'{folder / damaged} is damaged: the run is done again')
+            elif content is not None:
+                state = 'done'
+            elif (words := read_error(folder)) is not None:
+                state, error = 'failed', words
+            elif row.state == 'failed':  # without a word of its own
+                return
         if state != row.state:
             self.ledger.set_state(row.key, state, error)
 
@@ -137,8 +181,7 @@ class Schedule:
                 f'{len(kept)} of {len(self.runs)} runs were kept although something had changed '
                 f'since they were started, e.g. {kept[0]}.'
             )
-        with written_aside(self.folder / 'study.json') as work:
-            work.write_text(json.dumps(asdict(info), indent=1), encoding='utf-8')
+        write_json(self.folder / 'study.json', asdict(info))
 
     # ---- running
 
@@ -225,8 +268,10 @@ class Schedule:
         folder = self.folder / run.key
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ERROR).unlink(missing_ok=True)
-        with written_aside(folder / 'config.py') as work:
-            work.write_text(cfg.pretty_text, encoding='utf-8')
+        row = self.ledger.rows()[run.key]
+        about = About(self.fingerprints[run.key], row.kept, row.attempts + 1, time.time())
+        about.save(folder)
+        write_config(folder, cfg)
         self.ledger.start(run.key, self.fingerprints[run.key])
         self.jobs[run.key] = executor.submit(folder)
 
@@ -267,13 +312,24 @@ class Schedule:
 
     def output(self, run: Run) -> dict:
         """What a timing or trial left."""
-        path = self.folder / run.key / OUTPUTS[run.stage]
-        return json.loads(path.read_text(encoding='utf-8'))
+        content, damaged = read_output(self.folder / run.key, run.stage)
+        if content is None:
+            raise StudyError(f'{self.folder / run.key / (damaged or OUTPUTS[run.stage])} is gone')
+        return content
 
     def source(self, run: Run) -> str | None:
         """Checkpoint that a run starts from, of another task."""
         sources = [need for need in run.needs if self.runs[need].stage == 'main']
         return str((self.folder / sources[0] / BEST).resolve()) if sources else None
+
+
+def write_config(folder: Path, cfg: Config) -> None:
+    """Write a run's config, for the worker to run and for others to read as data."""
+    with written_aside(folder / 'config.py') as work:
+        work.write_text(cfg.pretty_text, encoding='utf-8')
+    content = json.dumps(cfg.to_dict(), indent=1, default=str)
+    with written_aside(folder / 'config.json') as work:
+        work.write_text(content, encoding='utf-8')
 
 
 def changes(row: Row, fingerprint: dict[str, str]) -> str:

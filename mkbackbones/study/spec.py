@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,12 @@ class Task:
         return weights.get('task') if isinstance(weights, dict) else None
 
     @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint that its networks start from."""
+        weights = self.initial_weights
+        return weights.get('checkpoint') if isinstance(weights, dict) else None
+
+    @property
     def validation_metric(self) -> tuple[str, float]:
         """Name of the primary metric in the evaluator's output, and its factor to per cent."""
         return PRIMARY[self.kind][self.primary]
@@ -128,6 +135,7 @@ class Study:
         seeds (list[int]): Seeds.
         budget (Budget): Budget of each run.
         learning_rates (LearningRates): Shared, or a grid.
+        trusted (bool): Whether checkpoints may hold more than data, which can run code.
         text (str): The file's text.
     """
 
@@ -138,6 +146,7 @@ class Study:
     seeds: list[int]
     budget: Budget = field(default_factory=Budget)
     learning_rates: LearningRates = field(default_factory=LearningRates)
+    trusted: bool = False
     text: str = ''
 
     @property
@@ -180,7 +189,7 @@ def parse_study(content: dict, path: Path) -> Study:
     allow(
         content,
         ('name', 'question', 'arms', 'tasks', 'seeds')
-        + ('initial_weights', 'budget', 'learning_rates'),
+        + ('initial_weights', 'budget', 'learning_rates', 'trusted'),
         'the study',
     )
     seeds = parse_seeds(content.get('seeds'), 'seeds')
@@ -198,6 +207,7 @@ def parse_study(content: dict, path: Path) -> Study:
         seeds=seeds,
         budget=parse_budget(content.get('budget')),
         learning_rates=parse_learning_rates(content.get('learning_rates'), seeds),
+        trusted=parse_flag(content.get('trusted', False), 'trusted'),
         text=path.read_text(encoding='utf-8') if path.is_file() else '',
     )
 
@@ -220,8 +230,10 @@ def entries(content: dict, name: str) -> list[tuple[str, dict]]:
     for key, value in found.items():
         if not isinstance(value, dict):
             raise StudyError(f'{name}.{key} is {value!r}; it must be a dict')
-        if not key.replace('-', '_').replace('.', '_').isidentifier():
-            raise StudyError(f'{name}.{key}: use letters, digits, - and _: it names folders')
+        if not re.fullmatch(r'[A-Za-z0-9_]([\w.-]*[\w-])?', key):
+            raise StudyError(
+                f'{name}.{key}: it names folders, so use letters, digits, - and _, and dots inside'
+            )
     return list(found.items())
 
 
@@ -382,6 +394,13 @@ def parse_learning_rates(rates: Any, seeds: list[int]) -> LearningRates:
         )
     iters = positive(rates.get('iters'), 'learning_rates.iters')
     return LearningRates(tuple(float(lr) for lr in grid), tuple(trial_seeds), iters)
+
+
+def parse_flag(value: Any, where: str) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise StudyError(f'{where}={value!r}; it must be True or False')
+    return value
 
 
 def positive(number: Any, where: str) -> int | None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..checkpoints.report import CheckpointError
+from ..checkpoints.source import load_file
+from ..files import written_aside
 from .fairness import PairedRandomHook, SharedStartHook
 from .progress import Heartbeat
-from .recording import LATEST, RecordHook
+from .recording import ENTRY, RecordHook
+from .run_folder import BEST, LATEST
 
 __all__ = ['build_training', 'train', 'training_size', 'unwrap']
 
@@ -46,22 +51,59 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     ] + [dict(type=EXACT_RESUME)]
     if study.stage == 'timing':
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    drop_damaged(folder)
     if (folder / LATEST).is_file():
         cfg.resume, cfg.load_from = True, str(folder / LATEST)
     baseline = copy.deepcopy(cfg.model)
     baseline.backbone = study.baseline_backbone
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, study.get('trusted', False))
     recorder = RecordHook(folder, study.metric, study.factor, max(interval, 1), heartbeat)
     for hook in (SharedStartHook(baseline, study.share_backbone), PairedRandomHook(), recorder):
         runner.register_hook(hook)
     return runner, recorder
 
 
+def drop_damaged(folder: Path) -> None:
+    """Remove checkpoints of a run that cannot be read, and say so: what is left decides.
+
+    Without ``latest.pth`` the run starts again. Without ``best.pth`` it starts again too, unless
+    ``latest.pth`` has the same weights.
+    """
+    contents = {}
+    for name in (LATEST, BEST):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            contents[name] = load_file(path)
+        except CheckpointError as error:
+            print(f'{error}; it is removed', file=sys.stderr)
+            path.unlink()
+    latest = contents.get(LATEST)
+    if latest is None or BEST in contents:
+        if latest is None and not (folder / LATEST).is_file() and BEST in contents:
+            print(f'{folder}: no {LATEST}; the run starts again', file=sys.stderr)
+        return
+    record = latest.get(ENTRY) or {}
+    if not record.get('best_iteration'):  # before the first validation
+        return
+    if record['best_iteration'] == latest['meta']['iter']:
+        kept = {k: latest[k] for k in ('meta', 'state_dict', ENTRY)}
+        with written_aside(folder / BEST) as work:
+            torch.save(kept, work)
+        print(f'{BEST} is made again from {LATEST}, which has its weights', file=sys.stderr)
+    else:
+        print(
+            f'{BEST} is gone, and {LATEST} has later weights: the run starts again', file=sys.stderr
+        )
+        (folder / LATEST).unlink()
+
+
 def train(runner: Runner, recorder: RecordHook) -> None:
     """Train what is left of a run; nothing, where it was stopped after its last iteration."""
     path = recorder.folder / LATEST
     if path.is_file():
-        checkpoint = torch.load(path, map_location='cpu', weights_only=False)
+        checkpoint = load_file(path)
         if checkpoint['meta']['iter'] >= runner.cfg.train_cfg.max_iters:
             recorder.after_load_checkpoint(runner, checkpoint)
             return

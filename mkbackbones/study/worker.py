@@ -7,7 +7,6 @@ goes on from ``latest.pth`` where there is one, and leaves ``result.json`` (main
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import statistics
@@ -16,19 +15,16 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files import written_aside
 from .progress import Heartbeat
+from .run_folder import BEST, ERROR, LATEST, OUTPUTS, clean, write_json
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
     from .recording import RecordHook
 
-__all__ = ['OUTPUTS', 'main']
+__all__ = ['main']
 
-#: What a finished run of each stage leaves.
-OUTPUTS = {'main': 'result.json', 'trial': 'trial.json', 'timing': 'timing.json'}
-ERROR = 'error.json'
 ALREADY_RUNNING = 3
 
 
@@ -43,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         return ALREADY_RUNNING
     try:
         (folder / ERROR).unlink(missing_ok=True)
+        clean(folder, finished=False)
         work(folder, heartbeat)
     except KeyboardInterrupt:
         return 130
@@ -54,17 +51,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file whole or not at all."""
-    with written_aside(path) as work:
-        work.write_text(json.dumps(content, indent=1), encoding='utf-8')
-
-
 def work(folder: Path, heartbeat: Heartbeat) -> None:
     """Train, then do what the stage asks for."""
     from mmengine.config import Config
 
-    from .recording import BEST, LATEST, Diverged
+    from .recording import Diverged
     from .training import build_training, train
 
     cfg = Config.fromfile(folder / 'config.py')
@@ -116,7 +107,6 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
 
     from .collect import collect, collector_of
     from .cost import count_cost
-    from .recording import BEST
     from .results import RunResult
     from .training import training_size, unwrap
 

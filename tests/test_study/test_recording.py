@@ -8,7 +8,8 @@ import torch
 from mkbackbones.study.plan import Run
 from mkbackbones.study.prepared import prepare_study
 from mkbackbones.study.progress import Heartbeat
-from mkbackbones.study.recording import BEST, LATEST, Diverged, Record
+from mkbackbones.study.recording import Diverged, Record
+from mkbackbones.study.run_folder import BEST, LATEST
 from mkbackbones.study.spec import read_study
 from mkbackbones.study.training import build_training, train
 

@@ -10,9 +10,9 @@ from mkbackbones.study.live import duration, overview
 from mkbackbones.study.plan import Run
 from mkbackbones.study.prepared import prepare_study
 from mkbackbones.study.progress import Heartbeat, Progress, is_alive, read_progress
+from mkbackbones.study.run_folder import OUTPUTS
 from mkbackbones.study.schedule import open_schedule
 from mkbackbones.study.spec import StudyError, read_study
-from mkbackbones.study.worker import OUTPUTS
 
 from .tiny import write_study
 

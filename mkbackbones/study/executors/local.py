@@ -68,6 +68,9 @@ class LocalExecutor(Executor):
                 stdout=log,
                 stderr=log,
                 env=self.environment(slot),
+                # Ctrl-C is for the study, which ends its workers: one that is still starting
+                # would die of it with a traceback, as if it had failed.
+                start_new_session=True,
             )
         job = LocalJob(process, slot)
         self.jobs.append(job)
