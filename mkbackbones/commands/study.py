@@ -195,7 +195,11 @@ def finish(folder: Path, console: Console, out: Path | None = None, examples: bo
     from ..study.results import load_results
 
     try:
-        console.print(means_table(load_results(folder)))
+        results = load_results(folder)
+        for line in results.failures:
+            if 'damaged' in line:
+                console.print(f'note: {line}', soft_wrap=True, markup=False, highlight=False)
+        console.print(means_table(results))
         with console.status('reading results') as line:
             files = write_report(folder, out, line.update, examples)
     except (OSError, ValueError) as error:

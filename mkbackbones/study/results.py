@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..files import written_aside
+from .run_folder import read_object
 
 __all__ = ['ArmInfo', 'RunResult', 'StudyInfo', 'StudyResults', 'TaskInfo', 'load_results']
 
@@ -169,23 +170,62 @@ def load_results(folder: str | Path) -> StudyResults:
 
     Raises:
         FileNotFoundError: There is no study in the folder.
+        ValueError: ``study.json`` is damaged.
     """
     folder = Path(folder)
-    path = folder / 'study.json'
-    if not path.is_file():
-        raise FileNotFoundError(f'{folder} holds no study: {path.name} is missing')
-    content = json.loads(path.read_text(encoding='utf-8'))
-    content['arms'] = {key: ArmInfo(**arm) for key, arm in content['arms'].items()}
-    content['tasks'] = {key: TaskInfo(**task) for key, task in content['tasks'].items()}
-    info = StudyInfo(**content)
+    info = read_info(folder / 'study.json')
     runs, failures = [], []
     for task in info.tasks:
         for arm in info.arms:
             for seed in info.seeds:
                 run = folder / 'runs' / task / arm / f'seed{seed}'
-                if (run / 'result.json').is_file():
-                    result = json.loads((run / 'result.json').read_text(encoding='utf-8'))
-                    runs.append(RunResult(**result | {'folder': str(run)}))
-                else:
-                    failures.append(f'{task}, {arm}, seed {seed}: no result')
+                try:
+                    runs.append(read_result(run))
+                except (FileNotFoundError, ValueError) as error:
+                    reason = 'no result' if isinstance(error, FileNotFoundError) else error
+                    failures.append(f'{task}, {arm}, seed {seed}: {reason}')
     return StudyResults(info, runs, failures)
+
+
+def read_info(path: Path) -> StudyInfo:
+    """Read ``study.json``.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path.parent} holds no study: {path.name} is missing')
+    content = read_object(path)
+    try:
+        content = dict(content)
+        content['arms'] = {key: ArmInfo(**arm) for key, arm in content['arms'].items()}
+        content['tasks'] = {key: TaskInfo(**task) for key, task in content['tasks'].items()}
+        info = StudyInfo(**content)
+        _ = info.baseline
+        return info
+    except (TypeError, KeyError, AttributeError, StopIteration) as error:
+        raise ValueError(
+            f'{path} is damaged; `study run` with the same --work-dir writes it again'
+        ) from error
+
+
+def read_result(folder: Path) -> RunResult:
+    """Read the result of a run.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged.
+    """
+    path = folder / 'result.json'
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    content = read_object(path)
+    try:
+        result = RunResult(**{**content, 'folder': str(folder)})
+        numbers = [result.lr, result.step_seconds, result.train_seconds, *result.metrics.values()]
+        if not all(isinstance(number, int | float) for number in numbers):
+            raise TypeError('no numbers')
+        return result
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f'{path} is damaged; `study run` does the run again') from error

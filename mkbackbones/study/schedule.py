@@ -65,8 +65,10 @@ def open_schedule(
 
 def open_ledger(folder: Path) -> tuple[Ledger, list[str]]:
     """The ledger of a study, a new one where it is damaged, and what there is to say of it."""
+    lost = not (folder / FILE).is_file() and (folder / 'runs').is_dir()
     try:
-        return Ledger(folder), []
+        gone = f'{folder / FILE} is gone; it is made again from the folders of the runs'
+        return Ledger(folder), [gone] if lost else []
     except LedgerError as error:
         for path in folder.glob(f'{FILE}*'):
             path.replace(path.with_name(f'damaged-{path.name}'))

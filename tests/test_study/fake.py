@@ -117,6 +117,8 @@ class FakeStudy:
         evidence, scope, dataset = write(about, folder, skill, rng)
         evidence.save(folder / 'evidence.npz')
         (folder / 'config.py').write_text(CONFIG.format(scope=scope, dataset=dataset))
+        config = {'default_scope': scope, 'test_dataloader': {'dataset': dataset}}
+        (folder / 'config.json').write_text(json.dumps(config))
         metrics = evidence.metrics(about.classes)
         steps = np.arange(1, 501)
         loss = 0.4 + 2 * np.exp(-steps / (150 - 10 * index)) + rng.normal(0, 0.1, 500)

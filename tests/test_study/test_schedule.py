@@ -223,9 +223,29 @@ def test_a_seed_that_was_dropped_and_taken_up_again_is_still_done(prepared, tmp_
     assert executor.started == []
 
 
-def test_results_without_a_ledger_are_not_trusted(prepared, tmp_path):
-    go(prepared, tmp_path, Script())
+@pytest.mark.parametrize('content', [None, b'', b'SQLite format 3\0 and no more', bytes(5000)])
+def test_a_lost_or_damaged_ledger_is_made_again_from_the_runs(prepared, tmp_path, content):
+    before = go(prepared, tmp_path, Script())
     for path in tmp_path.glob('ledger.sqlite*'):
+        path.unlink()
+    if content is not None:
+        (tmp_path / 'ledger.sqlite').write_bytes(content)
+    executor = Script()
+    with open_schedule(prepared, tmp_path) as schedule:
+        schedule.run(executor)
+        after, notes = schedule.ledger.rows(), schedule.notes
+    assert executor.started == []
+    for key, row in after.items():
+        assert (row.state, row.fingerprint) == ('done', before[key].fingerprint)
+        assert (row.attempts, row.started) == (1, pytest.approx(before[key].started, abs=1))
+    assert content == b'' or 'made again' in notes[0]
+
+
+def test_results_without_a_ledger_and_without_a_word_of_their_own_are_not_trusted(
+    prepared, tmp_path
+):
+    go(prepared, tmp_path, Script())
+    for path in [*tmp_path.glob('ledger.sqlite*'), *tmp_path.rglob('run.json')]:
         path.unlink()
     with pytest.raises(StudyError, match=r'4 of 4 runs are stale.*without this ledger'):
         go(prepared, tmp_path, Script())

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib
+
 from ..results import RunResult, StudyResults
 from ..statistics import Analysis, Verdict, headline
 from .blocks import (
@@ -44,6 +46,18 @@ def build_report(
         note (Callable): Told what is being done.
         examples (bool): Whether to show images of the test split.
     """
+    # A label is text, whatever it holds: `$` starts no formula.
+    with matplotlib.rc_context({'text.parse_math': False}):
+        return _build(results, analysis, open_runs, note, examples)
+
+
+def _build(
+    results: StudyResults,
+    analysis: Analysis,
+    open_runs: list[OpenRun],
+    note: Callable[[str], None],
+    examples: bool,
+) -> Report:
     note('drawing')
     report = Report(f'Study {results.info.name}')
     report.blocks += _answer(results, analysis, open_runs)

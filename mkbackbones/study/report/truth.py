@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from ..run_folder import read_object
 
 __all__ = ['Layer', 'TestImages', 'read_image', 'read_prediction']
 
@@ -44,11 +48,56 @@ def read_image(path: str | Path) -> np.ndarray:
         return np.asarray(image.convert('RGB'))
 
 
+#: Modules whose data sets are known, by scope. A config that somebody else wrote may name anything
+#: that can be imported; what is built here is one of these, with settings that are data.
+KNOWN = {
+    'mkbackbones': ('mkbackbones.classification', 'mkbackbones.datasets.openmmlab'),
+    'mmdet': ('mmdet.datasets',),
+    'mmseg': ('mmseg.datasets',),
+}
+SETTINGS = (
+    *('data_root', 'ann_file', 'data_prefix', 'split', 'metainfo', 'img_suffix'),
+    *('seg_map_suffix', 'reduce_zero_label', 'ignore_index'),
+)
+
+
+def read_config(folder: Path) -> dict:
+    """The config of a run, as data.
+
+    Raises:
+        ValueError: It is missing or damaged.
+    """
+    config = read_object(folder / 'config.json')
+    if config is None:
+        raise ValueError(f'{folder / "config.json"} is missing or damaged')
+    return config
+
+
+def build_known(config: dict) -> Any:
+    """The test split of a config, if it is a data set of a known library.
+
+    Raises:
+        ValueError: It is not.
+    """
+    dataset = config['test_dataloader']['dataset']
+    kind = str(dataset.get('type'))
+    scope, _, name = kind.rpartition('.')
+    scope = scope or str(config.get('default_scope'))
+    if scope in KNOWN:
+        for module in KNOWN[scope]:
+            importlib.import_module(module)
+        registry = importlib.import_module(f'{scope}.registry').DATASETS
+        cls = registry.module_dict.get(name)
+        if cls is not None:
+            return cls(**{key: dataset[key] for key in SETTINGS if key in dataset})
+    raise ValueError(f'the data set {kind} is not one of {", ".join(KNOWN)}')
+
+
 class TestImages:
     """The test split of a task.
 
     Args:
-        folder (Path): Folder of one of its runs, with ``config.py``.
+        folder (Path): Folder of one of its runs, with ``config.json``.
         kind (str): Kind of the task.
 
     Raises:
@@ -58,13 +107,8 @@ class TestImages:
     __test__ = False  # not a test, whatever pytest thinks of the name
 
     def __init__(self, folder: Path, kind: str) -> None:
-        from mmengine.config import Config
-        from mmengine.registry import DATASETS, DefaultScope
-
         with contextlib.redirect_stdout(io.StringIO()):  # libraries print while they read
-            cfg = Config.fromfile(folder / 'config.py')
-            with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-                self.data = DATASETS.build(cfg.test_dataloader.dataset)
+            self.data = build_known(read_config(folder))
         if kind == 'classification':
             paths = [Path(path) for path, _ in self.data.samples]
             self.index = {f'{path.parent.name}/{path.stem}': i for i, path in enumerate(paths)}

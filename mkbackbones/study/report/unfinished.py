@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..ledger import Ledger
+from ..ledger import Ledger, LedgerError
 from ..results import StudyResults
 
 __all__ = ['OpenRun', 'open_runs']
@@ -46,8 +46,9 @@ def open_runs(folder: Path, results: StudyResults) -> list[OpenRun]:
     try:
         with contextlib.closing(Ledger(folder, read_only=True)) as ledger:
             rows = ledger.rows()
-    except (FileNotFoundError, sqlite3.Error):  # e.g. a copy without its ledger
-        return [OpenRun(name, 'missing') for name in missing.values()]
+    except (FileNotFoundError, LedgerError, sqlite3.Error):  # e.g. a copy without its ledger
+        rows = {}
+    why = {name: text for name, _, text in (line.rpartition(': ') for line in results.failures)}
     found = []
     for key, row in rows.items():
         if key in missing or row.state in ('failed', 'stale'):
@@ -56,6 +57,6 @@ def open_runs(folder: Path, results: StudyResults) -> list[OpenRun]:
                 name += f' ({row.stage}{f" of lr {row.lr:g}" if row.lr else ""})'
             state = 'missing' if row.state == 'done' else row.state
             found.append(OpenRun(name, state, row.error))
-    found += [OpenRun(name, 'missing') for name in missing.values()]
+    found += [OpenRun(name, 'missing', why.get(name, '')) for name in missing.values()]
     order = ('failed', 'stale', 'missing', 'running', 'pending')
     return sorted(found, key=lambda run: order.index(run.state))
