@@ -33,7 +33,14 @@ def side_by_side(first: StudyResults, second: StudyResults, names: tuple[str, st
         Text.assemble((f'{name}: ', 'bold'), headline(analysis))
         for name, analysis in zip(names, analyses)
     ]
-    parts += [Text(''), _metric_table(metrics, analyses[0], names)]
+    parts += [
+        Text(f'{name} is unfinished: {len(results.runs)} of {planned} runs have a result.')
+        for name, results in zip(names, (first, second))
+        if len(results.runs)
+        < (planned := len(results.info.tasks) * len(results.info.arms) * len(results.info.seeds))
+    ]
+    nothing = Text('No task and arm has a finished run in both, so there is nothing to compare.')
+    parts += [Text(''), _metric_table(metrics, analyses[0], names) if metrics else nothing]
     if gains:
         parts += [Text(''), _gain_table(gains, analyses, names)]
     parts += [Text(''), Text(_caveat(first, second, tasks), style='dim')]

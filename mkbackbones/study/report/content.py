@@ -23,6 +23,7 @@ from .blocks import (
 )
 from .choice import RULE
 from .examples import examples as task_examples
+from .limits import limits
 from .plots import plots
 from .tables import arms_table, cost_table, tasks_table, verdict_table
 from .unfinished import OpenRun
@@ -80,6 +81,7 @@ def _answer(results: StudyResults, analysis: Analysis, open_runs: list[OpenRun])
     else:
         one = 'One seed, so no verdict. ' if len(info.seeds) == 1 else ''
         blocks.append(Text(one + headline(analysis), lead=True))
+        blocks += [Notice(sentence) for sentence in limits(results, analysis)]
     planned = len(info.tasks) * len(info.arms) * len(info.seeds)
     if len(results.runs) < planned:
         blocks.append(

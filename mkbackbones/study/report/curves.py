@@ -34,7 +34,8 @@ def learning_curves(results: StudyResults, look: Look, task: str) -> Figure | No
         for arm, found in runs.items()
     }
     panels = [
-        (name, {arm: curve for arm, curve in curves.items() if curve is not None})
+        # A single point is no course.
+        (name, {arm: c for arm, c in curves.items() if c is not None and c[0].size > 1})
         for name, curves in (
             ('training loss', losses),
             (f'{results.info.tasks[task].primary}, validation', scores),
@@ -93,8 +94,6 @@ def _draw(axis: Axes, curves: dict[str, Curve], look: Look) -> list[tuple[str, f
         if len(values) > 1:
             axis.fill_between(at, values.min(0), values.max(0), color=colour, alpha=0.14, lw=0)
         ends.append((arm, float(mean[-1])))
-    if all(len(at) == 1 for at, _ in curves.values()):
-        axis.set_xlim(0, max(at[0] for at, _ in curves.values()))
     return ends
 
 

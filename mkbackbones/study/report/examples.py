@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from ...datasets.palette import make_palette
 from ..evidence import ClassificationEvidence, Evidence
 from ..results import StudyResults
@@ -11,7 +13,7 @@ from ..statistics.bootstrap import load_task_evidence
 from .blocks import Block, Fold, Gallery, Heading, Notice, Picture
 from .choice import Choice, choose
 from .drawing import Palette, draw_classified, draw_layers, to_jpeg
-from .truth import TestImages, read_prediction
+from .truth import Layer, TestImages, read_prediction
 
 __all__ = ['examples']
 
@@ -47,10 +49,13 @@ def examples(results: StudyResults, task: str) -> list[Block]:
         ]
     parts: list[Block] = [Heading(task, 3)]
     for arm, choices in chosen.items():
-        pictures, missing = [], 0
+        pictures, missing, alike = [], 0, 0
         for number, choice in enumerate(choices):
             try:
                 picture = _picture(results, task, arm, choice, images, evidence)
+                if picture is None:
+                    alike += 1
+                    continue
                 picture.name += f'-{number}'
                 pictures.append(picture)
             except (OSError, KeyError):
@@ -63,9 +68,11 @@ def examples(results: StudyResults, task: str) -> list[Block]:
                     'predicted for it is gone.'
                 )
             )
+        if alike and not pictures and not missing:
+            continue  # nothing to see
         label = f'{info.arms[arm].label} against {info.arms[info.baseline].label}'
         parts.append(Fold(label, blocks, open=len(chosen) == 1))
-    return parts
+    return parts if len(parts) > 1 else []
 
 
 def _picture(
@@ -75,7 +82,8 @@ def _picture(
     choice: Choice,
     images: TestImages,
     evidence: dict[tuple[str, int], Evidence],
-) -> Picture:
+) -> Picture | None:
+    """One picture; None where no difference between the arms can be seen in it."""
     info = results.info
     about = info.tasks[task]
     pixels, truth = images.read(choice.image)
@@ -90,6 +98,8 @@ def _picture(
         for key, label in labels.items():
             folder = Path(results.of(task, key)[choice.seed].folder)
             layers[label] = read_prediction(folder, choice.image, about.kind)
+        if _same(layers[labels[info.baseline]], layers[labels[arm]]):
+            return None
         figure = draw_layers(pixels, layers, about.classes, _palette(images, about.classes))
     word = 'Better' if choice.difference > 0 else 'Worse'
     scores = ', '.join(
@@ -102,6 +112,13 @@ def _picture(
         alt=f'{choice.image}: ground truth and predictions',
         caption=f'{word}: {choice.image}, seed {choice.seed}. Score of the image: {scores}.',
     )
+
+
+def _same(first: Layer, second: Layer) -> bool:
+    """Whether two predictions look the same: neither has a box, or the same class map."""
+    if first.classes is not None and second.classes is not None:
+        return np.array_equal(first.classes, second.classes)
+    return not any(layer.labels is not None and len(layer.labels) for layer in (first, second))
 
 
 def _said(evidence: ClassificationEvidence, image: str, classes: list[str]) -> str:

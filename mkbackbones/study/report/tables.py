@@ -46,14 +46,15 @@ def verdict_table(analysis: Analysis) -> Table:
                 kind,
                 NONE if found is None else f'{found.mean:+.2f} {found.metric}',
                 ends(found),
+                parts(found),
                 NONE if found is None or found.p_holm is None else p_value(found.p_holm),
                 '0' if found is None else str(found.num_seeds),
                 needed(verdict.kind, verdict.seeds_needed),
             ]
         )
     header = [
-        'task', 'arm', 'verdict', 'difference', '95 % interval', 'p (Holm)', 'seeds',
-        'seeds needed',
+        'task', 'arm', 'verdict', 'difference', '95 % interval', 'sd: seeds, test images',
+        'p (Holm)', 'seeds', 'seeds needed',
     ]  # fmt: skip
     if not any(row[-1] for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]
@@ -72,6 +73,14 @@ def ends(found: Difference | None) -> str:
     if found is None or found.low is None:
         return NONE
     return f'{found.low:+.2f} to {found.high:+.2f}'
+
+
+def parts(found: Difference | None) -> str:
+    """What the interval is made of: sd of the mean by seeds, and by test images."""
+    if found is None or found.seed_sd is None:
+        return NONE
+    by_seeds = found.seed_sd / found.num_seeds**0.5
+    return f'{by_seeds:.2f}, {NONE if found.test_sd is None else f"{found.test_sd:.2f}"}'
 
 
 def p_value(p: float) -> str:

@@ -86,6 +86,13 @@ def analyse_evidence(
         notes=_notes(results, bootstraps, num_resamples, classification),
         num_resamples=num_resamples,
         seed=seed,
+        test_groups={task: found.split.num_groups for task, found in bootstraps.items()},
+        good_images={
+            task: int((~first.defective).sum())
+            for task, found in evidence.items()
+            for first in list(found.values())[:1]
+            if hasattr(first, 'defective')
+        },
     )
 
 

@@ -211,6 +211,8 @@ class Analysis:
         notes (list[str]): How it was computed and what is missing, in sentences for the report.
         num_resamples (int): Bootstrap resamples of the test images.
         seed (int): Seed of the bootstrap.
+        test_groups (dict[str, int]): Groups of test images, of each task with evidence.
+        good_images (dict[str, int]): Test images without a defect, where a task has any.
     """
 
     study: str
@@ -226,6 +228,8 @@ class Analysis:
     notes: list[str]
     num_resamples: int
     seed: int
+    test_groups: dict[str, int] = field(default_factory=dict)
+    good_images: dict[str, int] = field(default_factory=dict)
 
     def difference(
         self, task: str, arm: str, reference: str | None = None, metric: str | None = None

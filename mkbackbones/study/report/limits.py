@@ -1,0 +1,62 @@
+"""What limits an answer, in sentences that stand right below it."""
+
+from __future__ import annotations
+
+import statistics
+
+from ..results import StudyResults
+from ..statistics import Analysis
+
+__all__ = ['limits']
+
+#: Intervals are too narrow with fewer groups of test images (docs/statistics.md).
+MIN_GROUPS = 30
+#: Recall at a share of false alarms is a matter of chance with fewer defect-free images: at 5 per
+#: cent, one false alarm in 20.
+MIN_GOOD_IMAGES = 20
+
+
+def limits(results: StudyResults, analysis: Analysis) -> list[str]:
+    """Sentences on what is too little to rely on; none where all is well.
+
+    Args:
+        results (StudyResults): The study.
+        analysis (Analysis): Its statistics.
+    """
+    found = []
+    for task, groups in analysis.test_groups.items():
+        if groups < MIN_GROUPS:
+            found.append(
+                f'{task}: the test images are of {groups} groups, and intervals want '
+                f'{MIN_GROUPS}: they may be too narrow, and a verdict may be chance.'
+            )
+    for task, count in analysis.good_images.items():
+        if 0 < count < MIN_GOOD_IMAGES:
+            images = 'image is' if count == 1 else 'images are'
+            found.append(
+                f'{task}: {count} test {images} free of defects, so recall at 5 % false alarms is '
+                f'a matter of chance; it wants {MIN_GOOD_IMAGES} and more.'
+            )
+    return found + noisy_times(results)
+
+
+def noisy_times(results: StudyResults) -> list[str]:
+    """Tasks whose training times differ more between seeds of an arm than between arms."""
+    found = []
+    for task in results.info.tasks:
+        by_arm = [
+            [run.step_seconds for run in results.of(task, arm).values()]
+            for arm in results.info.arms
+        ]
+        by_arm = [seconds for seconds in by_arm if seconds and min(seconds) > 0]
+        if len(by_arm) < 2 or not any(len(seconds) > 1 for seconds in by_arm):
+            continue
+        within = max(max(seconds) / min(seconds) for seconds in by_arm) - 1
+        medians = [statistics.median(seconds) for seconds in by_arm]
+        between = max(medians) / min(medians) - 1
+        if within > max(between, 0.1):
+            found.append(
+                f'{task}: the time of a training step differs by {within:.0%} between seeds of '
+                f'one arm and by {between:.0%} between arms: costs in time are noise here.'
+            )
+    return found
