@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -72,9 +74,16 @@ def seed_dots(analysis: Analysis, look: Look, task: str) -> Figure | None:
             axis.plot([summary.mean] * 2, [row - 0.17, row + 0.17], color=INK, lw=2)
         mean = f'{summary.mean:.2f}'
         if summary.sd is not None:
-            mean += f' ± {summary.sd:.2f}'
-        _label(axis, row, look.labels[summary.arm], mean)
+            mean += f'\n± {summary.sd:.2f}'
+        # Beside the marks: between the rows are the lines.
+        axis.annotate(
+            mean, (1, row), (6, 0), ('axes fraction', 'data'), textcoords='offset points',
+            va='center', fontsize=SMALL, color=MUTED,
+        )  # fmt: skip
     tidy(axis, task)
+    names = [textwrap.shorten(look.labels[s.arm], MAX_LABEL, placeholder='…') for s in found]
+    axis.set_yticks(range(len(found)), [textwrap.fill(name, 14) for name in names])
+    axis.tick_params(axis='y', length=0, labelsize=FONT, labelcolor=INK)
     axis.set_xlabel(metric)
     return figure
 
