@@ -1,7 +1,8 @@
-# A study of your own: copy this file, change what it says, and run it.
-#     python -m mkbackbones study plan my_study.py     # what it would do, and how long it takes
-#     python -m mkbackbones study run my_study.py      # again after a stop: goes on where it was
-#     python -m mkbackbones study status work_dirs/studies/my_study
+# A study of your own set. Its data, classes, scale, size of the backbone, weights and length are in
+# ../own/settings.py; here is what is compared. docs/own-data.md is the walk through all of it.
+#     python -m mkbackbones study plan own_data.py     # what it would do, and how long it takes
+#     python -m mkbackbones study run own_data.py      # again after a stop: goes on where it was
+#     python -m mkbackbones study status work_dirs/studies/own_data
 name = 'own_data'
 question = 'Does a manifold key help on our parts?'
 
@@ -20,15 +21,15 @@ arms = dict(
 # Each task is a config that `python -m mkbackbones train` takes, with the baseline's backbone.
 # kind: classification, detection, instance-segmentation or segmentation; primary: the metric that
 # picks weights on the val split and is compared on the test split.
-# Boxes in COCO format in data/parts: images/{train,val,test}, annotations/{train,val,test}.json.
-# groups.json there (image stem -> name) tells which images resemble each other, e.g. crops of one
-# part; put all images of a group into one split.
+# ../own/faster-rcnn.py is for boxes. For masks of instances take kind='instance-segmentation' and
+# ../own/mask-rcnn.py, for class maps kind='segmentation', primary='mIoU' and ../own/upernet.py.
+# groups.json in the set's folder (image stem -> name) tells which images resemble each other, e.g.
+# crops of one part; `prepare-dataset --split group` puts all images of a group into one split.
 tasks = dict(
     detection=dict(
         kind='detection',
-        config='../detection/faster-rcnn_swin-t-stock_synthetic.py',
+        config='../own/faster-rcnn.py',
         primary='AP',
-        data_root='data/parts',
         options={
             # As --cfg-options; lists and dicts replace what the config has.
             'train_dataloader.batch_size': 8,
@@ -41,11 +42,12 @@ tasks = dict(
 # could have found.
 seeds = [0, 1, 2, 3, 4]
 
-# 'scratch', dict(checkpoint='FILE or timm://NAME') or dict(task='NAME of a classification task').
-initial_weights = dict(checkpoint='timm://swin_tiny_patch4_window7_224.ms_in1k')
+# 'config' (what the task's config says, here the weights in settings.py), 'scratch',
+# dict(checkpoint='FILE or timm://NAME') or dict(task='NAME of a classification task').
+initial_weights = 'config'
 
 # What each run may spend: dict(iters=...), dict(minutes=...), or, left out, what the configs say.
-budget = dict(iters=6000)
+# budget = dict(minutes=60)
 
 # Left out: every arm uses the learning rate of the config. Or each arm picks its own on the val
 # split, in trials whose seeds are not those above:

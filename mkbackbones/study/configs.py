@@ -18,6 +18,7 @@ __all__ = [
     'run_config',
     'same_split',
     'set_iterations',
+    'start_checkpoint',
 ]
 
 #: Seeds are spaced, since worker w of a data loader is seeded with seed + w.
@@ -104,6 +105,8 @@ def run_config(
     backbone = cfg.model.backbone
     if task.initial_weights == 'scratch':
         backbone.init_cfg = None
+    elif task.initial_weights == 'config':
+        pass
     elif 'checkpoint' in task.initial_weights:
         backbone.init_cfg = dict(type='Pretrained', checkpoint=task.initial_weights['checkpoint'])
     elif source is not None:
@@ -117,6 +120,14 @@ def run_config(
     elif iters is not None:
         set_iterations(cfg, iters)
     return cfg
+
+
+def start_checkpoint(task_cfg: Config, task: Task) -> str | None:
+    """The checkpoint that a task's networks start from; None where there is none or a task."""
+    weights = task.initial_weights
+    if weights == 'config':
+        return (task_cfg.model.backbone.get('init_cfg') or {}).get('checkpoint')
+    return weights.get('checkpoint') if isinstance(weights, dict) else None
 
 
 def arm_backbone(backbone: ConfigDict, arm: Arm) -> ConfigDict:

@@ -16,6 +16,7 @@ from .configs import (
     read_task_config,
     run_config,
     same_split,
+    start_checkpoint,
 )
 from .fingerprint import (
     code_version,
@@ -109,7 +110,8 @@ class PreparedStudy:
             source = self.fingerprint(Run('main', task.source, run.arm, run.seed))
             weights = ' '.join(source.values())
         else:
-            weights = weights_hash(task.checkpoint) if task.checkpoint else 'none'
+            checkpoint = start_checkpoint(self.configs[run.task], task)
+            weights = weights_hash(checkpoint) if checkpoint else 'none'
         return {
             'initial weights': weights,
             'config': config_hash(cfg, self.tasks[run.task].data_root),
@@ -141,7 +143,7 @@ class PreparedStudy:
             tasks=self.tasks,
             seeds=study.seeds,
             budget=budget_in_words(study, self.configs),
-            initial_weights=weights_in_words(study),
+            initial_weights=weights_in_words(study, self.configs),
             learning_rates=rates_in_words(study, self.configs),
             fairness=fairness(study, self.configs) + [f'{note}.' for note in self.notes],
             environment=self.environment(),
@@ -196,7 +198,7 @@ def check_data(study: Study, task: Task, cfg: Config) -> None:
     try:
         check_scope(cfg, task.config)
         check_paths(cfg, ('train', 'val', 'test'))
-        for checkpoint in (task.checkpoint, cfg.get('load_from')):
+        for checkpoint in (start_checkpoint(cfg, task), cfg.get('load_from')):
             check_readable(checkpoint, study.trusted)
     except CommandError as error:
         raise StudyError(f'task {task.key}: {error}') from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from .configs import same_split
+from .configs import same_split, start_checkpoint
 from .spec import Study
 
 __all__ = ['budget_in_words', 'fairness', 'rates_in_words', 'weights_in_words']
@@ -22,15 +22,15 @@ def budget_in_words(study: Study, configs: dict[str, Config]) -> str:
     return '; '.join(words) + '; the same for every arm'
 
 
-def weights_in_words(study: Study) -> str:
+def weights_in_words(study: Study, configs: dict[str, Config]) -> str:
     """Where the runs start from."""
     words = []
     for key, task in study.tasks.items():
-        weights = task.initial_weights
         if task.source:
             words.append(f'{key}: the network that task {task.source} trained, of the same arm')
         else:
-            words.append(f'{key}: {weights if weights == "scratch" else weights["checkpoint"]}')
+            start = start_checkpoint(configs[key], task)
+            words.append(f'{key}: {start or "scratch"}')
     return '; '.join(words)
 
 

@@ -64,7 +64,8 @@ class Task:
         primary (str): Primary metric.
         data_root (str | None): Takes the place of the config's ``data_root``.
         options (dict): Overrides of the config, as in ``--cfg-options``.
-        initial_weights (str | dict): ``'scratch'``, ``dict(checkpoint=...)`` or ``dict(task=...)``.
+        initial_weights (str | dict): ``'scratch'``, ``'config'`` (what ``config`` says),
+            ``dict(checkpoint=...)`` or ``dict(task=...)``.
         iters (int | None): Iterations; None takes the study's budget.
     """
 
@@ -82,12 +83,6 @@ class Task:
         """The task whose networks this one starts from."""
         weights = self.initial_weights
         return weights.get('task') if isinstance(weights, dict) else None
-
-    @property
-    def checkpoint(self) -> str | None:
-        """The checkpoint that its networks start from."""
-        weights = self.initial_weights
-        return weights.get('checkpoint') if isinstance(weights, dict) else None
 
     @property
     def validation_metric(self) -> tuple[str, float]:
@@ -323,12 +318,12 @@ def find_task_config(key: str, config: Any, folder: Path) -> Path:
 
 
 def check_weights(key: str, weights: Any) -> None:
-    """``'scratch'``, or a dict with either a checkpoint or a task."""
-    if weights == 'scratch':
+    """``'scratch'``, ``'config'``, or a dict with either a checkpoint or a task."""
+    if weights in ('scratch', 'config'):
         return
     if not isinstance(weights, dict) or set(weights) not in ({'checkpoint'}, {'task'}):
         raise StudyError(
-            f"task {key}: initial_weights={weights!r}; choose from 'scratch', "
+            f"task {key}: initial_weights={weights!r}; choose from 'scratch', 'config', "
             "dict(checkpoint='FILE') and dict(task='NAME of a classification task')"
         )
     file = weights.get('checkpoint')
