@@ -13,7 +13,12 @@ states a size that only the stored pixels have; the image is then written as sto
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import struct
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -22,6 +27,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mkbackbones.datasets.records import DatasetError
+from mkbackbones.datasets.tiff import (
+    MINIMUM_IS_WHITE,
+    PHOTOMETRIC,
+    SAMPLE_BITS,
+    read_planes,
+    tiff_tags,
+)
 
 __all__ = ['IMAGE_SUFFIXES', 'LoadedImage', 'encode_png', 'is_image', 'load_image', 'load_mask']
 
@@ -30,8 +42,24 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 # What PIL calls the formats that may be copied, and the suffix that their file gets.
 _COPIED = {'JPEG': '.jpg', 'MPO': '.jpg', 'PNG': '.png', 'BMP': '.bmp'}
 _ORIENTATION = 0x0112
-_BITS_PER_SAMPLE = 258
-_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    cv2.error,
+    Image.DecompressionBombError,
+)
+_LIMIT_VARIABLE = 'MKBACKBONES_MAX_MEGAPIXELS'
+_LIMIT = 512
+"""Megapixels from which on an image is refused: a file of some kilobytes may claim any size."""
+# Containers whose pages are other pictures; the second picture of an MPO is a preview.
+_PAGED = ('TIFF', 'PNG', 'WEBP')
 
 
 @dataclass
@@ -85,24 +113,26 @@ def load_image(
 
     Raises:
         DatasetError: Not an image, a truncated one, one of floating point, one whose values
-            exceed ``bits``, or one whose size is not the stated one.
+            exceed ``bits``, one whose size is not the stated one, or one of more megapixels than
+            the environment's ``MKBACKBONES_MAX_MEGAPIXELS`` (512) allows.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            suffix = _COPIED.get(image.format)
-            turn = image.getexif().get(_ORIENTATION, 1)
-            pixels, reason = _to_eight_bits(image, content, where, bits)
-    except UnidentifiedImageError as error:
-        pixels = _decode_deep(content)
-        if pixels is None:
-            raise DatasetError(f'{where}: corrupt image file (not an image)') from error
-        suffix, turn = None, 1
-        pixels, reason = _scale(pixels, where, bits), 'deep colour image reduced to 8 bits'
-    except _ERRORS as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f'{where}: corrupt image file ({error})') from error
+    fixes = []
+    with _faults(where):
+        try:
+            with _opened(content, where) as image:
+                pages = _pages(image)
+                image.load()
+                suffix = _COPIED.get(image.format)
+                turn = image.getexif().get(_ORIENTATION, 1)
+                pixels, reason = _to_eight_bits(image, content, where, bits)
+            if pages > 1:
+                fixes.append(f'first page of {pages} taken: {where}')
+        except UnidentifiedImageError as error:
+            pixels = _decode_deep(content, where)
+            if pixels is None:
+                raise DatasetError(f'{where}: corrupt image file (not an image)') from error
+            suffix, turn = None, 1
+            pixels, reason = _scale(pixels, where, bits), 'deep colour image reduced to 8 bits'
     if turn in range(2, 9):
         pixels, reason = _turn(pixels, turn, size)
     if size is not None and size != pixels.shape[1::-1]:
@@ -113,8 +143,8 @@ def load_image(
     if reason is None and suffix is None:
         reason = 'image format written as PNG'
     if reason is None:
-        return LoadedImage(pixels, content, suffix, [])
-    return LoadedImage(pixels, encode_png(pixels), '.png', [f'{reason}: {where}'])
+        return LoadedImage(pixels, content, suffix, fixes)
+    return LoadedImage(pixels, encode_png(pixels), '.png', [*fixes, f'{reason}: {where}'])
 
 
 def load_mask(content: bytes, where: str) -> np.ndarray:
@@ -130,28 +160,22 @@ def load_mask(content: bytes, where: str) -> np.ndarray:
         of others (height, width, 3) RGB is given. Alpha is dropped. Not turned by EXIF.
 
     Raises:
-        DatasetError: Not an image, a truncated one, or one of floating point.
+        DatasetError: Not an image, a truncated one, one of floating point, one of several pages,
+            or a larger one than :func:`load_image` takes.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            if image.mode == 'F':
-                raise DatasetError(f'{where}: a mask of floating point numbers, not of integers')
-            if image.mode == '1':
-                return np.asarray(image).astype(np.uint8)
-            if image.mode in ('P', 'PA'):
-                return np.asarray(image.getchannel(0) if image.mode == 'PA' else image)
-            if image.mode.startswith('I'):
-                return _checked_deep(np.asarray(image), where)
-            if image.mode != 'L':
-                image = image.convert('L' if image.mode == 'LA' else 'RGB')
-            pixels = np.asarray(image)
-    except UnidentifiedImageError as error:
-        raise DatasetError(f'{where}: corrupt image file (not an image)') from error
-    except _ERRORS as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f'{where}: corrupt image file ({error})') from error
+    with _faults(where):
+        try:
+            with _opened(content, where) as image:
+                pages = _pages(image)
+                if pages > 1:
+                    raise DatasetError(
+                        f'{where}: a mask of {pages} pages, of which only one would count: save '
+                        'one page a file'
+                    )
+                image.load()
+                pixels = _stored_values(image, content, where)
+        except UnidentifiedImageError as error:
+            raise DatasetError(f'{where}: corrupt image file (not an image)') from error
     if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
         return pixels[:, :, 0]
     return pixels
@@ -164,6 +188,85 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return cv2.imencode('.png', pixels)[1].tobytes()
 
 
+@contextlib.contextmanager
+def _faults(where: str) -> Iterator[None]:
+    """Whatever a decoder raises becomes a DatasetError."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except _ERRORS as error:
+        raise DatasetError(f'{where}: corrupt image file ({error})') from error
+
+
+class _OwnLimit:
+    """While images are opened here, the limit of this module stands for that of PIL.
+
+    PIL's is a variable of the process, below what line-scan cameras deliver; it is put back when
+    the last thread leaves.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._depth, self._former = threading.Lock(), 0, None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._former, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                Image.MAX_IMAGE_PIXELS = self._former
+
+
+_own_limit = _OwnLimit()
+
+
+@contextlib.contextmanager
+def _opened(content: bytes, where: str) -> Iterator[Image.Image]:
+    """An image that is not decoded yet, of a size that may be."""
+    with _own_limit, Image.open(io.BytesIO(content)) as image:
+        _check_size(*image.size, where)
+        yield image
+
+
+def _check_size(width: int, height: int, where: str) -> None:
+    try:
+        limit = float(os.environ.get(_LIMIT_VARIABLE) or _LIMIT)
+    except ValueError:
+        raise DatasetError(
+            f'{_LIMIT_VARIABLE} is {os.environ[_LIMIT_VARIABLE]!r}, not a number'
+        ) from None
+    if width * height > limit * 1e6:
+        raise DatasetError(
+            f'{where}: {width}x{height} pixels are {width * height / 1e6:.0f} megapixels, more '
+            f'than {limit:g}; if the file is sound, set {_LIMIT_VARIABLE} to allow more'
+        )
+
+
+def _pages(image: Image.Image) -> int:
+    return getattr(image, 'n_frames', 1) if image.format in _PAGED else 1
+
+
+def _stored_values(image: Image.Image, content: bytes, where: str) -> np.ndarray:
+    if image.mode == 'F':
+        raise DatasetError(f'{where}: a mask of floating point numbers, not of integers')
+    if image.mode == '1':
+        return np.asarray(image).astype(np.uint8)
+    if image.mode in ('P', 'PA'):
+        return np.asarray(image.getchannel(0) if image.mode == 'PA' else image)
+    if image.mode.startswith('I'):
+        return _checked_deep(np.asarray(image), where)
+    if _is_deep_colour(image, content):
+        return _deep(image, content, where)
+    if image.mode != 'L':
+        image = image.convert('L' if image.mode == 'LA' else 'RGB')
+    return np.asarray(image)
+
+
 def _to_eight_bits(
     image: Image.Image, content: bytes, where: str, bits: int
 ) -> tuple[np.ndarray, str | None]:
@@ -174,11 +277,17 @@ def _to_eight_bits(
     if image.mode == 'F':
         raise DatasetError(f'{where}: an image of floating point numbers, not of 8 or 16 bits')
     if image.mode.startswith('I'):
+        if image.format == 'TIFF' and image.tag_v2.get(PHOTOMETRIC) == MINIMUM_IS_WHITE:
+            raise DatasetError(
+                f'{where}: a deep grey image in which 0 is white: save it with 0 as black'
+            )
         pixels = _checked_deep(np.asarray(image), where)
         return _scale(pixels, where, bits), f'grey image of {bits} bits reduced to 8'
     if deep_colour:  # PIL keeps the upper byte alone
-        deep = _decode_deep(content)
-        return _scale(deep, where, bits), f'colour image of {bits} bits reduced to 8'
+        return (
+            _scale(_deep(image, content, where), where, bits),
+            f'colour image of {bits} bits reduced to 8',
+        )
     grey = image.mode in ('1', 'LA', 'La') or (image.mode == 'P' and _has_grey_palette(image))
     names = {'P': 'palette', 'RGBA': 'alpha', 'LA': 'alpha', '1': 'bilevel'}
     kind = names.get(image.mode, image.mode)
@@ -190,8 +299,8 @@ def _to_eight_bits(
 
 def _is_deep_colour(image: Image.Image, content: bytes) -> bool:
     if image.format == 'TIFF':
-        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) == 16
-    return image.format == 'PNG' and content[24] == 16
+        return max(image.tag_v2.get(SAMPLE_BITS, (8,))) == 16
+    return image.format == 'PNG' and content[24:25] == b'\x10'
 
 
 def _has_grey_palette(image: Image.Image) -> bool:
@@ -199,16 +308,49 @@ def _has_grey_palette(image: Image.Image) -> bool:
     return bool((colours == colours[:, :1]).all())
 
 
-def _decode_deep(content: bytes) -> np.ndarray | None:
+def _deep(image: Image.Image, content: bytes, where: str) -> np.ndarray:
+    """Pixels with 16 bits of an image of which PIL gives the upper byte."""
+    pixels = _separate_planes(content)
+    if pixels is not None:  # PIL scrambles them
+        return pixels
+    pixels = _decode_deep(content, where)
+    upper = np.asarray(image.convert('L' if image.mode in ('L', 'LA') else 'RGB'))
+    grey_in_colour = pixels is not None and pixels.ndim == 3 and upper.ndim == 2
+    if pixels is None or not np.array_equal(
+        (pixels[:, :, 0] if grey_in_colour else pixels) >> 8, upper
+    ):
+        raise DatasetError(
+            f'{where}: a colour image of 16 bits that its decoders read differently: save it '
+            'anew, as PNG or with 8 bits'
+        )
+    return pixels[:, :, 0] if grey_in_colour else pixels
+
+
+def _decode_deep(content: bytes, where: str) -> np.ndarray | None:
     """Colour pixels with 16 bits, which PIL does not have; None if OpenCV cannot read them."""
     if not content:
         return None
+    tags = tiff_tags(content)
+    if tags is not None:
+        _check_size(tags.get(256, 0), tags.get(257, 0), where)
+        planes = _separate_planes(content)
+        if planes is not None:
+            return planes
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         return None
     if pixels.ndim == 2:
         return pixels
+    if pixels.shape[2] not in (3, 4):
+        return None
     return np.ascontiguousarray(pixels[:, :, 2::-1])  # BGR[A] to RGB
+
+
+def _separate_planes(content: bytes) -> np.ndarray | None:
+    planes = read_planes(content)
+    if planes is None or planes.shape[2] in (1, 2):
+        return None if planes is None else planes[:, :, 0]
+    return np.ascontiguousarray(planes[:, :, :3])
 
 
 def _checked_deep(pixels: np.ndarray, where: str) -> np.ndarray:

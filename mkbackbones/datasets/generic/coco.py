@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.generic.base import FileSet, class_names, image_names, polygon_mask
-from mkbackbones.datasets.naming import first_few, folder_split
+from mkbackbones.datasets.coco_file import is_no_mask
+from mkbackbones.datasets.formats import reader_hint
+from mkbackbones.datasets.generic.base import FileSet, class_names, image_names, other_formats
+from mkbackbones.datasets.naming import first_few, folder_split, shortened
 from mkbackbones.datasets.records import DatasetError, FileFault, Instance, Record
+from mkbackbones.datasets.rle import run_lengths
 from mkbackbones.datasets.sources import Source, normal_form
+from mkbackbones.datasets.text import parse_json
+from mkbackbones.datasets.windows import Window, draw_polygons, draw_runs
 
-__all__ = ['Coco', 'coco_mask']
+__all__ = ['Coco', 'coco_window']
+
+_KEYS = {'images', 'annotations', 'categories'}
+_HUGE = 1e9
+"""Pixels: beyond the side of any image."""
 
 
 @dataclass
@@ -57,9 +63,8 @@ class Coco(FileSet):
         skip_bad: bool = False,
     ) -> None:
         source = Source(src, 'COCO')
-        files = _files(source, annotations)
+        files, notes = _files(source, annotations)
         names: dict[str, None] = {}
-        notes: list[str] = []
         entries: list[_Image] = []
         for json_name, content in files.items():
             listed, faults = _entries(content, source.where(json_name), json_name, names)
@@ -90,7 +95,9 @@ class Coco(FileSet):
         super().__init__(source, [name for _, name in kept], bit_depth, splits, notes)
         self._entries = [entry for entry, _ in kept]
         self.has_masks = any(
-            item.get('segmentation') for entry in entries for item, _, _ in entry.annotations
+            item.get('segmentation') and not is_no_mask(item['segmentation'])
+            for entry in entries
+            for item, _, _ in entry.annotations
         )
 
     def __len__(self) -> int:
@@ -122,87 +129,103 @@ class Coco(FileSet):
         return self._record(index, image, instances, fixes)
 
 
-def coco_mask(segmentation: list | dict, shape: tuple[int, int], where: str) -> np.ndarray:
+def coco_window(segmentation: object, shape: tuple[int, int], where: str) -> Window:
     """Pixels of a COCO segmentation.
 
     Args:
-        segmentation (list | dict): Polygons, whose union is meant, or run lengths, compressed or
+        segmentation (object): Polygons, whose union is meant, or run lengths, compressed or
             not; holes need the latter.
         shape (tuple[int, int]): Height and width in pixels.
         where (str): Its place, for messages.
 
     Raises:
-        DatasetError: A malformed segmentation, or run lengths of another size.
+        DatasetError: A malformed segmentation, run lengths of another size, or corners far
+            outside of the image.
     """
-    from pycocotools import mask as coco_mask
-
-    try:
-        if isinstance(segmentation, list):
-            if any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            if not isinstance(polygon, list) or not all(
+                isinstance(value, int | float) and not isinstance(value, bool) for value in polygon
+            ):
+                raise DatasetError(f'{where}: malformed segmentation (not lists of numbers)')
+            if len(polygon) < 6 or len(polygon) % 2:
                 raise DatasetError(f'{where}: a polygon needs three or more pairs of numbers')
-            if not all(np.isfinite(np.asarray(polygon, float)).all() for polygon in segmentation):
-                raise DatasetError(f'{where}: a polygon with numbers that are not finite')
-            return polygon_mask(segmentation, shape)
-        if tuple(segmentation['size']) != shape:
-            raise DatasetError(
-                f'{where}: run lengths of height and width {segmentation["size"]} for an image of '
-                f'{list(shape)}'
-            )
-        if isinstance(segmentation['counts'], list):
-            if sum(segmentation['counts']) != shape[0] * shape[1]:
-                raise DatasetError(f'{where}: run lengths do not add up to the image')
-            segmentation = coco_mask.frPyObjects(segmentation, *shape)
-        return coco_mask.decode(segmentation).astype(bool)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f'{where}: malformed segmentation ({error!r})') from None
+            if any(abs(value) > _HUGE for value in polygon):
+                raise DatasetError(f'{where}: a polygon far outside of the image')
+        return draw_polygons(segmentation, shape, f'{where}: a polygon')
+    if not isinstance(segmentation, dict) or not {'size', 'counts'} <= segmentation.keys():
+        raise DatasetError(
+            f'{where}: malformed segmentation (neither polygons nor run lengths with a size)'
+        )
+    if segmentation['size'] != list(shape):
+        raise DatasetError(
+            f'{where}: run lengths of height and width {segmentation["size"]} for an image of '
+            f'{list(shape)}'
+        )
+    return draw_runs(run_lengths(segmentation['counts'], shape, where), shape)
 
 
 def _instance(
     item: Mapping, label: int, width: int, height: int, where: str
 ) -> tuple[Instance | None, str | None]:
     crowd = bool(item.get('iscrowd'))
-    if item.get('segmentation'):
-        mask = coco_mask(item['segmentation'], (height, width), where)
-        if mask.any():
-            return Instance.from_mask(label, mask, crowd=crowd), None
+    segmentation = item.get('segmentation')
+    if segmentation and not is_no_mask(segmentation):
+        window = coco_window(segmentation, (height, width), where)
+        if window.any():
+            mask = dict(mask=window.mask, x=window.x, y=window.y)
+            return Instance.from_mask(label, **mask, crowd=crowd), None
         return None, 'segmentation without a pixel in the image dropped'
-    try:
-        x, y, w, h = (float(value) for value in item['bbox'])
-    except (KeyError, TypeError, ValueError):
-        raise DatasetError(f'{where}: bbox {item.get("bbox")} is not four numbers') from None
-    if not np.isfinite([x, y, w, h]).all():
-        raise DatasetError(f'{where}: bbox {item["bbox"]} is not four finite numbers')
+    bbox = item.get('bbox')
+    if (
+        not isinstance(bbox, list)
+        or len(bbox) != 4
+        or any(isinstance(value, bool) or not isinstance(value, int | float) for value in bbox)
+    ):
+        raise DatasetError(f'{where}: bbox {bbox} is not four numbers')
+    if not all(abs(value) < _HUGE for value in bbox):
+        raise DatasetError(f'{where}: bbox {bbox} is not four finite numbers of this image')
+    x, y, w, h = map(float, bbox)
     box, fix = clean_box(x, y, x + w, y + h, width, height)
     return (None if box is None else Instance(label, box, crowd=crowd)), fix
 
 
-def _files(source: Source, wanted: Sequence[str] | None) -> dict[str, dict]:
-    """The COCO files by name; files that are something else are passed over unless named."""
+def _files(source: Source, wanted: Sequence[str] | None) -> tuple[dict[str, dict], list[str]]:
+    """The COCO files by name, and notes on files that are something else and were not named."""
     if wanted:
         unknown = [name for name in wanted if name not in source.names]
         if unknown:
             raise DatasetError(f'{source.where(unknown[0])} does not exist')
     found = {}
+    passed = []
     for name in wanted or [name for name in source.names if name.lower().endswith('.json')]:
-        try:
-            content = json.loads(source.read(name))
-        except ValueError as error:
-            raise DatasetError(f'{source.where(name)}: malformed JSON ({error})') from None
-        if isinstance(content, dict) and all(
-            isinstance(content.get(key), list) for key in ('images', 'annotations', 'categories')
-        ):
-            found[name] = content
-        elif wanted:
-            raise DatasetError(
-                f'{source.where(name)}: not a COCO file: no lists images, annotations, categories'
-            )
+        where = source.where(name)
+        content = parse_json(source.read(name), where)
+        if not isinstance(content, dict) or not _KEYS & content.keys():
+            if wanted:
+                raise DatasetError(
+                    f'{where}: not a COCO file: no lists images, annotations, categories'
+                    f'{reader_hint(source.read(name), "COCO")}'
+                )
+            passed.append(name)
+            continue
+        present = _KEYS & content.keys()
+        if not wanted and (len(present) < 2 or 'annotations' not in present):
+            remark = ' (without annotations)' if 'images' in present else ''
+            passed.append(f'{name}{remark}')
+            continue
+        for key in sorted(_KEYS):
+            if not isinstance(content.get(key), list):
+                state = 'is no list' if key in content else 'is missing'
+                raise DatasetError(f'{where}: not a COCO file: {key} {state}')
+        found[name] = content
     if not found:
         raise DatasetError(
             f'{source.path} holds no COCO file (*.json with images, annotations and categories)'
+            f'{other_formats(source, "COCO")}'
         )
-    return found
+    notes = [f'no COCO files, passed over: {first_few(passed)}'] if passed else []
+    return found, notes
 
 
 def _entries(
@@ -212,36 +235,61 @@ def _entries(
 
     The names of the categories are added to ``names``.
     """
+    categories = _by_id(content['categories'], 'category', 'categories', where)
+    for number, item in categories.items():
+        name = item.get('name')
+        if not isinstance(name, str) or not name.strip():
+            raise DatasetError(f'{where}: category {number} without a name')
+    by_id = {number: item['name'] for number, item in categories.items()}
     try:
-        categories = sorted(content['categories'], key=lambda item: item['id'])
-        by_id = {item['id']: str(item['name']) for item in categories}
-        images = {item['id']: _image(item, json_name) for item in content['images']}
-    except (KeyError, TypeError) as error:
-        raise DatasetError(f'{where}: an image or a category without {error}') from None
-    if len(images) < len(content['images']):
-        raise DatasetError(f'{where}: two images have one id')
-    names.update(dict.fromkeys(by_id.values()))
+        names.update(dict.fromkeys(by_id[number] for number in sorted(by_id)))
+    except TypeError:
+        raise DatasetError(f'{where}: ids of categories are partly text') from None
+    images = {
+        number: _image(item, json_name, where)
+        for number, item in _by_id(content['images'], 'image', 'images', where).items()
+    }
     faults = []
     for number, item in enumerate(content['annotations'], start=1):
         place = f'{where}, annotation {number}'
         if not isinstance(item, dict):
-            raise DatasetError(f'{place}: {item!r} is not an object')
-        place += f' (id {item["id"]})' if 'id' in item else ''
-        if item.get('image_id') not in images:
-            faults.append(f'{place}: image_id {item.get("image_id")} is not in the file')
+            raise DatasetError(f'{place}: {shortened(item)} is not an object')
+        place += f' (id {shortened(item["id"])})' if 'id' in item else ''
+        image_id, category_id = item.get('image_id'), item.get('category_id')
+        if not _is_id(image_id) or image_id not in images:
+            faults.append(f'{place}: image_id {shortened(image_id)} is not in the file')
             continue
-        name = by_id.get(item.get('category_id'))
+        name = by_id.get(category_id) if _is_id(category_id) else None
         if name is None:
-            place += f': category_id {item.get("category_id")} is not in the file'
+            place += f': category_id {shortened(category_id)} is not in the file'
             faults.append(place)
-        images[item['image_id']].annotations.append((item, name, place))
+        images[image_id].annotations.append((item, name, place))
     return list(images.values()), faults
 
 
-def _image(item: dict, json_name: str) -> _Image:
+def _by_id(items: list, what: str, several: str, where: str) -> dict[int | str, dict]:
+    found: dict[int | str, dict] = {}
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, dict):
+            raise DatasetError(f'{where}: {what} {number} is not an object')
+        if not _is_id(item.get('id')):
+            raise DatasetError(f'{where}: {what} {number} without an id, a number or text')
+        if item['id'] in found:
+            raise DatasetError(f'{where}: two {several} have one id ({item["id"]})')
+        found[item['id']] = item
+    return found
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _image(item: dict, json_name: str, where: str) -> _Image:
+    if not isinstance(item.get('file_name'), str) or not item['file_name'].strip('/\\. '):
+        raise DatasetError(f'{where}: image {item["id"]} without a file_name')
     size = (item.get('width'), item.get('height'))
-    stated = all(isinstance(side, int) and side > 0 for side in size)
-    return _Image(str(item['file_name']), size if stated else None, json_name)
+    stated = all(type(side) is int and side > 0 for side in size)
+    return _Image(item['file_name'], size if stated else None, json_name)
 
 
 def _split(json_name: str) -> str | None:

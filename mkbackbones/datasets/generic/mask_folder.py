@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.generic.base import FileSet, class_names, image_names
+from mkbackbones.datasets.generic.base import FileSet, class_names, image_names, without_masks
 from mkbackbones.datasets.generic.pairing import pair_files
 from mkbackbones.datasets.images import load_mask
 from mkbackbones.datasets.instances import components, specks_fix
@@ -106,7 +106,9 @@ class MaskFolder(FileSet):
                 f'{source.path} holds no mask{ending}: name the folder with --masks or the end of '
                 'the stems with --suffix'
             )
-        images = [name for name in files if name not in set(mask_names)]
+        taken = set(mask_names)
+        images = [name for name in files if name not in taken]
+        _check_pictures(source, images, masks, suffix)
         pairs, notes = pair_files(
             source, images, mask_names, suffix=suffix, unannotated=unannotated, skip_bad=skip_bad
         )
@@ -175,4 +177,16 @@ def _check_values(values: Sequence[MaskValue], ignore: int | None) -> None:
 def _is_mask(name: str, folder: str, suffix: str) -> bool:
     if suffix:
         return stem_of(name).endswith(suffix)
-    return folder in name.split('/')[:-1]
+    folders = [part.lower() for part in name.split('/')[:-1]]
+    return folder.lower() in folders
+
+
+def _check_pictures(source: Source, images: list[str], folder: str, suffix: str) -> None:
+    """Refuse masks in a second folder (valid/mask beside train/masks), which would be images."""
+    pictures, _ = without_masks(images)
+    left = sorted(set(images) - set(pictures))
+    if left and not suffix:
+        raise DatasetError(
+            f'{source.where(left[0])} seems to be a mask, but does not lie in a folder {folder!r}: '
+            'rename its folder, or name it with --masks'
+        )
