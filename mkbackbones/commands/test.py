@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .errors import CommandError, run_command
 from .launch import add_launch_arguments, build_runner, prepare_config
-from .preflight import check_checkpoint, check_paths
+from .preflight import check_checkpoint, check_classes, check_paths
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -56,6 +56,7 @@ def test(args: argparse.Namespace) -> None:
         raise CommandError(f'config {args.config} has no test_dataloader or no test_evaluator')
     cfg.load_from = args.checkpoint
     check_paths(cfg, ('test',))
+    check_classes(cfg, ('test',))
     if args.show_dir is not None:
         paint_into(cfg, args.show_dir)
     runner = build_runner(cfg)
@@ -75,8 +76,14 @@ def paint_into(cfg: Config, folder: str) -> None:
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise CommandError('--show-dir needs default_hooks.visualization in the config')
-    hook.draw = True
     folder = os.path.abspath(folder)
+    if hook.type.rpartition('.')[2] == 'SegVisualizationHook':
+        # mmseg's own darkens the background and has other file names than mmdet.
+        cfg.default_hooks.visualization = dict(
+            type='mkbackbones.PaintSegmentationHook', folder=folder
+        )
+        return
+    hook.draw = True
     if hook.type.rpartition('.')[2] == 'DetVisualizationHook':
         hook.test_out_dir = folder
     else:

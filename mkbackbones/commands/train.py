@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .errors import CommandError, run_command
 from .launch import add_launch_arguments, build_runner, prepare_config
-from .preflight import check_checkpoint, check_paths
+from .preflight import check_checkpoint, check_classes, check_paths
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -66,6 +66,7 @@ def train(args: argparse.Namespace) -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     check_paths(cfg, ('train', 'val'))
+    check_classes(cfg, ('train', 'val'))
     set_up_amp(cfg, args.amp)
     build_runner(cfg).train()
 

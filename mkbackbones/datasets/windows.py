@@ -10,7 +10,15 @@ import numpy as np
 
 from mkbackbones.datasets.records import DatasetError
 
-__all__ = ['Window', 'draw_ellipse', 'draw_polygons', 'draw_runs', 'rotated_corners', 'unite']
+__all__ = [
+    'Window',
+    'draw_ellipse',
+    'draw_polygons',
+    'draw_runs',
+    'hull',
+    'rotated_corners',
+    'unite',
+]
 
 _FARTHEST = 10
 """Sides of the image from which on a corner is no overshoot but a fault of the file."""
@@ -170,6 +178,13 @@ def rotated_corners(
     corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]]) - pivot
     matrix = [[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]]
     return corners @ np.array(matrix) + pivot
+
+
+def hull(points: np.ndarray) -> np.ndarray:
+    """The convex hull of points, (n, 2) each."""
+    import cv2
+
+    return cv2.convexHull(points.astype(np.float32))[:, 0, :].astype(float)
 
 
 def _check_near(corners: Iterable[np.ndarray], shape: tuple[int, int], where: str) -> None:

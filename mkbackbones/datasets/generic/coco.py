@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mkbackbones.datasets.boxes import clean_box
 from mkbackbones.datasets.coco_file import is_no_mask
 from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.generic.base import FileSet, class_names, image_names, other_formats
-from mkbackbones.datasets.naming import first_few, folder_split, shortened
+from mkbackbones.datasets.generic.base import class_names, other_formats
+from mkbackbones.datasets.generic.listed import Listed, ListedImages, split_of
+from mkbackbones.datasets.naming import first_few, shortened
 from mkbackbones.datasets.records import DatasetError, FileFault, Instance, Record
 from mkbackbones.datasets.rle import run_lengths
-from mkbackbones.datasets.sources import Source, normal_form
+from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.text import parse_json
 from mkbackbones.datasets.windows import Window, draw_polygons, draw_runs
 
@@ -25,18 +24,7 @@ _HUGE = 1e9
 """Pixels: beyond the side of any image."""
 
 
-@dataclass
-class _Image:
-    """An image as a JSON lists it."""
-
-    file_name: str
-    size: tuple[int, int] | None
-    json_name: str
-    annotations: list[tuple[dict, str | None, str]] = field(default_factory=list)
-    """Each with its class (None: a fault, told by the last) and its place."""
-
-
-class Coco(FileSet):
+class Coco(ListedImages):
     """Records of COCO files, boxes and masks (polygons and run lengths).
 
     Every JSON with images and annotations below the source is read, or those that are named. The
@@ -65,43 +53,20 @@ class Coco(FileSet):
         source = Source(src, 'COCO')
         files, notes = _files(source, annotations)
         names: dict[str, None] = {}
-        entries: list[_Image] = []
+        entries: list[Listed] = []
         for json_name, content in files.items():
-            listed, faults = _entries(content, source.where(json_name), json_name, names)
+            found, faults = _entries(content, source.where(json_name), json_name, names)
             if faults and not skip_bad:
                 raise FileFault(faults[0])
             notes += [f'left out: {fault}' for fault in faults if ': image_id ' in fault]
-            entries += listed
+            entries += found
         self.classes = class_names(classes or list(names), ())
-        finder = _Finder(image_names(source))
-        found = [finder.find(entry) for entry in entries]
-        missing = [entry.file_name for entry, name in zip(entries, found) if name is None]
-        if missing and not skip_bad:
-            raise DatasetError(
-                f'{source.path} is incomplete: {len(missing)} of {len(entries)} images are '
-                f'missing: {first_few(missing)}'
-            )
-        self._missing = missing
-        kept = [(entry, name) for entry, name in zip(entries, found) if name is not None]
-        first: dict[str, str] = {}
-        for entry, name in kept:
-            if name in first:
-                raise DatasetError(
-                    f'{source.where(name)} is listed twice, in {first[name]} and '
-                    f'{entry.json_name}: name the files to read with --annotations'
-                )
-            first[name] = entry.json_name
-        splits = [_split(entry.json_name) or folder_split(name) for entry, name in kept]
-        super().__init__(source, [name for _, name in kept], bit_depth, splits, notes)
-        self._entries = [entry for entry, _ in kept]
+        super().__init__(source, entries, bit_depth, notes, skip_bad)
         self.has_masks = any(
             item.get('segmentation') and not is_no_mask(item['segmentation'])
             for entry in entries
             for item, _, _ in entry.annotations
         )
-
-    def __len__(self) -> int:
-        return len(self._images) + len(self._missing)
 
     def read(self, index: int) -> Record:
         """Image ``index``, in the order of the files.
@@ -109,11 +74,7 @@ class Coco(FileSet):
         Raises:
             DatasetError: A file with a fault.
         """
-        if index >= len(self._images):
-            name = self._missing[index - len(self._images)]
-            raise DatasetError(f'{self._source.where(name)} is missing')
-        entry = self._entries[index]
-        image = self._load(index, entry.size, self._source.where(entry.json_name))
+        entry, image = self._listed(index)
         instances, fixes = [], []
         for item, name, where in entry.annotations:
             if name is None:
@@ -230,7 +191,7 @@ def _files(source: Source, wanted: Sequence[str] | None) -> tuple[dict[str, dict
 
 def _entries(
     content: dict, where: str, json_name: str, names: dict[str, None]
-) -> tuple[list[_Image], list[str]]:
+) -> tuple[list[Listed], list[str]]:
     """Images of a file with their annotations, and the faults of single annotations.
 
     The names of the categories are added to ``names``.
@@ -284,48 +245,9 @@ def _is_id(value: object) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 
-def _image(item: dict, json_name: str, where: str) -> _Image:
+def _image(item: dict, json_name: str, where: str) -> Listed:
     if not isinstance(item.get('file_name'), str) or not item['file_name'].strip('/\\. '):
         raise DatasetError(f'{where}: image {item["id"]} without a file_name')
     size = (item.get('width'), item.get('height'))
     stated = all(type(side) is int and side > 0 for side in size)
-    return _Image(item['file_name'], size if stated else None, json_name)
-
-
-def _split(json_name: str) -> str | None:
-    """The split in the name of a file, else in that of its folder."""
-    stem = PurePosixPath(json_name).stem.replace('instances', 'annotations')
-    return folder_split(f'{stem}/x') or folder_split(json_name)
-
-
-class _Finder:
-    """Image files by the end of their path."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._by_name = defaultdict(list)
-        for name in names:
-            self._by_name[normal_form(PurePosixPath(name).name)].append(name)
-
-    def find(self, entry: _Image) -> str | None:
-        """The file of an entry: the whole stated path, else its name alone; nearest to the JSON.
-
-        Raises:
-            DatasetError: Several files fit equally.
-        """
-        stated = normal_form(entry.file_name.replace('\\', '/')).lstrip('./')
-        candidates = self._by_name.get(PurePosixPath(stated).name, [])
-        whole = [name for name in candidates if f'/{normal_form(name)}'.endswith(f'/{stated}')]
-        candidates = whole or candidates
-        if len(candidates) > 1:
-            split, folder = _split(entry.json_name), PurePosixPath(entry.json_name).parent
-            for near in (
-                [name for name in candidates if PurePosixPath(name).is_relative_to(folder)],
-                [name for name in candidates if split and folder_split(name) == split],
-            ):
-                if len(near) == 1:
-                    return near[0]
-            raise DatasetError(
-                f'{entry.json_name}: {entry.file_name} may be {first_few(candidates)}: state more '
-                'of the path in file_name'
-            )
-        return candidates[0] if candidates else None
+    return Listed(item['file_name'], size if stated else None, json_name, split_of(json_name))

@@ -20,7 +20,7 @@ from mkbackbones.datasets.naming import natural_order
 from mkbackbones.datasets.records import DatasetError, Instance
 from mkbackbones.datasets.sources import Source, normal_form
 from mkbackbones.datasets.text import parse_json
-from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, unite
+from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, hull, unite
 
 __all__ = ['IGNORED', 'Labelme', 'LabelmeFile', 'LabelmeShape', 'parse_labelme']
 
@@ -72,7 +72,7 @@ class LabelmeShape:
             (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
             points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
         elif self.kind == 'cuboid':
-            points = _hull(points)
+            points = hull(points)
         return draw_polygons([points], shape, self.where)
 
     def _bitmap_window(self, width: int, height: int) -> Window:
@@ -246,12 +246,6 @@ def _bitmap(text: object, where: str) -> np.ndarray:
     if bitmap.ndim != 2:
         raise DatasetError(f'{where}: malformed mask (in colour)')
     return bitmap > 0
-
-
-def _hull(points: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return cv2.convexHull(points.astype(np.float32))[:, 0, :].astype(float)
 
 
 def _instance(label: int, window: Window) -> Instance:
