@@ -59,11 +59,11 @@ def name_format(content: bytes) -> str | None:
 
 
 def _xml_format(head: bytes) -> str | None:
-    if re.search(rb'<annotations[\s>]', head):
-        if re.search(rb'<track[\s>]', head):
+    if re.search(rb'<annotations[\s/>]', head):
+        if re.search(rb'<track[\s/>]', head):
             return 'CVAT for video'
-        return 'CVAT for images' if re.search(rb'<(image|version|meta)[\s>]', head) else None
-    if re.search(rb'<annotation[\s>]', head):
+        return 'CVAT for images' if re.search(rb'<(image|version|meta)[\s/>]', head) else None
+    if re.search(rb'<annotation[\s/>]', head):
         if b'<polygon>' in head and b'<bndbox>' not in head:
             return 'LabelMe (XML)'
         return 'Pascal VOC'

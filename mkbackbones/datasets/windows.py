@@ -99,7 +99,9 @@ def draw_polygons(
         for axis in (0, 1)
     )
     right, bottom = max(right, left + 1), max(bottom, top + 1)
-    moved = [((points - _SCALE * np.array([left, top])) / _SCALE).ravel() for points in corners]
+    moved = [points - _SCALE * np.array([left, top]) for points in corners]
+    # pycocotools adds a half and cuts towards zero, which must give the same fifth again.
+    moved = [(np.where(points < 0, points - 0.75, points) / _SCALE).ravel() for points in moved]
     runs = coco_mask.frPyObjects([item.tolist() for item in moved], bottom - top, right - left)
     return Window(coco_mask.decode(coco_mask.merge(runs)).astype(bool), left, top)
 

@@ -21,7 +21,7 @@ from mkbackbones.datasets.naming import first_few, natural_order, shortened
 from mkbackbones.datasets.records import DatasetError, FileFault, Record
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.text import parse_json
-from mkbackbones.datasets.windows import draw_ellipse, draw_polygons, rotated_corners
+from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, rotated_corners
 
 __all__ = ['LabelStudio']
 
@@ -154,7 +154,7 @@ def _entry(
 
 def _chosen(task: dict, where: str, told: Counter[str]) -> dict | None:
     """The annotation that counts; None for a task without one."""
-    annotations = task.get('annotations', [])
+    annotations = task.get('annotations', task.get('completions', []))
     if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
         raise DatasetError(f"{where}: 'annotations' is no list of objects")
     kept = [item for item in annotations if not item.get('was_cancelled')]
@@ -274,30 +274,27 @@ def _region(items: list[dict], where: str) -> Region:
         return _polygon(value, label, where)
     turn = _number(value, 'rotation', where) if 'rotation' in value else 0.0
     if kind == 'ellipse':
-        x, y, a, b = (_number(value, key, where) / 100 for key in ('x', 'y', 'radiusX', 'radiusY'))
-        return Region(
-            label,
-            kind,
-            where,
-            window=lambda w, h: draw_ellipse((x * w, y * h), (a * w, b * h), turn, (h, w), where),
-        )
-    x, y, width, height = (
-        _number(value, key, where) / 100 for key in ('x', 'y', 'width', 'height')
-    )
+        x, y, a, b = (_number(value, key, where) for key in ('x', 'y', 'radiusX', 'radiusY'))
+
+        def draw_this(w: int, h: int) -> Window:
+            centre, radii = (x * w / 100, y * h / 100), (a * w / 100, b * h / 100)
+            return draw_ellipse(centre, radii, turn, (h, w), where)
+
+        return Region(label, kind, where, window=draw_this)
+    x, y, width, height = (_number(value, key, where) for key in ('x', 'y', 'width', 'height'))
     if turn % 360 == 0:
-        return Region(
-            label,
-            kind,
-            where,
-            corners=lambda w, h: (x * w, y * h, (x + width) * w, (y + height) * h),
-        )
 
-    def draw(w: int, h: int):
-        box = (x * w, y * h, width * w, height * h)
-        corners = rotated_corners(*box, turn, pivot=box[:2])
-        return draw_polygons([corners], (h, w), where)
+        def corners(w: int, h: int) -> tuple[float, float, float, float]:
+            return x * w / 100, y * h / 100, (x + width) * w / 100, (y + height) * h / 100
 
-    return Region(label, kind, where, window=draw)
+        return Region(label, kind, where, corners=corners)
+
+    def draw_turned(w: int, h: int) -> Window:
+        box = (x * w / 100, y * h / 100, width * w / 100, height * h / 100)
+        points = rotated_corners(*box, turn, pivot=box[:2])
+        return draw_polygons([points], (h, w), where)
+
+    return Region(label, kind, where, window=draw_turned)
 
 
 def _polygon(value: dict, label: str, where: str) -> Region:
