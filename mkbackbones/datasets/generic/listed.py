@@ -59,7 +59,7 @@ class ListedImages(FileSet):
         notes: Sequence[str],
         skip_bad: bool,
     ) -> None:
-        files = image_names(source)
+        files, _ = without_masks(image_names(source))
         finder = _Finder(files)
         found = [finder.find(entry) for entry in entries]
         missing = [entry.file_name for entry, name in zip(entries, found) if name is None]
@@ -78,7 +78,7 @@ class ListedImages(FileSet):
                     f'{entry.listed_in}: name the files to read with --annotations'
                 )
             first[name] = entry.listed_in
-        unlisted = [name for name in without_masks(files)[0] if name not in first]
+        unlisted = [name for name in files if name not in first]
         notes = list(notes)
         if unlisted and not missing:
             notes.append(

@@ -185,3 +185,81 @@ def test_named_files(tmp_path):
     assert len(Coco(tmp_path, annotations=['b.json'])) == 1
     with pytest.raises(DatasetError, match=r'c.json does not exist'):
         Coco(tmp_path, annotations=['c.json'])
+
+
+def test_ids_of_categories_are_unique(tmp_path):
+    content = coco(['a.png'], categories=[*CATEGORIES, dict(CATEGORIES[0], name='other')])
+    with pytest.raises(DatasetError, match='two categories have one id'):
+        Coco(write(tmp_path, {'a.json': content, 'a.png': png()}))
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (dict(annotations={}), 'annotations is no list'),
+        (dict(categories=[5]), 'category 1 is not an object'),
+        (dict(categories=[dict(id=1)]), 'category 1 without a name'),
+        (dict(categories=[dict(id=[1], name='a')]), 'category 1 without an id'),
+        (dict(categories=[dict(id=1, name='a'), dict(id='2', name='b')]), 'partly text'),
+        (dict(images=['a.png']), 'image 1 is not an object'),
+        (dict(images=[dict(id=1, file_name=7)]), 'image 1 without a file_name'),
+        (dict(annotations=[dict(image_id=[1], category_id=3)]), r'image_id \[1\] is not in'),
+        (dict(annotations=[dict(image_id=1, category_id={})]), 'category_id {} is not in the file'),
+        (dict(annotations=[dict(image_id=True, category_id=3)]), 'image_id True is not in'),
+    ],
+)
+def test_malformed_files(tmp_path, content, message):
+    write(tmp_path, {'val/a.json': coco(['a.png'], **content), 'a.png': png()})
+    with pytest.raises(DatasetError, match=f'val/a.json.*{message}'):
+        Coco(tmp_path)
+
+
+def test_files_that_are_something_else_are_told(tmp_path):
+    info = dict(images=[], categories=[])
+    files = {'a.json': coco(['a.png'], [dict(bbox=[1, 2, 5, 6])]), 'a.png': png()}
+    files |= {'test.json': json.dumps(info), 'settings.json': '{"a": 1}', 'b.png': png(1)}
+    assert Coco(write(tmp_path, files)).notes == [
+        'no COCO files, passed over: settings.json, test.json (without annotations)',
+        '1 images left out, since no file lists them: b.png',
+    ]
+
+
+@pytest.mark.parametrize(
+    'item, message',
+    [
+        (dict(segmentation=[[1, 1, 1e9, 1, 9, 9]]), 'far outside of the image'),
+        (dict(segmentation=[[1, 1, 2, 2, 'a', 3]]), 'not lists of numbers'),
+        (dict(segmentation=[5]), 'not lists of numbers'),
+        (dict(segmentation='x'), 'neither polygons nor run lengths'),
+        (dict(segmentation=dict(size=[20, 30])), 'neither polygons nor run lengths'),
+        (dict(segmentation=dict(size=[20, 30], counts='05')), 'do not add up to the image: 5'),
+        (dict(segmentation=dict(size=[20, 30], counts=[9, -1])), 'a run length is negative'),
+        (dict(bbox='abcd'), 'is not four numbers'),
+        (dict(bbox=[1, 2, 3, True]), 'is not four numbers'),
+        (dict(bbox=[1, 2, 3, 10**400]), 'not four finite numbers'),
+    ],
+)
+def test_malformed_annotations(tmp_path, item, message):
+    write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()})
+    with pytest.raises(DatasetError, match=f'annotation 1 .*{message}'):
+        Coco(tmp_path).read(0)
+
+
+@pytest.mark.parametrize(
+    'stated, files, found',
+    [
+        ('/home/x/set/images/7.png', ['images/7.png'], 'images/7.png'),
+        ('D:\\old\\7.png', ['images/7.png'], 'images/7.png'),
+        ('train2017/7.png', ['images/train/7.png'], 'images/train/7.png'),
+        ('line1/7.png', ['line1/1.png', 'line2/7.png'], None),
+        ('train/7.png', ['val/7.png'], None),
+    ],
+)
+def test_an_image_is_never_that_of_another_folder(tmp_path, stated, files, found):
+    content = {name: png(seed) for seed, name in enumerate(files)}
+    write(tmp_path, content | {'a.json': coco([stated], [dict(bbox=[1, 2, 5, 6])])})
+    if found is None:
+        with pytest.raises(DatasetError, match='1 of 1 images are missing'):
+            Coco(tmp_path)
+    else:
+        assert Coco(tmp_path).read(0).image == content[found]

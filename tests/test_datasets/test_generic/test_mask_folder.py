@@ -89,3 +89,12 @@ def test_another_size(tmp_path):
     write(tmp_path, {'images/a.png': png(), 'masks/a.png': mask()[:, :-1]})
     with pytest.raises(DatasetError, match=r'masks/a.png: says 29x20 .* images/a.png|has 30x20'):
         MaskFolder(tmp_path, ['1=dent']).read(0)
+
+
+def test_masks_in_folders_of_another_name(tmp_path):
+    files = {'train/images/a.png': png(), 'train/masks/a.png': mask(1)}
+    files |= {'valid/images/b.png': png(1), 'valid/Masks/b.png': mask(1)}
+    assert len(MaskFolder(write(tmp_path, files), ['1=dent'])) == 2
+    write(tmp_path, {'test/images/c.png': png(2), 'test/mask/c.png': mask(1)})
+    with pytest.raises(DatasetError, match=r'test/mask/c.png seems to be a mask'):
+        MaskFolder(tmp_path, ['1=dent'], unannotated='negative')
