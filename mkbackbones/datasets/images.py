@@ -142,6 +142,8 @@ def load_image(
         )
     if reason is None and suffix is None:
         reason = 'image format written as PNG'
+    if reason is None and not _is_read_alike(content, pixels, suffix, where):
+        reason = 'image that OpenCV reads differently written as PNG'
     if reason is None:
         return LoadedImage(pixels, content, suffix, fixes)
     return LoadedImage(pixels, encode_png(pixels), '.png', [*fixes, f'{reason}: {where}'])
@@ -186,6 +188,22 @@ def encode_png(pixels: np.ndarray) -> bytes:
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     return cv2.imencode('.png', pixels)[1].tobytes()
+
+
+def _is_read_alike(content: bytes, pixels: np.ndarray, suffix: str, where: str) -> bool:
+    """Whether OpenCV, with which training reads, sees the same pixels in a file.
+
+    Raises:
+        DatasetError: It cannot read the file.
+    """
+    kind = cv2.IMREAD_GRAYSCALE if pixels.ndim == 2 else cv2.IMREAD_COLOR
+    with _faults(where):
+        seen = cv2.imdecode(np.frombuffer(content, np.uint8), kind | cv2.IMREAD_IGNORE_ORIENTATION)
+    if seen is None:
+        raise DatasetError(f'{where}: corrupt image file (OpenCV cannot read it)')
+    if suffix == '.jpg':  # decoders of JPEG round differently
+        return seen.shape == pixels.shape
+    return np.array_equal(seen if seen.ndim == 2 else seen[:, :, ::-1], pixels)
 
 
 @contextlib.contextmanager

@@ -21,12 +21,22 @@ __all__ = [
 ]
 
 SPLITS = ('train', 'val', 'test')
+_LONGEST = 1500
 IGNORE = 255
 """Value in a class map that neither trains nor counts, as mmseg has it."""
 
 
 class DatasetError(ValueError):
-    """A source that cannot be converted; the message names the file and what is wrong with it."""
+    """A source that cannot be converted; the message names the file and what is wrong with it.
+
+    Args:
+        message (str): One sentence. What it quotes of a file may hold line ends, or be of any
+            length: it is brought to one line of some hundred characters.
+    """
+
+    def __init__(self, message: str = '') -> None:
+        line = ' '.join(str(message).splitlines())
+        super().__init__(line if len(line) <= _LONGEST else f'{line[:_LONGEST]}...')
 
 
 class FileFault(DatasetError):

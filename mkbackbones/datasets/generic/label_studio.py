@@ -251,9 +251,17 @@ def _labels(value: dict) -> list:
     return []
 
 
+def _bare(value: dict) -> dict:
+    """A value without its labels."""
+    return {key: content for key, content in value.items() if not key.endswith('labels')}
+
+
 def _region(items: list[dict], where: str) -> Region:
     shape = next(item for item in items if _geometry(item['value']))
     value, kind = shape['value'], _geometry(shape['value'])
+    shapes = [item['value'] for item in items if _geometry(item['value'])]
+    if any(_bare(other) != _bare(value) for other in shapes):
+        raise DatasetError(f'{where}: two regions have one id')
     labels = {str(label) for item in items for label in _labels(item['value'])}
     if len(labels) != 1 or not min(labels).strip():
         names = ', '.join(sorted(labels)) or 'none'
