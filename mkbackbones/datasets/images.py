@@ -125,6 +125,7 @@ def load_image(
                 suffix = _COPIED.get(image.format)
                 turn = image.getexif().get(_ORIENTATION, 1)
                 pixels, reason = _to_eight_bits(image, content, where, bits)
+            del image  # as large as the pixels
             if pages > 1:
                 fixes.append(f'first page of {pages} taken: {where}')
         except UnidentifiedImageError as error:

@@ -205,8 +205,8 @@ def _path(url: str) -> str:
 
 
 def _size(results: list[dict], where: str) -> tuple[int, int] | None:
-    sizes = {(item.get('original_width'), item.get('original_height')) for item in results}
-    sizes = {size for size in sizes if all(type(side) is int and side > 0 for side in size)}
+    stated = [(item.get('original_width'), item.get('original_height')) for item in results]
+    sizes = {size for size in stated if all(type(side) is int and side > 0 for side in size)}
     if len(sizes) > 1:
         raise DatasetError(f'{where}: regions of images of different sizes: {sorted(sizes)}')
     return sizes.pop() if sizes else None
