@@ -37,7 +37,7 @@ from mkbackbones.datasets.tiff import (
 
 __all__ = ['IMAGE_SUFFIXES', 'LoadedImage', 'encode_png', 'is_image', 'load_image', 'load_mask']
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 # What PIL calls the formats that may be copied, and the suffix that their file gets.
 _COPIED = {'JPEG': '.jpg', 'MPO': '.jpg', 'PNG': '.png', 'BMP': '.bmp'}

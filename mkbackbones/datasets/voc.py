@@ -79,7 +79,7 @@ class VocAnnotation:
                 )
             left, right = _span(item.corners[0], item.corners[2])
             top, bottom = _span(item.corners[1], item.corners[3])
-            box, fix = clean_box(left, top, right, bottom, width, height)
+            box, fix = clean_box(left, top, right, bottom, width, height, item.where)
             if fix is not None:
                 fixes.append(f'{fix}: {item.where}')
             if box is not None:

@@ -12,6 +12,7 @@ from mkbackbones.datasets.records import DatasetError
 
 __all__ = [
     'Window',
+    'check_near',
     'draw_ellipse',
     'draw_polygons',
     'draw_runs',
@@ -87,7 +88,7 @@ def draw_polygons(
     from pycocotools import mask as coco_mask
 
     corners = [np.asarray(polygon, float).reshape(-1, 2) for polygon in polygons]
-    _check_near(corners, shape, where)
+    check_near(corners, shape, where)
     # Rounded here as pycocotools would, so that a shift by whole pixels cannot change a pixel.
     corners = [np.trunc(_SCALE * points + 0.5) for points in corners]
     every = np.concatenate(corners) / _SCALE
@@ -151,7 +152,7 @@ def draw_ellipse(
         raise DatasetError(f'{where}: an ellipse of the radii {a:g} and {b:g} at {angle:g} degrees')
     reach_x = math.hypot(a * math.cos(turn), b * math.sin(turn))
     reach_y = math.hypot(a * math.sin(turn), b * math.cos(turn))
-    _check_near([np.array([[x - reach_x, y - reach_y], [x + reach_x, y + reach_y]])], shape, where)
+    check_near([np.array([[x - reach_x, y - reach_y], [x + reach_x, y + reach_y]])], shape, where)
     left, top = max(int(x - reach_x) - 1, 0), max(int(y - reach_y) - 1, 0)
     right, bottom = min(int(x + reach_x) + 2, shape[1]), min(int(y + reach_y) + 2, shape[0])
     if a == 0 or b == 0 or right <= left or bottom <= top:
@@ -189,7 +190,17 @@ def hull(points: np.ndarray) -> np.ndarray:
     return cv2.convexHull(points.astype(np.float32))[:, 0, :].astype(float)
 
 
-def _check_near(corners: Iterable[np.ndarray], shape: tuple[int, int], where: str) -> None:
+def check_near(corners: Iterable[np.ndarray], shape: tuple[int, int], where: str) -> None:
+    """Refuse corners so far outside that they are no overshoot of an annotator.
+
+    Args:
+        corners (Iterable[np.ndarray]): (n, 2) x and y in pixels each.
+        shape (tuple[int, int]): Height and width of the image in pixels.
+        where (str): Their place, for messages.
+
+    Raises:
+        DatasetError: A corner more than ten sides of the image away, or that is not finite.
+    """
     height, width = shape
     for points in corners:
         if not np.isfinite(points).all():

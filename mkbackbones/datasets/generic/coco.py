@@ -42,6 +42,8 @@ class Coco(ListedImages):
         DatasetError: No such source, no COCO file, a malformed one, or a missing image.
     """
 
+    _one_file = 'name the files to read with --annotations'
+
     def __init__(
         self,
         src: str | Path,
@@ -129,7 +131,8 @@ def coco_window(segmentation: object, shape: tuple[int, int], where: str) -> Win
 def _instance(
     item: Mapping, label: int, width: int, height: int, where: str
 ) -> tuple[Instance | None, str | None]:
-    crowd = bool(item.get('iscrowd'))
+    # mmdet leaves out what is to be ignored, so that it would train as background.
+    crowd = bool(item.get('iscrowd') or item.get('ignore'))
     segmentation = item.get('segmentation')
     if segmentation and not is_no_mask(segmentation):
         window = coco_window(segmentation, (height, width), where)
@@ -147,7 +150,7 @@ def _instance(
     if not all(abs(value) < _HUGE for value in bbox):
         raise DatasetError(f'{where}: bbox {bbox} is not four finite numbers of this image')
     x, y, w, h = map(float, bbox)
-    box, fix = clean_box(x, y, x + w, y + h, width, height)
+    box, fix = clean_box(x, y, x + w, y + h, width, height, where)
     return (None if box is None else Instance(label, box, crowd=crowd)), fix
 
 

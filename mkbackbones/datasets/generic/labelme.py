@@ -136,7 +136,7 @@ class LabelmeFile:
             label = list(classes).index(shape.label)
             if shape.kind == 'rectangle':
                 corners = (*shape.points.min(axis=0), *shape.points.max(axis=0))
-                box, fix = clean_box(*map(float, corners), width, height)
+                box, fix = clean_box(*map(float, corners), width, height, shape.where)
                 fixes += [] if fix is None else [f'{fix}: {shape.where}']
                 instances += [] if box is None else [Instance(label, box)]
                 continue

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 from mkbackbones.datasets.generic.base import FileSet, image_names, without_masks
 from mkbackbones.datasets.images import LoadedImage
@@ -51,6 +52,8 @@ class ListedImages(FileSet):
         DatasetError: A missing image, or one that is listed twice.
     """
 
+    _one_file: ClassVar[str] = 'remove one of the files'
+
     def __init__(
         self,
         source: Source,
@@ -75,7 +78,7 @@ class ListedImages(FileSet):
             if name in first:
                 raise DatasetError(
                     f'{source.where(name)} is listed twice, in {first[name]} and '
-                    f'{entry.listed_in}: name the files to read with --annotations'
+                    f'{entry.listed_in}: {self._one_file}'
                 )
             first[name] = entry.listed_in
         unlisted = [name for name in files if name not in first]

@@ -14,6 +14,7 @@ from mkbackbones.datasets.sources import Source, normal_form
 
 __all__ = ['UNANNOTATED', 'match_files', 'pair_files']
 
+_UNREAD = ('.gif', '.jp2', '.pbm', '.pgm', '.ppm', '.heic', '.avif', '.jxl', '.npy', '.dcm', '.dng')
 UNANNOTATED = ('error', 'negative', 'skip')
 
 
@@ -55,6 +56,7 @@ def pair_files(
     found, alone = match_files(source, images, annotations, suffix)
     if alone and not skip_bad:
         hint = reader_hint(source.read(alone[0]), own) if own else ''
+        hint = hint or _unread(source, alone[0], suffix)
         raise DatasetError(
             f'{source.path} has no image for {len(alone)} of {len(annotations)} annotation files: '
             f'{first_few(alone)}{hint}'
@@ -76,6 +78,16 @@ def pair_files(
     if len(kept) < len(images):
         notes.append(f'{len(images) - len(kept)} images without an annotation left out')
     return [(name, found.get(name)) for name in kept], notes
+
+
+def _unread(source: Source, annotation: str, suffix: str) -> str:
+    """A hint at a picture of that stem in a format that is not read."""
+    stem = _key(annotation, suffix)[-1]
+    for name in source.names:
+        ending = PurePosixPath(name).suffix.lower()
+        if ending in _UNREAD and _key(name)[-1] == stem:
+            return f'; {name} is of a format that is not read: convert it to PNG'
+    return ''
 
 
 def match_files(

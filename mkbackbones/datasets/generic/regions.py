@@ -63,7 +63,7 @@ def region_instances(
             )
         label = list(classes).index(region.label)
         if region.corners is not None:
-            box, fix = clean_box(*region.corners(width, height), width, height)
+            box, fix = clean_box(*region.corners(width, height), width, height, region.where)
             fixes += [] if fix is None else [f'{fix}: {region.where}']
             instances += [] if box is None else [Instance(label, box)]
             continue

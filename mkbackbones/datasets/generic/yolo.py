@@ -64,7 +64,9 @@ class YoloLine:
         """The object in an image of that size, and what was mended."""
         if self.is_box:
             x, y, w, h = np.multiply(self.values, (width, height, width, height)).tolist()
-            box, fix = clean_box(x - w / 2, y - h / 2, x + w / 2, y + h / 2, width, height)
+            box, fix = clean_box(
+                x - w / 2, y - h / 2, x + w / 2, y + h / 2, width, height, self.where
+            )
             return (None if box is None else Instance(self.label, box)), fix
         points = np.reshape(self.values, (-1, 2)) * (width, height)
         window = draw_polygons([points], (height, width), self.where)
