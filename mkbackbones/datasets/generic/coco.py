@@ -60,7 +60,10 @@ class Coco(ListedImages):
             found, faults = _entries(content, source.where(json_name), json_name, names)
             if faults and not skip_bad:
                 raise FileFault(faults[0])
-            notes += [f'left out: {fault}' for fault in faults if ': image_id ' in fault]
+            orphans = [fault for fault in faults if ': image_id ' in fault]
+            notes += [f'left out: {fault}' for fault in orphans]
+            if orphans:
+                _doubt_negatives(found, len(orphans))
             entries += found
         self.classes = class_names(classes or list(names), ())
         super().__init__(source, entries, bit_depth, notes, skip_bad)
@@ -90,6 +93,17 @@ class Coco(ListedImages):
             instances += [] if instance is None else [instance]
             fixes += [] if fix is None else [f'{fix}: {where}']
         return self._record(index, image, instances, fixes)
+
+
+def _doubt_negatives(entries: list[Listed], orphans: int) -> None:
+    """Make a fault of every image without annotations: those without an image may be its own."""
+    for entry in entries:
+        if not entry.annotations:
+            place = (
+                f'{entry.listed_in}: {entry.file_name} has no annotation, but {orphans} '
+                'annotations of the file have no image: it may be free of defects or not'
+            )
+            entry.annotations.append(({}, None, place))
 
 
 def coco_window(segmentation: object, shape: tuple[int, int], where: str) -> Window:

@@ -25,6 +25,18 @@ from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, ro
 
 __all__ = ['LabelStudio']
 
+_ANSWERS = (
+    'choices',
+    'datetime',
+    'number',
+    'pairwise',
+    'ranker',
+    'rating',
+    'relation',
+    'taxonomy',
+    'textarea',
+)
+
 _FORMAT = 'Label Studio'
 _UPLOAD = re.compile(r'^[0-9a-f]{8}-')
 """What Label Studio puts before the name of an uploaded file."""
@@ -213,21 +225,25 @@ def _size(results: list[dict], where: str) -> tuple[int, int] | None:
 
 
 def _by_region(results: list[dict], told: Counter[str]) -> dict[object, list[dict]]:
-    """Results by the id that shape and label of a region share; others are told."""
+    """Results by the id that shape and label of a region share; answers without one are told."""
     regions: dict[object, list[dict]] = {}
-    for number, item in enumerate(results):
-        value = item.get('value')
-        key = item.get('id') if isinstance(item.get('id'), str | int) else f'number {number + 1}'
-        if isinstance(value, dict) and (_geometry(value) or _labels(value)):
-            regions.setdefault(key, []).append({**item, 'id': key})
-        else:
-            told[f'results of the type {shortened(item.get("type"))} left out'] += 1
-    # Answers on the whole image have labels, but no shape.
+    for number, item in enumerate(results, start=1):
+        key = item.get('id') if isinstance(item.get('id'), str | int) else f'number {number}'
+        value = item.get('value') if isinstance(item.get('value'), dict) else {}
+        regions.setdefault(key, []).append({**item, 'id': key, 'value': value})
     for key, items in list(regions.items()):
-        if not any(_geometry(item['value']) for item in items):
-            told[f'results of the type {shortened(items[0].get("type"))} left out'] += 1
+        answers = [item for item in items if _is_answer(item)]
+        for item in answers:
+            told[f'results of the type {item["type"]} left out'] += 1
+            items.remove(item)
+        if not items:
             del regions[key]
     return regions
+
+
+def _is_answer(item: dict) -> bool:
+    """Whether a result says something without a place in the image."""
+    return item.get('type') in _ANSWERS and _geometry(item['value']) is None
 
 
 def _geometry(value: dict) -> str | None:
@@ -257,7 +273,10 @@ def _bare(value: dict) -> dict:
 
 
 def _region(items: list[dict], where: str) -> Region:
-    shape = next(item for item in items if _geometry(item['value']))
+    shape = next((item for item in items if _geometry(item['value'])), None)
+    if shape is None:
+        kinds = shortened(items[0].get('type'))
+        raise DatasetError(f'{where}: no coordinates of a shape that is read (type {kinds})')
     value, kind = shape['value'], _geometry(shape['value'])
     shapes = [item['value'] for item in items if _geometry(item['value'])]
     if any(_bare(other) != _bare(value) for other in shapes):

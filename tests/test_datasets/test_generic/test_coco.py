@@ -175,7 +175,8 @@ def test_single_faults_can_be_skipped(tmp_path):
     assert 'annotation 1: image_id 9' in converter.notes[0]
     with pytest.raises(DatasetError, match='annotation 2: category_id 9'):
         converter.read(0)
-    assert converter.read(1).instances == []
+    with pytest.raises(DatasetError, match='it may be free of defects or not'):
+        converter.read(1)
 
 
 def test_named_files(tmp_path):
@@ -263,3 +264,15 @@ def test_an_image_is_never_that_of_another_folder(tmp_path, stated, files, found
             Coco(tmp_path)
     else:
         assert Coco(tmp_path).read(0).image == content[found]
+
+
+def test_annotations_without_an_image_make_no_negative(tmp_path):
+    content = json.loads(coco(['a.png', 'b.png'], [dict(bbox=[1, 2, 5, 6])] * 2))
+    content['annotations'][1]['image_id'] = 7
+    write(tmp_path, {'a.json': json.dumps(content), 'a.png': png(), 'b.png': png(1)})
+    with pytest.raises(DatasetError, match=r'annotation 2 .*: image_id 7 is not in the file'):
+        Coco(tmp_path)
+    converter = Coco(tmp_path, skip_bad=True)
+    assert len(converter.read(0).instances) == 1
+    with pytest.raises(DatasetError, match=r'b.png has no annotation, but 1 annotations of'):
+        converter.read(1)

@@ -87,9 +87,9 @@ def test_areas(tmp_path):
 def test_shape_and_label_as_two_results(tmp_path):
     shape = rectangle(None) | dict(type='rectangle')
     label = shape | dict(type='labels', value=shape['value'] | dict(labels=['dent']))
-    answer = dict(id='q', type='choices', value=dict(choices=['blurred']))
+    answer = dict(id='r1', type='choices', value=dict(choices=['blurred']))
     assert boxes(read(tmp_path, shape, label, answer)) == [(0, (3, 4, 6, 6))]
-    assert LabelStudio(tmp_path).notes == ["1 results of the type 'choices' left out"]
+    assert LabelStudio(tmp_path).notes == ['1 results of the type choices left out']
 
 
 def test_which_annotation_counts(tmp_path):
@@ -165,6 +165,9 @@ def test_key_points_alone_are_no_negative(tmp_path):
     'item, message',
     [
         (rectangle(x=None), 'x is None, not a number'),
+        (region('rectangle', y=1, width=2, height=3), "no coordinates .* 'rectanglelabels'"),
+        (region('bitmask', imageDataURL='data:'), "no coordinates .* 'bitmasklabels'"),
+        (rectangle() | dict(value=5), 'no coordinates'),
         (rectangle(width='4'), "width is '4', not a number"),
         (rectangle(x=True), 'x is True, not a number'),
         (rectangle(None), 'a rectangle needs one label, it has none'),
