@@ -150,12 +150,13 @@ def load_image(
     return LoadedImage(pixels, encode_png(pixels), '.png', [*fixes, f'{reason}: {where}'])
 
 
-def load_mask(content: bytes, where: str) -> np.ndarray:
+def load_mask(content: bytes, where: str, *, colours: bool = False) -> np.ndarray:
     """Decode a mask: the stored number of each pixel.
 
     Args:
         content (bytes): The file.
         where (str): Its name for messages.
+        colours (bool): Give the colours of a palette image, not their numbers.
 
     Returns:
         np.ndarray: (height, width) uint8 or uint16: the index in a palette image, the grey value
@@ -176,7 +177,10 @@ def load_mask(content: bytes, where: str) -> np.ndarray:
                         'one page a file'
                     )
                 image.load()
-                pixels = _stored_values(image, content, where)
+                if colours and image.mode in ('P', 'PA'):
+                    pixels = np.asarray(image.convert('RGBA').convert('RGB'))
+                else:
+                    pixels = _stored_values(image, content, where)
         except UnidentifiedImageError as error:
             raise DatasetError(f'{where}: corrupt image file (not an image)') from error
     if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():

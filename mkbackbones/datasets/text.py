@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -86,6 +87,21 @@ def parse_xml(content: bytes, where: str) -> ElementTree.Element:
     if b'<!ENTITY' in content.replace(b'\0', b''):
         raise DatasetError(f'{where}: XML that declares entities of its own is not read')
     try:
-        return ElementTree.fromstring(content)
+        return ElementTree.fromstring(_declared_text(content))
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise DatasetError(f'{where}: malformed XML ({error})') from error
+
+
+def _declared_text(content: bytes) -> bytes | str:
+    """Text in an encoding of several bytes a letter (GB2312, Shift JIS), which expat cannot read;
+    any other content as it is."""
+    declared = re.match(rb'<\?xml[^>]*?encoding=["\']([A-Za-z0-9._-]+)["\'][^>]*\?>', content)
+    if declared is None:
+        return content
+    try:
+        name = codecs.lookup(declared[1].decode()).name
+    except LookupError:
+        return content
+    if name.startswith('utf') or name in ('ascii', 'iso8859-1'):
+        return content
+    return content[declared.end() :].decode(name)

@@ -42,3 +42,15 @@ def test_folders_that_belong_together(pair, image, label):
 def test_an_annotation_never_goes_to_another_image(pair, images, label):
     with pytest.raises(DatasetError, match=f'no image for 1 of 1 annotation files: {label}'):
         pair(images, [label])
+
+
+def test_pictures_that_are_not_read_and_folders_without_labels(tmp_path):
+    for name in ('a.png', 'a.txt', 'b.jp2', 'b.txt', 'test/c.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    source = Source(tmp_path, 'set')
+    with pytest.raises(DatasetError, match=r'b.jp2 is of a format that is not read'):
+        pair_files(source, ['a.png', 'test/c.png'], ['a.txt', 'b.txt'])
+    _, notes = pair_files(source, ['a.png', 'test/c.png'], ['a.txt'], unannotated='negative')
+    assert '1 of 2 images have no annotation file' in notes[0]
+    assert '(none of those in test has one)' in notes[0]

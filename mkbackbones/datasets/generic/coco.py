@@ -68,7 +68,7 @@ class Coco(ListedImages):
         self.classes = class_names(classes or list(names), ())
         super().__init__(source, entries, bit_depth, notes, skip_bad)
         self.has_masks = any(
-            item.get('segmentation') and not is_no_mask(item['segmentation'])
+            _has_mask(item.get('segmentation'))
             for entry in entries
             for item, _, _ in entry.annotations
         )
@@ -142,13 +142,20 @@ def coco_window(segmentation: object, shape: tuple[int, int], where: str) -> Win
     return draw_runs(run_lengths(segmentation['counts'], shape, where), shape)
 
 
+def _has_mask(segmentation: object) -> bool:
+    """Whether there is one: empty lists, also in a list, are a box alone for many tools."""
+    if isinstance(segmentation, list) and all(polygon == [] for polygon in segmentation):
+        return False
+    return bool(segmentation) and not is_no_mask(segmentation)
+
+
 def _instance(
     item: Mapping, label: int, width: int, height: int, where: str
 ) -> tuple[Instance | None, str | None]:
     # mmdet leaves out what is to be ignored, so that it would train as background.
     crowd = bool(item.get('iscrowd') or item.get('ignore'))
     segmentation = item.get('segmentation')
-    if segmentation and not is_no_mask(segmentation):
+    if _has_mask(segmentation):
         window = coco_window(segmentation, (height, width), where)
         if window.any():
             mask = dict(mask=window.mask, x=window.x, y=window.y)

@@ -97,6 +97,7 @@ class MaskFolder(FileSet):
             self._values = [parse_value(text) for text in classes]
             _check_values(self._values, ignore)
             self.classes = class_names(list(dict.fromkeys(item.name for item in self._values)), ())
+        self._in_colours = any(isinstance(item.value, tuple) for item in self._values)
         source = Source(src, 'mask-folder')
         files = image_names(source)
         mask_names = [name for name in files if _is_mask(name, masks, suffix)]
@@ -127,7 +128,8 @@ class MaskFolder(FileSet):
             empty = np.zeros((image.height, image.width), np.uint8)
             return self._record(index, image, [], [], empty)
         where = self._source.where(name)
-        seg_map = self._seg_map(load_mask(self._source.read(name), where), where)
+        mask = load_mask(self._source.read(name), where, colours=self._in_colours)
+        seg_map = self._seg_map(mask, where)
         image = self._load(index, seg_map.shape[::-1], where)
         instances, dropped = components(seg_map)
         return self._record(index, image, instances, specks_fix(dropped, where), seg_map)

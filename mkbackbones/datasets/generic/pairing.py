@@ -71,9 +71,12 @@ def pair_files(
     kept = [name for name in images if name in found or unannotated == 'negative']
     notes = [f'left out, since there is no image for it: {name}' for name in alone]
     if bare and unannotated == 'negative':
+        folders = {name.rpartition('/')[0] for name in bare}
+        whole = sorted(folders - {name.rpartition('/')[0] for name in found})
+        hint = f' (none of those in {first_few(whole)} has one)' if whole else ''
         notes.append(
             f'{len(bare)} of {len(images)} images have no annotation file and count as free of '
-            'defects; --unannotated skip leaves them out'
+            f'defects{hint}; --unannotated skip leaves them out'
         )
     if len(kept) < len(images):
         notes.append(f'{len(images) - len(kept)} images without an annotation left out')

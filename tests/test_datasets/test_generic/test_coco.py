@@ -276,3 +276,23 @@ def test_annotations_without_an_image_make_no_negative(tmp_path):
     assert len(converter.read(0).instances) == 1
     with pytest.raises(DatasetError, match=r'b.png has no annotation, but 1 annotations of'):
         converter.read(1)
+
+
+@pytest.mark.parametrize('empty', [[], [[]], None, [[], []]])
+def test_an_empty_segmentation_is_a_box(tmp_path, empty):
+    item = dict(bbox=[1, 2, 5, 6], segmentation=empty)
+    converter = Coco(write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()}))
+    assert boxes(converter.read(0))[0][1] == (1, 2, 5, 6) and not converter.has_masks
+
+
+def test_what_is_to_be_ignored_is_a_crowd(tmp_path):
+    item = dict(bbox=[1, 2, 5, 6], ignore=1)
+    record = Coco(write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()})).read(0)
+    assert record.instances[0].crowd
+
+
+def test_a_box_of_another_image(tmp_path):
+    item = dict(bbox=[1, 2, 1e5, 6])
+    write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()})
+    with pytest.raises(DatasetError, match=r'annotation 1 .*far outside of the image of 30x20'):
+        Coco(tmp_path).read(0)

@@ -126,3 +126,11 @@ def test_masks_of_a_devkit_are_no_images(tmp_path):
     assert converter.notes == [
         '2 masks are no images and were passed over: SegmentationClass, SegmentationObject'
     ]
+
+
+@pytest.mark.parametrize('encoding', ['gb2312', 'windows-1252', 'utf-16', 'utf-8', 'iso-8859-1'])
+def test_names_in_the_declared_encoding(tmp_path, encoding):
+    name = '划痕' if encoding in ('gb2312', 'utf-8', 'utf-16') else 'Drückstelle'
+    content = f'<?xml version="1.0" encoding="{encoding}"?>{xml(name).decode()}'
+    write(tmp_path, {'a.png': png(), 'a.xml': content.encode(encoding)})
+    assert Voc(tmp_path).classes == (name,)
