@@ -150,6 +150,9 @@ class Converter(Protocol):
             them.
         image_dir: Folder of a split's images below the output, e.g. ``'images/{split}'``.
         notes: Facts worth a line in the summary, known before reading.
+
+    One that knows its official splits before it reads has them as ``splits`` (a set of names), so
+    that one of which no image is left is not lost in silence.
     """
 
     classes: tuple[str, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,8 @@ def write_dataset(
         summary.notes += stage.unify_suffixes()
         splitting = splitter.assign([image.item for image in stage.images])
         summary.notes += splitting.notes
-        _check_splits(splitting.splits, summary.skipped)
+        stated = getattr(converter, 'splits', frozenset()) if splitter.method == 'official' else ()
+        _check_splits(splitting.splits, stated, summary.skipped)
         summary.notes += stage.remark_on_boxes()
         _place(stage, splitting.splits, converter.image_dir, summary)
         if splitting.groups:
@@ -102,7 +103,12 @@ def write_dataset(
     return summary
 
 
-def _check_splits(splits: list[str], skipped: list[str]) -> None:
+def _check_splits(splits: list[str], stated: Collection[str], skipped: list[str]) -> None:
+    """Refuse a set without images for training, or that has lost a split of its source."""
+    lost = sorted(set(stated) - set(splits))
+    if 'train' in splits and lost:
+        why = f': {first_few(skipped, 3)}' if skipped else ''
+        raise DatasetError(f'no image for {" and ".join(lost)} is left{why}')
     if 'train' in splits:
         return
     why = f', of which {len(skipped)} more were left out' if skipped else ''

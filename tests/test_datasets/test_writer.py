@@ -335,3 +335,13 @@ def test_memory_does_not_grow_with_components_times_pixels(tmp_path):
     assert sum(item.mask.nbytes for item in instances) == 2000 * 25
     owners = {id(item.mask.base) for item in instances if item.mask.base is not None}
     assert all(item.mask.base is None or item.mask.base.nbytes < 100 for item in instances), owners
+
+
+def test_a_split_that_is_lost_to_faults_is_an_error(tmp_path, capsys):
+    files = {'classes.txt': 'dent', 'train/1.png': png(), 'train/1.txt': '0 .5 .5 .2 .2'}
+    files |= {'val/2.png': b'no image', 'val/2.txt': '0 .5 .5 .2 .2'}
+    source = write(tmp_path / 'set', files)
+    options = ['--skip-bad', '--split']
+    assert main(arguments(source, tmp_path / 'out', *options, 'official')) == 2
+    assert 'no image for val is left: set/val/2.png: corrupt' in capsys.readouterr().err
+    assert main(arguments(source, tmp_path / 'out', *options, 'random')) == 0

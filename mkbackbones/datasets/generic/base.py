@@ -63,6 +63,11 @@ class FileSet:
     def __len__(self) -> int:
         return len(self._images)
 
+    @property
+    def splits(self) -> set[str]:
+        """The official splits that the source has images for."""
+        return {split for split in self._splits if split is not None}
+
     def _load(
         self, index: int, size: tuple[int, int] | None = None, size_from: str = ''
     ) -> LoadedImage:

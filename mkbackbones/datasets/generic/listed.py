@@ -72,6 +72,7 @@ class ListedImages(FileSet):
                 f'missing: {first_few(missing)}'
             )
         self._missing = missing
+        self._stated = {entry.split for entry in entries} - {None}
         kept = [(entry, name) for entry, name in zip(entries, found) if name is not None]
         first: dict[str, str] = {}
         for entry, name in kept:
@@ -93,6 +94,11 @@ class ListedImages(FileSet):
 
     def __len__(self) -> int:
         return len(self._images) + len(self._missing)
+
+    @property
+    def splits(self) -> set[str]:
+        """The official splits of the images, also of the missing ones."""
+        return super().splits | self._stated
 
     def _listed(self, index: int) -> tuple[Listed, LoadedImage]:
         """Entry and image; the missing ones come last.
