@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mkbackbones.datasets.sources import walk_files
+from mkbackbones.datasets.sources import open_zip, walk_files
 from mkbackbones.version import __version__
 
 __all__ = ['fingerprint', 'is_current', 'measure']
@@ -61,7 +61,7 @@ def _contents(source: Path) -> Iterable[tuple[str, bytes]]:
         for path in sorted(walk_files(source)):
             yield path.relative_to(source).as_posix(), path.read_bytes()
     elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
+        with open_zip(source, 'data set') as archive:
             for info in archive.infolist():
                 yield info.filename, f'{info.file_size}:{info.CRC}'.encode()
     elif source.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import os
 import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
@@ -14,9 +15,20 @@ from pathlib import Path
 from mkbackbones.datasets.naming import first_few
 from mkbackbones.datasets.records import DatasetError
 
-__all__ = ['Source', 'normal_form', 'walk_files']
+__all__ = ['Source', 'normal_form', 'open_zip', 'walk_files']
 
 _LONGEST_LINK = 1000
+_ZIP_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,  # also what is not implemented, and a password
+    OverflowError,
+    ValueError,
+    KeyError,
+)
 _LARGEST = 2 << 30
 """Bytes that a file of a zip may grow to."""
 
@@ -42,12 +54,7 @@ class Source:
         if self.path.is_dir():
             names = [file.relative_to(self.path).as_posix() for file in walk_files(self.path)]
         elif self.path.is_file():
-            try:
-                self._zip = zipfile.ZipFile(self.path)
-            except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-                raise DatasetError(
-                    f'{self.path} is not a zip file ({error}): give the {what} folder or its .zip'
-                ) from None
+            self._zip = open_zip(self.path, what)
             names = [name for name in self._zip.namelist() if not name.endswith(('/', '\\'))]
         else:
             raise DatasetError(f'{self.path} does not exist: give the {what} folder or its .zip')
@@ -91,16 +98,7 @@ class Source:
             return self._zip.read(info)
         except DatasetError:
             raise
-        except (
-            OSError,
-            zipfile.BadZipFile,
-            zlib.error,
-            lzma.LZMAError,
-            EOFError,
-            RuntimeError,
-            ValueError,
-            KeyError,
-        ) as error:
+        except (OSError, *_ZIP_FAULTS) as error:
             raise DatasetError(f'{self.where(name)} cannot be read: {error}') from error
 
     def _check_link(self, name: str) -> None:
@@ -138,6 +136,24 @@ class Source:
 def normal_form(name: str) -> str:
     """A name in the composed Unicode form: macOS decomposes what annotation tools compose."""
     return unicodedata.normalize('NFC', name)
+
+
+def open_zip(path: Path, what: str) -> zipfile.ZipFile:
+    """Open a zip file.
+
+    Args:
+        path (Path): The file.
+        what (str): What it should hold, for the message.
+
+    Raises:
+        DatasetError: Not a zip, or a damaged one.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except _ZIP_FAULTS as error:
+        raise DatasetError(
+            f'{path} is not a zip file ({error}): give the {what} folder or its .zip'
+        ) from None
 
 
 def walk_files(root: Path) -> list[Path]:

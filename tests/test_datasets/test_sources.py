@@ -3,6 +3,7 @@ import zipfile
 
 import pytest
 
+from mkbackbones.commands.prepare_dataset import main
 from mkbackbones.datasets import DatasetError, sources
 from mkbackbones.datasets.fingerprint import fingerprint
 from mkbackbones.datasets.sources import Source
@@ -85,3 +86,16 @@ def test_a_file_that_grows_without_bound(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, '_LARGEST', 2 << 20)
     with pytest.raises(DatasetError, match=r'a.zip:a.png would take .* unpack it'):
         Source(path, 'YOLO').read('a.png')
+
+
+@pytest.mark.parametrize('place', [-22, -18, -10, -6])
+@pytest.mark.parametrize('value', [0, 5, 255])
+def test_damaged_zips(tmp_path, capsys, place, value):
+    """The end of a zip tells where its directory is."""
+    files = {'classes.txt': b'dent', 'train/a.txt': b'', 'train/a.png': b''}
+    content = bytearray(write_zip(tmp_path / 'a.zip', files).read_bytes())
+    content[place] = value
+    (tmp_path / 'a.zip').write_bytes(content)
+    assert main(['yolo', '--src', str(tmp_path / 'a.zip'), '--out', str(tmp_path / 'out')]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and error.count('\n') == 1

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.generic.base import FileSet, class_names, image_names, without_masks
+from mkbackbones.datasets.generic.base import (
+    FileSet,
+    class_names,
+    image_names,
+    other_formats,
+    without_masks,
+)
 from mkbackbones.datasets.generic.pairing import pair_files
 from mkbackbones.datasets.images import load_mask
 from mkbackbones.datasets.instances import components, specks_fix
@@ -105,7 +111,7 @@ class MaskFolder(FileSet):
             ending = f' whose stem ends with {suffix!r}' if suffix else f' in a folder {masks!r}'
             raise DatasetError(
                 f'{source.path} holds no mask{ending}: name the folder with --masks or the end of '
-                'the stems with --suffix'
+                f'the stems with --suffix{other_formats(source, "mask-folder")}'
             )
         taken = set(mask_names)
         images = [name for name in files if name not in taken]
