@@ -13,12 +13,6 @@ states a size that only the stored pixels have; the image is then written as sto
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import struct
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -26,6 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mkbackbones.datasets.opening import check_size, faults_told, opened
 from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.tiff import (
     MINIMUM_IS_WHITE,
@@ -42,22 +37,6 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.ti
 # What PIL calls the formats that may be copied, and the suffix that their file gets.
 _COPIED = {'JPEG': '.jpg', 'MPO': '.jpg', 'PNG': '.png', 'BMP': '.bmp'}
 _ORIENTATION = 0x0112
-_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    cv2.error,
-    Image.DecompressionBombError,
-)
-_LIMIT_VARIABLE = 'MKBACKBONES_MAX_MEGAPIXELS'
-_LIMIT = 512
-"""Megapixels from which on an image is refused: a file of some kilobytes may claim any size."""
 # Containers whose pages are other pictures; the second picture of an MPO is a preview.
 _PAGED = ('TIFF', 'PNG', 'WEBP')
 
@@ -117,9 +96,9 @@ def load_image(
             the environment's ``MKBACKBONES_MAX_MEGAPIXELS`` (512) allows.
     """
     fixes = []
-    with _faults(where):
+    with faults_told(where):
         try:
-            with _opened(content, where) as image:
+            with opened(content, where) as image:
                 pages = _pages(image)
                 image.load()
                 suffix = _COPIED.get(image.format)
@@ -167,9 +146,9 @@ def load_mask(content: bytes, where: str, *, colours: bool = False) -> np.ndarra
         DatasetError: Not an image, a truncated one, one of floating point, one of several pages,
             or a larger one than :func:`load_image` takes.
     """
-    with _faults(where):
+    with faults_told(where):
         try:
-            with _opened(content, where) as image:
+            with opened(content, where) as image:
                 pages = _pages(image)
                 if pages > 1:
                     raise DatasetError(
@@ -202,72 +181,13 @@ def _is_read_alike(content: bytes, pixels: np.ndarray, suffix: str, where: str) 
         DatasetError: It cannot read the file.
     """
     kind = cv2.IMREAD_GRAYSCALE if pixels.ndim == 2 else cv2.IMREAD_COLOR
-    with _faults(where):
+    with faults_told(where):
         seen = cv2.imdecode(np.frombuffer(content, np.uint8), kind | cv2.IMREAD_IGNORE_ORIENTATION)
     if seen is None:
         raise DatasetError(f'{where}: corrupt image file (OpenCV cannot read it)')
     if suffix == '.jpg':  # decoders of JPEG round differently
         return seen.shape == pixels.shape
     return np.array_equal(seen if seen.ndim == 2 else seen[:, :, ::-1], pixels)
-
-
-@contextlib.contextmanager
-def _faults(where: str) -> Iterator[None]:
-    """Whatever a decoder raises becomes a DatasetError."""
-    try:
-        yield
-    except DatasetError:
-        raise
-    except _ERRORS as error:
-        raise DatasetError(f'{where}: corrupt image file ({error})') from error
-
-
-class _OwnLimit:
-    """While images are opened here, the limit of this module stands for that of PIL.
-
-    PIL's is a variable of the process, below what line-scan cameras deliver; it is put back when
-    the last thread leaves.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._depth, self._former = threading.Lock(), 0, None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._depth == 0:
-                self._former, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            self._depth += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0:
-                Image.MAX_IMAGE_PIXELS = self._former
-
-
-_own_limit = _OwnLimit()
-
-
-@contextlib.contextmanager
-def _opened(content: bytes, where: str) -> Iterator[Image.Image]:
-    """An image that is not decoded yet, of a size that may be."""
-    with _own_limit, Image.open(io.BytesIO(content)) as image:
-        _check_size(*image.size, where)
-        yield image
-
-
-def _check_size(width: int, height: int, where: str) -> None:
-    try:
-        limit = float(os.environ.get(_LIMIT_VARIABLE) or _LIMIT)
-    except ValueError:
-        raise DatasetError(
-            f'{_LIMIT_VARIABLE} is {os.environ[_LIMIT_VARIABLE]!r}, not a number'
-        ) from None
-    if width * height > limit * 1e6:
-        raise DatasetError(
-            f'{where}: {width}x{height} pixels are {width * height / 1e6:.0f} megapixels, more '
-            f'than {limit:g}; if the file is sound, set {_LIMIT_VARIABLE} to allow more'
-        )
 
 
 def _pages(image: Image.Image) -> int:
@@ -355,7 +275,7 @@ def _decode_deep(content: bytes, where: str) -> np.ndarray | None:
         return None
     tags = tiff_tags(content)
     if tags is not None:
-        _check_size(tags.get(256, 0), tags.get(257, 0), where)
+        check_size(tags.get(256, 0), tags.get(257, 0), where)
         planes = _separate_planes(content)
         if planes is not None:
             return planes
