@@ -97,10 +97,13 @@ def _chosen(source: PreparedSet | ConfigSet, args: argparse.Namespace) -> Iterat
     from rich.console import Console
     from rich.progress import Progress
 
+    from ..datasets.palette import clear_classes
+
     order = np.random.default_rng(args.seed).permutation(len(source))
     # The pipelines draw from the global generators.
     random.seed(args.seed)
     np.random.seed(args.seed)  # noqa: NPY002
+    clear = clear_classes(source.classes, source.palette)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task('reading', total=min(args.num, len(source)))
@@ -109,7 +112,7 @@ def _chosen(source: PreparedSet | ConfigSet, args: argparse.Namespace) -> Iterat
             if found == args.num:
                 return
             tile = source.tile(index)
-            if not args.classes or tile.classes(source.classes) & set(args.classes):
+            if not args.classes or tile.classes(source.classes, clear) & set(args.classes):
                 found += 1
                 bar.advance(task)
                 yield tile
@@ -175,8 +178,8 @@ class PreparedSet:
         boxes[:, 2:] += boxes[:, :2]
         labels = np.array([self._label[item['category_id']] for item in objects], int)
         masks = None
-        if objects and all(item.get('segmentation') for item in objects):
-            masks = np.stack([_polygon_mask(item, image.shape[:2]) for item in objects])
+        if any(item.get('segmentation') for item in objects):
+            masks = [_polygon_mask(item, image.shape[:2]) for item in objects]
         mask = (self._masks / path.name).with_suffix('.png')
         seg_map = load_mask(mask.read_bytes(), str(mask)) if mask.is_file() else None
         # The class map shows what the masks show.
@@ -204,7 +207,9 @@ def _polygon_mask(item: dict, shape: tuple[int, int]) -> np.ndarray:
     import cv2
 
     mask = np.zeros(shape, np.uint8)
-    outlines = [np.array(outline).reshape(-1, 2) for outline in item['segmentation']]
+    # A box without a mask has none, or one of an odd number of values.
+    outlines = [outline for outline in item.get('segmentation') or [] if len(outline) % 2 == 0]
+    outlines = [np.array(outline).reshape(-1, 2) for outline in outlines]
     # Corners of polygons lie on the edges between pixels, those of OpenCV on pixel centres.
     cv2.fillPoly(mask, [np.round(outline - 0.5).astype(np.int32) for outline in outlines], 1)
     return mask.astype(bool)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+
+from ..datasets.palette import clear_classes
+from ..datasets.records import IGNORE
 
 __all__ = ['Tile', 'contact_sheet']
 
@@ -25,7 +28,7 @@ class Tile:
         title (str): Its name.
         boxes (np.ndarray): (n, 4) as x1, y1, x2, y2 in pixels.
         labels (np.ndarray): (n,) class index of each box.
-        masks (np.ndarray | None): (n, height, width) bool.
+        masks (Sequence[np.ndarray] | None): Pixels of each box, (height, width) bool.
         seg_map (np.ndarray | None): (height, width) class index of each pixel.
     """
 
@@ -33,17 +36,25 @@ class Tile:
     title: str
     boxes: np.ndarray
     labels: np.ndarray
-    masks: np.ndarray | None = None
+    masks: Sequence[np.ndarray] | None = None
     seg_map: np.ndarray | None = None
 
-    def classes(self, names: Sequence[str]) -> set[str]:
-        """Names of the classes in the image, without the background."""
+    def classes(self, names: Sequence[str], clear: Collection[int] = ()) -> set[str]:
+        """Names of the classes in the image, drawn as pixels or as boxes.
+
+        Args:
+            names (Sequence[str]): By class index.
+            clear (Collection[int]): Indices that are no defect: the background.
+        """
+        present = {int(label) for label in self.labels}
         if self.seg_map is not None:
-            present = {int(label) for label in np.unique(self.seg_map)}
-        else:
-            present = {int(label) for label in self.labels}
-        found = {names[label] for label in present if label < len(names)}
-        return found - {'background'}
+            present |= {int(label) for label in np.unique(self.seg_map)}
+        return {names[label] for label in present if label < len(names) and label not in clear}
+
+    @property
+    def has_ignored(self) -> bool:
+        """Whether pixels are neither defect nor background."""
+        return self.seg_map is not None and bool((self.seg_map == IGNORE).any())
 
 
 def contact_sheet(
@@ -53,7 +64,7 @@ def contact_sheet(
 
     Args:
         tiles (Sequence[Tile]): At least one.
-        classes (Sequence[str]): Names by class index; 'background' is left clear.
+        classes (Sequence[str]): Names by class index; the background is left clear.
         palette (Sequence[Sequence[int]]): RGB in [0, 255] by class index.
         title (str): Heading.
     """
@@ -63,12 +74,13 @@ def contact_sheet(
     figure.set_layout_engine('constrained')
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    clear = clear_classes(classes, palette)
     colours = [tuple(np.asarray(colour) / 255) for colour in palette]
     for axis in axes:
         axis.set_axis_off()
     for axis, tile in zip(axes, tiles):
-        _draw(axis, tile, classes, colours)
-    present = set().union(*(tile.classes(classes) for tile in tiles))
+        _draw(axis, tile, classes, colours, clear)
+    present = set().union(*(tile.classes(classes, clear) for tile in tiles))
     handles = [
         Patch(color=colour, label=name) for name, colour in zip(classes, colours) if name in present
     ]
@@ -83,9 +95,15 @@ def contact_sheet(
     return figure
 
 
-def _draw(axis: Axes, tile: Tile, classes: Sequence[str], colours: Sequence[tuple]) -> None:
+def _draw(
+    axis: Axes,
+    tile: Tile,
+    classes: Sequence[str],
+    colours: Sequence[tuple],
+    clear: Collection[int],
+) -> None:
     axis.imshow(tile.image)
-    empty = not tile.classes(classes)
+    empty = not (tile.classes(classes, clear) or tile.has_ignored)
     axis.set_title(
         f'{tile.title}\nno defect' if empty else tile.title,
         fontsize=7,
@@ -96,7 +114,7 @@ def _draw(axis: Axes, tile: Tile, classes: Sequence[str], colours: Sequence[tupl
         frame = (-0.5, -0.5), width, height
         axis.add_patch(Rectangle(*frame, fill=False, ec='#009e73', lw=3, clip_on=False))
     if tile.seg_map is not None:
-        _fill(axis, tile.seg_map, classes, colours)
+        _fill(axis, tile.seg_map, colours, clear)
     for index, (box, label) in enumerate(zip(tile.boxes, tile.labels)):
         colour = colours[int(label)]
         if tile.masks is not None:
@@ -111,10 +129,11 @@ def _draw(axis: Axes, tile: Tile, classes: Sequence[str], colours: Sequence[tupl
 
 
 def _fill(
-    axis: Axes, seg_map: np.ndarray, classes: Sequence[str], colours: Sequence[tuple]
+    axis: Axes, seg_map: np.ndarray, colours: Sequence[tuple], clear: Collection[int]
 ) -> None:
     layer = np.zeros((*seg_map.shape, 4))
     for label in np.unique(seg_map):
-        if label < len(classes) and classes[label] != 'background':
+        if label < len(colours) and label not in clear:
             layer[seg_map == label] = (*colours[label], 0.5)
+    layer[seg_map == IGNORE] = (1, 1, 1, 0.5)
     axis.imshow(layer, interpolation='nearest')

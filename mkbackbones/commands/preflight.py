@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,29 @@ def check_paths(cfg: Config, stages: tuple[str, ...]) -> None:
                     '(shipped configs) or the data_root of the config'
                 )
     check_checkpoint(cfg.get('load_from'))
+
+
+def check_classes(cfg: Config, stages: tuple[str, ...]) -> None:
+    """Raise CommandError if a config and its annotation files name different classes.
+
+    Classes that the config leaves out by choice are told on standard error.
+
+    Args:
+        cfg (Config): config of mmdet or mmseg.
+        stages (tuple[str, ...]): which of 'train', 'val' and 'test' the command will run.
+    """
+    from ..datasets.class_names import class_fault, class_note
+
+    scope = cfg.get('default_scope')
+    for stage in stages:
+        loader = f'{stage}_dataloader'
+        for dataset in iter_datasets((cfg.get(loader) or {}).get('dataset')):
+            fault = class_fault(dataset, scope)
+            if fault is not None:
+                raise CommandError(f'{loader}: {fault}')
+            note = class_note(dataset, scope)
+            if note is not None:
+                print(f'note: {loader}: {note}', file=sys.stderr)
 
 
 def stage_paths(cfg: Config, stage: str) -> Iterator[tuple[str, str]]:

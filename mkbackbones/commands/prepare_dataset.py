@@ -43,6 +43,8 @@ def prepare(args: argparse.Namespace) -> None:
     _check_sources(sources, args.out)
     if args.min_area is not None and args.instances != 'components':
         raise CommandError('--min-area goes with --instances components')
+    if args.boxes_as_polygons and args.instances == 'boxes':
+        raise CommandError('--boxes-as-polygons makes masks, --instances boxes drops them')
     try:
         splitter = _splitter(args)
         mark = fingerprint(_options(args, entry, splitter), sources)
@@ -105,6 +107,7 @@ def _options(args: argparse.Namespace, entry: Entry, splitter: Splitter) -> dict
         groups=None if splitter.groups is None else dict(splitter.groups),
         instances=args.instances,
         min_area=args.min_area,
+        boxes_as_polygons=args.boxes_as_polygons,
         skip_bad=args.skip_bad,
     )
 
@@ -146,6 +149,7 @@ def _write(
             splitter=splitter,
             instances=args.instances,
             min_area=MIN_AREA if args.min_area is None else args.min_area,
+            boxes_as_polygons=args.boxes_as_polygons,
             overwrite=args.overwrite,
             skip_bad=args.skip_bad,
             info=info,
@@ -200,6 +204,12 @@ def _add_dataset(commands, name: str, entry: Entry) -> None:  # noqa: ANN001
         type=int,
         metavar='PIXELS',
         help=f'smallest of the --instances components; default: {MIN_AREA}',
+    )
+    instances.add_argument(
+        '--boxes-as-polygons',
+        action='store_true',
+        help='boxes without a mask get the mask of their rectangle; otherwise mask models of mmdet '
+        'ignore them in training, and mmseg ignores their pixels',
     )
 
 

@@ -15,7 +15,7 @@ from .launch import (
     prepare_config,
     told_in_a_sentence,
 )
-from .preflight import check_checkpoint, check_paths
+from .preflight import check_checkpoint, check_classes, check_paths
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -62,6 +62,7 @@ def test(args: argparse.Namespace) -> None:
         raise CommandError(f'config {args.config} has no test_dataloader or no test_evaluator')
     cfg.load_from = args.checkpoint
     check_paths(cfg, ('test',))
+    check_classes(cfg, ('test',))
     check_readable(args.checkpoint, args.trusted)
     if args.show_dir is not None:
         paint_into(cfg, args.show_dir)
@@ -83,8 +84,14 @@ def paint_into(cfg: Config, folder: str) -> None:
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise CommandError('--show-dir needs default_hooks.visualization in the config')
-    hook.draw = True
     folder = os.path.abspath(folder)
+    if hook.type.rpartition('.')[2] == 'SegVisualizationHook':
+        # mmseg's own darkens the background and has other file names than mmdet.
+        cfg.default_hooks.visualization = dict(
+            type='mkbackbones.PaintSegmentationHook', folder=folder
+        )
+        return
+    hook.draw = True
     if hook.type.rpartition('.')[2] == 'DetVisualizationHook':
         hook.test_out_dir = folder
     else:

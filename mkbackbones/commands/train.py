@@ -14,7 +14,7 @@ from .launch import (
     prepare_config,
     told_in_a_sentence,
 )
-from .preflight import check_checkpoint, check_paths
+from .preflight import check_checkpoint, check_classes, check_paths
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -73,6 +73,7 @@ def train(args: argparse.Namespace) -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     check_paths(cfg, ('train', 'val'))
+    check_classes(cfg, ('train', 'val'))
     check_readable(cfg.get('load_from') if args.resume != 'auto' else latest(cfg), args.trusted)
     set_up_amp(cfg, args.amp)
     with told_in_a_sentence():

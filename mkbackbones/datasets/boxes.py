@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from mkbackbones.datasets.windows import check_near
+
 __all__ = ['Box', 'clean_box']
 
 Box = tuple[float, float, float, float]
@@ -11,7 +15,7 @@ _ROUNDING = 0.01
 
 
 def clean_box(
-    x1: float, y1: float, x2: float, y2: float, width: int, height: int
+    x1: float, y1: float, x2: float, y2: float, width: int, height: int, where: str = ''
 ) -> tuple[Box | None, str | None]:
     """Order the corners of a box and clip it to its image.
 
@@ -22,12 +26,17 @@ def clean_box(
         y2 (float): The other end.
         width (int): Image width in pixels.
         height (int): Image height in pixels.
+        where (str): The place of the box, for messages.
 
     Returns:
         tuple[Box | None, str | None]: x, y, width, height inside the image, or None where less
         than a pixel is left in either direction (mmdet drops such boxes without a word); and what
         was mended, or None.
+
+    Raises:
+        DatasetError: A box that reaches far beyond the image: it is that of another one.
     """
+    check_near([np.array([[x1, y1], [x2, y2]])], (height, width), where)
     swapped = x1 > x2 or y1 > y2
     x1, x2 = sorted((x1, x2))
     y1, y2 = sorted((y1, y2))

@@ -302,6 +302,25 @@ CATALOGUE: dict[str, Entry] = {
         ),
         takes_skip_bad=True,
     ),
+    'cvat': Entry(
+        'mkbackbones.datasets.generic.cvat:Cvat',
+        'Your own data: CVAT for images 1.1 (boxes, polygons, ellipses, masks, cuboids).',
+        '--src exports/line1.zip --out data/line1 --split random',
+        (source('folder or .zip with the XMLs and the images'), _CLASSES, _BIT_DEPTH),
+        takes_skip_bad=True,
+    ),
+    'label-studio': Entry(
+        'mkbackbones.datasets.generic.label_studio:LabelStudio',
+        'Your own data: JSON of Label Studio (rectangles, polygons, ellipses, brushes).',
+        '--src exports/line1 --out data/line1 --split random',
+        (
+            source('folder or .zip with the JSONs and the images'),
+            _CLASSES,
+            _unannotated('error'),
+            _BIT_DEPTH,
+        ),
+        takes_skip_bad=True,
+    ),
     'mask-folder': Entry(
         'mkbackbones.datasets.generic.mask_folder:MaskFolder',
         'Your own data: images with a mask file each.',

@@ -7,7 +7,7 @@ import json
 from mkbackbones.datasets.polygons import mask_to_polygons
 from mkbackbones.datasets.records import Instance
 
-__all__ = ['CocoFile', 'coco_annotation']
+__all__ = ['CocoFile', 'coco_annotation', 'is_no_mask', 'no_mask']
 
 
 class CocoFile:
@@ -36,14 +36,43 @@ class CocoFile:
         return json.dumps(content, separators=(',', ':'))
 
 
-def coco_annotation(instance: Instance) -> dict:
-    """An instance as COCO has it, without ids."""
+def coco_annotation(instance: Instance, *, with_mask: bool = False) -> dict:
+    """An instance as COCO has it, without ids.
+
+    Args:
+        instance (Instance): The object.
+        with_mask (bool): Say that a mask is missing where it is: see :func:`no_mask`.
+    """
     annotation = dict(
         category_id=instance.label + 1, bbox=list(instance.bbox), iscrowd=int(instance.crowd)
     )
-    if instance.mask is None:
-        annotation['area'] = instance.bbox[2] * instance.bbox[3]
-    else:
-        annotation['area'] = int(instance.mask.sum())
-        annotation['segmentation'] = mask_to_polygons(instance.mask)
+    annotation['area'] = instance.area
+    if instance.mask is not None:
+        annotation['segmentation'] = mask_to_polygons(instance.mask, *instance.bbox[:2])
+    elif with_mask:
+        annotation['segmentation'] = no_mask(annotation['bbox'])
     return annotation
+
+
+def no_mask(bbox: list[float]) -> list[list[float]]:
+    """The segmentation of a box without a mask in a set that has masks.
+
+    mmdet and pycocotools ask every annotation of such a file for its segmentation, and fail where
+    there is none. An odd number of values is a polygon without a mask for both: mmdet's
+    ``LoadAnnotations(with_mask=True)`` ignores the object, pycocotools draws no pixel.
+
+    Args:
+        bbox (list[float]): x, y, width and height in pixels.
+    """
+    x, y = bbox[:2]
+    return [[x, y, x, y, x]]
+
+
+def is_no_mask(segmentation: object) -> bool:
+    """Whether a segmentation is what :func:`no_mask` gives."""
+    return (
+        isinstance(segmentation, list)
+        and len(segmentation) == 1
+        and isinstance(segmentation[0], list)
+        and len(segmentation[0]) == 5
+    )

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from mkbackbones.datasets.sources import open_zip, walk_files
 from mkbackbones.version import __version__
 
 __all__ = ['fingerprint', 'is_current', 'measure']
@@ -29,7 +30,7 @@ def fingerprint(options: Mapping, sources: Iterable[Path]) -> str:
     for source in sources:
         digest.update(b'\0source\0')
         for name, content in _contents(source):
-            digest.update(f'{len(name)}:{name}:{len(content)}:'.encode('utf-8', 'surrogateescape'))
+            digest.update(f'{len(name)}:{name}:{len(content)}:'.encode('utf-8', 'surrogatepass'))
             digest.update(content)
     return digest.hexdigest()
 
@@ -57,11 +58,10 @@ def is_current(out: Path, mark: str) -> bool:
 
 def _contents(source: Path) -> Iterable[tuple[str, bytes]]:
     if source.is_dir():
-        for path in sorted(source.rglob('*')):
-            if path.is_file():
-                yield path.relative_to(source).as_posix(), path.read_bytes()
+        for path in sorted(walk_files(source)):
+            yield path.relative_to(source).as_posix(), path.read_bytes()
     elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
+        with open_zip(source, 'data set') as archive:
             for info in archive.infolist():
                 yield info.filename, f'{info.file_size}:{info.CRC}'.encode()
     elif source.exists():

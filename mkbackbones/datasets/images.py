@@ -13,7 +13,6 @@ states a size that only the stored pixels have; the image is then written as sto
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -21,17 +20,25 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mkbackbones.datasets.opening import check_size, faults_told, opened
 from mkbackbones.datasets.records import DatasetError
+from mkbackbones.datasets.tiff import (
+    MINIMUM_IS_WHITE,
+    PHOTOMETRIC,
+    SAMPLE_BITS,
+    read_planes,
+    tiff_tags,
+)
 
 __all__ = ['IMAGE_SUFFIXES', 'LoadedImage', 'encode_png', 'is_image', 'load_image', 'load_mask']
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 # What PIL calls the formats that may be copied, and the suffix that their file gets.
 _COPIED = {'JPEG': '.jpg', 'MPO': '.jpg', 'PNG': '.png', 'BMP': '.bmp'}
 _ORIENTATION = 0x0112
-_BITS_PER_SAMPLE = 258
-_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# Containers whose pages are other pictures; the second picture of an MPO is a preview.
+_PAGED = ('TIFF', 'PNG', 'WEBP')
 
 
 @dataclass
@@ -85,24 +92,27 @@ def load_image(
 
     Raises:
         DatasetError: Not an image, a truncated one, one of floating point, one whose values
-            exceed ``bits``, or one whose size is not the stated one.
+            exceed ``bits``, one whose size is not the stated one, or one of more megapixels than
+            the environment's ``MKBACKBONES_MAX_MEGAPIXELS`` (512) allows.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            suffix = _COPIED.get(image.format)
-            turn = image.getexif().get(_ORIENTATION, 1)
-            pixels, reason = _to_eight_bits(image, content, where, bits)
-    except UnidentifiedImageError as error:
-        pixels = _decode_deep(content)
-        if pixels is None:
-            raise DatasetError(f'{where}: corrupt image file (not an image)') from error
-        suffix, turn = None, 1
-        pixels, reason = _scale(pixels, where, bits), 'deep colour image reduced to 8 bits'
-    except _ERRORS as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f'{where}: corrupt image file ({error})') from error
+    fixes = []
+    with faults_told(where):
+        try:
+            with opened(content, where) as image:
+                pages = _pages(image)
+                image.load()
+                suffix = _COPIED.get(image.format)
+                turn = image.getexif().get(_ORIENTATION, 1)
+                pixels, reason = _to_eight_bits(image, content, where, bits)
+            del image  # as large as the pixels
+            if pages > 1:
+                fixes.append(f'first page of {pages} taken: {where}')
+        except UnidentifiedImageError as error:
+            pixels = _decode_deep(content, where)
+            if pixels is None:
+                raise DatasetError(f'{where}: corrupt image file (not an image)') from error
+            suffix, turn = None, 1
+            pixels, reason = _scale(pixels, where, bits), 'deep colour image reduced to 8 bits'
     if turn in range(2, 9):
         pixels, reason = _turn(pixels, turn, size)
     if size is not None and size != pixels.shape[1::-1]:
@@ -112,17 +122,20 @@ def load_image(
         )
     if reason is None and suffix is None:
         reason = 'image format written as PNG'
+    if reason is None and not _is_read_alike(content, pixels, suffix, where):
+        reason = 'image that OpenCV reads differently written as PNG'
     if reason is None:
-        return LoadedImage(pixels, content, suffix, [])
-    return LoadedImage(pixels, encode_png(pixels), '.png', [f'{reason}: {where}'])
+        return LoadedImage(pixels, content, suffix, fixes)
+    return LoadedImage(pixels, encode_png(pixels), '.png', [*fixes, f'{reason}: {where}'])
 
 
-def load_mask(content: bytes, where: str) -> np.ndarray:
+def load_mask(content: bytes, where: str, *, colours: bool = False) -> np.ndarray:
     """Decode a mask: the stored number of each pixel.
 
     Args:
         content (bytes): The file.
         where (str): Its name for messages.
+        colours (bool): Give the colours of a palette image, not their numbers.
 
     Returns:
         np.ndarray: (height, width) uint8 or uint16: the index in a palette image, the grey value
@@ -130,28 +143,25 @@ def load_mask(content: bytes, where: str) -> np.ndarray:
         of others (height, width, 3) RGB is given. Alpha is dropped. Not turned by EXIF.
 
     Raises:
-        DatasetError: Not an image, a truncated one, or one of floating point.
+        DatasetError: Not an image, a truncated one, one of floating point, one of several pages,
+            or a larger one than :func:`load_image` takes.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            if image.mode == 'F':
-                raise DatasetError(f'{where}: a mask of floating point numbers, not of integers')
-            if image.mode == '1':
-                return np.asarray(image).astype(np.uint8)
-            if image.mode in ('P', 'PA'):
-                return np.asarray(image.getchannel(0) if image.mode == 'PA' else image)
-            if image.mode.startswith('I'):
-                return _checked_deep(np.asarray(image), where)
-            if image.mode != 'L':
-                image = image.convert('L' if image.mode == 'LA' else 'RGB')
-            pixels = np.asarray(image)
-    except UnidentifiedImageError as error:
-        raise DatasetError(f'{where}: corrupt image file (not an image)') from error
-    except _ERRORS as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f'{where}: corrupt image file ({error})') from error
+    with faults_told(where):
+        try:
+            with opened(content, where) as image:
+                pages = _pages(image)
+                if pages > 1:
+                    raise DatasetError(
+                        f'{where}: a mask of {pages} pages, of which only one would count: save '
+                        'one page a file'
+                    )
+                image.load()
+                if colours and image.mode in ('P', 'PA'):
+                    pixels = np.asarray(image.convert('RGBA').convert('RGB'))
+                else:
+                    pixels = _stored_values(image, content, where)
+        except UnidentifiedImageError as error:
+            raise DatasetError(f'{where}: corrupt image file (not an image)') from error
     if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
         return pixels[:, :, 0]
     return pixels
@@ -164,6 +174,42 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return cv2.imencode('.png', pixels)[1].tobytes()
 
 
+def _is_read_alike(content: bytes, pixels: np.ndarray, suffix: str, where: str) -> bool:
+    """Whether OpenCV, with which training reads, sees the same pixels in a file.
+
+    Raises:
+        DatasetError: It cannot read the file.
+    """
+    kind = cv2.IMREAD_GRAYSCALE if pixels.ndim == 2 else cv2.IMREAD_COLOR
+    with faults_told(where):
+        seen = cv2.imdecode(np.frombuffer(content, np.uint8), kind | cv2.IMREAD_IGNORE_ORIENTATION)
+    if seen is None:
+        raise DatasetError(f'{where}: corrupt image file (OpenCV cannot read it)')
+    if suffix == '.jpg':  # decoders of JPEG round differently
+        return seen.shape == pixels.shape
+    return np.array_equal(seen if seen.ndim == 2 else seen[:, :, ::-1], pixels)
+
+
+def _pages(image: Image.Image) -> int:
+    return getattr(image, 'n_frames', 1) if image.format in _PAGED else 1
+
+
+def _stored_values(image: Image.Image, content: bytes, where: str) -> np.ndarray:
+    if image.mode == 'F':
+        raise DatasetError(f'{where}: a mask of floating point numbers, not of integers')
+    if image.mode == '1':
+        return np.asarray(image).astype(np.uint8)
+    if image.mode in ('P', 'PA'):
+        return np.asarray(image.getchannel(0) if image.mode == 'PA' else image)
+    if image.mode.startswith('I'):
+        return _checked_deep(np.asarray(image), where)
+    if _is_deep_colour(image, content):
+        return _deep(image, content, where)
+    if image.mode != 'L':
+        image = image.convert('L' if image.mode == 'LA' else 'RGB')
+    return np.asarray(image)
+
+
 def _to_eight_bits(
     image: Image.Image, content: bytes, where: str, bits: int
 ) -> tuple[np.ndarray, str | None]:
@@ -174,11 +220,17 @@ def _to_eight_bits(
     if image.mode == 'F':
         raise DatasetError(f'{where}: an image of floating point numbers, not of 8 or 16 bits')
     if image.mode.startswith('I'):
+        if image.format == 'TIFF' and image.tag_v2.get(PHOTOMETRIC) == MINIMUM_IS_WHITE:
+            raise DatasetError(
+                f'{where}: a deep grey image in which 0 is white: save it with 0 as black'
+            )
         pixels = _checked_deep(np.asarray(image), where)
         return _scale(pixels, where, bits), f'grey image of {bits} bits reduced to 8'
     if deep_colour:  # PIL keeps the upper byte alone
-        deep = _decode_deep(content)
-        return _scale(deep, where, bits), f'colour image of {bits} bits reduced to 8'
+        return (
+            _scale(_deep(image, content, where), where, bits),
+            f'colour image of {bits} bits reduced to 8',
+        )
     grey = image.mode in ('1', 'LA', 'La') or (image.mode == 'P' and _has_grey_palette(image))
     names = {'P': 'palette', 'RGBA': 'alpha', 'LA': 'alpha', '1': 'bilevel'}
     kind = names.get(image.mode, image.mode)
@@ -190,8 +242,8 @@ def _to_eight_bits(
 
 def _is_deep_colour(image: Image.Image, content: bytes) -> bool:
     if image.format == 'TIFF':
-        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) == 16
-    return image.format == 'PNG' and content[24] == 16
+        return max(image.tag_v2.get(SAMPLE_BITS, (8,))) == 16
+    return image.format == 'PNG' and content[24:25] == b'\x10'
 
 
 def _has_grey_palette(image: Image.Image) -> bool:
@@ -199,16 +251,49 @@ def _has_grey_palette(image: Image.Image) -> bool:
     return bool((colours == colours[:, :1]).all())
 
 
-def _decode_deep(content: bytes) -> np.ndarray | None:
+def _deep(image: Image.Image, content: bytes, where: str) -> np.ndarray:
+    """Pixels with 16 bits of an image of which PIL gives the upper byte."""
+    pixels = _separate_planes(content)
+    if pixels is not None:  # PIL scrambles them
+        return pixels
+    pixels = _decode_deep(content, where)
+    upper = np.asarray(image.convert('L' if image.mode in ('L', 'LA') else 'RGB'))
+    grey_in_colour = pixels is not None and pixels.ndim == 3 and upper.ndim == 2
+    if pixels is None or not np.array_equal(
+        (pixels[:, :, 0] if grey_in_colour else pixels) >> 8, upper
+    ):
+        raise DatasetError(
+            f'{where}: a colour image of 16 bits that its decoders read differently: save it '
+            'anew, as PNG or with 8 bits'
+        )
+    return pixels[:, :, 0] if grey_in_colour else pixels
+
+
+def _decode_deep(content: bytes, where: str) -> np.ndarray | None:
     """Colour pixels with 16 bits, which PIL does not have; None if OpenCV cannot read them."""
     if not content:
         return None
+    tags = tiff_tags(content)
+    if tags is not None:
+        check_size(tags.get(256, 0), tags.get(257, 0), where)
+        planes = _separate_planes(content)
+        if planes is not None:
+            return planes
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         return None
     if pixels.ndim == 2:
         return pixels
+    if pixels.shape[2] not in (3, 4):
+        return None
     return np.ascontiguousarray(pixels[:, :, 2::-1])  # BGR[A] to RGB
+
+
+def _separate_planes(content: bytes) -> np.ndarray | None:
+    planes = read_planes(content)
+    if planes is None or planes.shape[2] in (1, 2):
+        return None if planes is None else planes[:, :, 0]
+    return np.ascontiguousarray(planes[:, :, :3])
 
 
 def _checked_deep(pixels: np.ndarray, where: str) -> np.ndarray:

@@ -9,7 +9,15 @@ from pathlib import PurePosixPath
 
 from mkbackbones.datasets.records import DatasetError
 
-__all__ = ['KIND_WORDS', 'first_few', 'folder_split', 'natural_order', 'stem_of', 'unique_stems']
+__all__ = [
+    'KIND_WORDS',
+    'first_few',
+    'folder_split',
+    'natural_order',
+    'shortened',
+    'stem_of',
+    'unique_stems',
+]
 
 _SPLIT_WORDS = {
     'train': 'train',
@@ -22,7 +30,7 @@ _SPLIT_WORDS = {
 }
 _KINDS = """
 image images img imgs jpegimages photo photos annotation annotations ann anns label labels json xml
-txt mask masks gt groundtruth segmentation segmentationclass data dataset
+txt mask masks gt groundtruth segmentation segmentationclass segmentationobject data dataset
 """
 KIND_WORDS = frozenset(_KINDS.split())
 """Words that tell what kind of file a folder holds, not which part of the set."""
@@ -41,6 +49,12 @@ def first_few(names: Sequence[str], count: int = 5) -> str:
     """The first names and the number of the others, for messages."""
     shown = ', '.join(names[:count])
     return shown if len(names) <= count else f'{shown} and {len(names) - count} more'
+
+
+def shortened(value: object, length: int = 60) -> str:
+    """A value as a message shows it: its beginning, where it is long."""
+    text = repr(value)
+    return text if len(text) <= length else f'{text[:length]}...'
 
 
 def stem_of(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,12 +21,22 @@ __all__ = [
 ]
 
 SPLITS = ('train', 'val', 'test')
+_LONGEST = 1500
 IGNORE = 255
 """Value in a class map that neither trains nor counts, as mmseg has it."""
 
 
 class DatasetError(ValueError):
-    """A source that cannot be converted; the message names the file and what is wrong with it."""
+    """A source that cannot be converted; the message names the file and what is wrong with it.
+
+    Args:
+        message (str): One sentence. What it quotes of a file may hold line ends, or be of any
+            length: it is brought to one line of some hundred characters.
+    """
+
+    def __init__(self, message: str = '') -> None:
+        line = ' '.join(str(message).splitlines())
+        super().__init__(line if len(line) <= _LONGEST else f'{line[:_LONGEST]}...')
 
 
 class FileFault(DatasetError):
@@ -40,7 +51,8 @@ class Instance:
         label (int): Index into the converter's ``classes``.
         bbox (tuple[float, float, float, float]): x, y, width, height in pixels; x and y are the
             upper left corner of the first pixel, from 0.
-        mask (np.ndarray | None): Pixels of the object, (height, width) bool.
+        mask (np.ndarray | None): Pixels of the object inside its box, which is tight and whole
+            pixels then: (bbox height, bbox width) bool.
         crowd (bool): A region of many objects that nobody told apart: COCO's ``iscrowd``.
     """
 
@@ -49,12 +61,51 @@ class Instance:
     mask: np.ndarray | None = None
     crowd: bool = False
 
+    def __post_init__(self) -> None:
+        if self.mask is not None and self.mask.shape != (self.bbox[3], self.bbox[2]):
+            raise ValueError(
+                f'a mask of {self.mask.shape} for a box of height {self.bbox[3]} and width '
+                f'{self.bbox[2]}: make the instance with Instance.from_mask'
+            )
+
     @classmethod
-    def from_mask(cls, label: int, mask: np.ndarray, *, crowd: bool = False) -> Instance:
-        """The instance with the tight box of a non-empty mask."""
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        x, y = int(columns[0]), int(rows[0])
-        return cls(label, (x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1), mask, crowd)
+    def from_mask(
+        cls, label: int, mask: np.ndarray, *, x: int = 0, y: int = 0, crowd: bool = False
+    ) -> Instance:
+        """The instance of a non-empty mask.
+
+        Args:
+            label (int): Index into the converter's ``classes``.
+            mask (np.ndarray): (rows, columns) bool: the image's pixels from ``x``, ``y`` on.
+            x (int): Column of the image in which the mask begins.
+            y (int): Row of the image in which the mask begins.
+            crowd (bool): See the class.
+        """
+        from mkbackbones.datasets.windows import Window
+
+        part = Window(mask, x, y).tight()
+        height, width = part.mask.shape
+        return cls(label, (part.x, part.y, width, height), part.mask, crowd)
+
+    @property
+    def area(self) -> float:
+        """Pixels of the mask, else of the box."""
+        return self.bbox[2] * self.bbox[3] if self.mask is None else int(self.mask.sum())
+
+    def paint(self, canvas: np.ndarray, value: int) -> None:
+        """Set the pixels of the mask, else those that the box touches.
+
+        Args:
+            canvas (np.ndarray): (height, width), of the whole image.
+            value (int): What they become.
+        """
+        x, y, width, height = self.bbox
+        rows = slice(int(y), math.ceil(y + height))
+        columns = slice(int(x), math.ceil(x + width))
+        if self.mask is None:
+            canvas[rows, columns] = value
+        else:
+            canvas[rows, columns][self.mask] = value
 
 
 @dataclass
@@ -99,6 +150,9 @@ class Converter(Protocol):
             them.
         image_dir: Folder of a split's images below the output, e.g. ``'images/{split}'``.
         notes: Facts worth a line in the summary, known before reading.
+
+    One that knows its official splits before it reads has them as ``splits`` (a set of names), so
+    that one of which no image is left is not lost in silence.
     """
 
     classes: tuple[str, ...]

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import lzma
+import os
+import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mkbackbones.datasets.naming import first_few
 from mkbackbones.datasets.records import DatasetError
 
-__all__ = ['Source', 'normal_form']
+__all__ = ['Source', 'normal_form', 'open_zip', 'walk_files']
+
+_LONGEST_LINK = 1000
+_ZIP_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,  # also what is not implemented, and a password
+    OverflowError,
+    ValueError,
+    KeyError,
+)
+_LARGEST = 2 << 30
+"""Bytes that a file of a zip may grow to."""
 
 
 class Source:
@@ -33,19 +52,30 @@ class Source:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
         if self.path.is_dir():
-            files = (file for file in self.path.rglob('*') if file.is_file())
-            names = [file.relative_to(self.path).as_posix() for file in files]
+            names = [file.relative_to(self.path).as_posix() for file in walk_files(self.path)]
         elif self.path.is_file():
-            try:
-                self._zip = zipfile.ZipFile(self.path)
-            except zipfile.BadZipFile:
-                raise DatasetError(
-                    f'{self.path} is not a zip file: give the {what} folder or its .zip'
-                ) from None
-            names = [name for name in self._zip.namelist() if not name.endswith('/')]
+            self._zip = open_zip(self.path, what)
+            names = [name for name in self._zip.namelist() if not name.endswith(('/', '\\'))]
         else:
             raise DatasetError(f'{self.path} does not exist: give the {what} folder or its .zip')
-        self.names = sorted(name for name in names if not _is_clutter(name))
+        # Zip tools of Windows write its separators.
+        self._stored: dict[str, str] = {}
+        for name in names:
+            posix = name.replace('\\', '/').removeprefix('./').lstrip('/')
+            if _is_clutter(posix):
+                continue
+            _check_name(name, self.path)
+            self._check_link(name)
+            if posix in self._stored:
+                raise DatasetError(f'{self.path} holds two files called {posix}')
+            self._stored[posix] = name
+        self.names = sorted(self._stored)
+        self._added: dict[str, Callable[[], bytes]] = {}
+
+    def add(self, name: str, read: Callable[[], bytes]) -> None:
+        """Offer what lies inside another file as a file of its own."""
+        self._added[name] = read
+        self.names.append(name)
 
     def read(self, name: str) -> bytes:
         """The content of one of :attr:`names`.
@@ -53,12 +83,30 @@ class Source:
         Raises:
             DatasetError: The file cannot be read, e.g. for a wrong check sum in the zip.
         """
+        if name in self._added:
+            return self._added[name]()
+        stored = self._stored.get(name, name)
         try:
             if self._zip is None:
-                return (self.path / name).read_bytes()
-            return self._zip.read(name)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, KeyError) as error:
+                return (self.path / stored).read_bytes()
+            info = self._zip.getinfo(stored)
+            if info.file_size > _LARGEST:
+                raise DatasetError(
+                    f'{self.where(name)} would take {info.file_size / 2**30:.1f} GiB, more than '
+                    f'the {_LARGEST >> 30} that are read from a zip: unpack it and give the folder'
+                )
+            return self._zip.read(info)
+        except DatasetError:
+            raise
+        except (OSError, *_ZIP_FAULTS) as error:
             raise DatasetError(f'{self.where(name)} cannot be read: {error}') from error
+
+    def _check_link(self, name: str) -> None:
+        if self._zip is not None and stat.S_ISLNK(self._zip.getinfo(name).external_attr >> 16):
+            raise DatasetError(
+                f'{self.where(name)} is a link, and a zip holds its target only by name: make the '
+                'zip anew without links'
+            )
 
     def where(self, name: str) -> str:
         """A file's name for messages, which does not depend on where the source lies."""
@@ -88,6 +136,83 @@ class Source:
 def normal_form(name: str) -> str:
     """A name in the composed Unicode form: macOS decomposes what annotation tools compose."""
     return unicodedata.normalize('NFC', name)
+
+
+def open_zip(path: Path, what: str) -> zipfile.ZipFile:
+    """Open a zip file.
+
+    Args:
+        path (Path): The file.
+        what (str): What it should hold, for the message.
+
+    Raises:
+        DatasetError: Not a zip, or a damaged one.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except _ZIP_FAULTS as error:
+        raise DatasetError(
+            f'{path} is not a zip file ({error}): give the {what} folder or its .zip'
+        ) from None
+
+
+def walk_files(root: Path) -> list[Path]:
+    """All files below a folder; links are followed, as the tools that made them do.
+
+    Args:
+        root (Path): The folder.
+
+    Raises:
+        DatasetError: A folder that cannot be read, a link to nothing, or one to a folder around it:
+            what is not seen would be taken as not annotated.
+    """
+
+    def fail(error: OSError) -> None:
+        raise DatasetError(f'{error.filename} cannot be read: {error.strerror}')
+
+    files = []
+    for folder, folders, names in os.walk(root, onerror=fail, followlinks=True):
+        real = os.path.realpath(folder)
+        for name in list(folders):
+            path = os.path.join(folder, name)
+            if _is_clutter(name):
+                folders.remove(name)
+            elif os.path.islink(path) and f'{real}/'.startswith(f'{os.path.realpath(path)}/'):
+                raise DatasetError(f'{path} is a link to a folder that it lies in: remove it')
+        for name in names:
+            path = Path(folder, name)
+            if path.is_file():
+                _check_link_text(path)
+                files.append(path)
+            elif path.is_symlink() and not _is_clutter(name):
+                raise DatasetError(f'{path} is a link to nothing: remove it, or mend its target')
+    return files
+
+
+def _check_link_text(path: Path) -> None:
+    """Refuse a link that git or an unzip wrote as a text with its target."""
+    if path.suffix or path.stat().st_size > _LONGEST_LINK:
+        return
+    try:
+        target = path.read_bytes().decode()
+        if '/' in target and '\n' not in target and (path.parent / target).exists():
+            raise DatasetError(
+                f'{path} seems to be a link that was copied as text: make it a link to {target}'
+            )
+    except (OSError, UnicodeDecodeError):
+        return
+    except ValueError as error:
+        if isinstance(error, DatasetError):
+            raise
+
+
+def _check_name(name: str, root: Path) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DatasetError(
+            f'{root} holds a file whose name is not UTF-8: {os.fsencode(name)!r}; rename it'
+        ) from None
 
 
 def _is_clutter(name: str) -> bool:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from mkbackbones.datasets.boxes import clean_box
+from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.records import DatasetError, Instance
+from mkbackbones.datasets.text import parse_xml
+from mkbackbones.datasets.windows import Window
 
 __all__ = ['VocAnnotation', 'VocObject', 'parse_voc']
 
@@ -76,12 +79,16 @@ class VocAnnotation:
                 )
             left, right = _span(item.corners[0], item.corners[2])
             top, bottom = _span(item.corners[1], item.corners[3])
-            box, fix = clean_box(left, top, right, bottom, width, height)
+            box, fix = clean_box(left, top, right, bottom, width, height, item.where)
             if fix is not None:
                 fixes.append(f'{fix}: {item.where}')
             if box is not None:
                 instances.append(Instance(classes.index(item.name), box))
         return instances, fixes
+
+    def ignored(self, width: int, height: int) -> Window | None:
+        """VOC marks no pixels as neither defect nor background."""
+        return None
 
 
 def parse_voc(content: bytes, where: str) -> VocAnnotation:
@@ -94,18 +101,35 @@ def parse_voc(content: bytes, where: str) -> VocAnnotation:
     Raises:
         DatasetError: Malformed XML, or a missing number or one that is none.
     """
-    try:
-        root = ElementTree.fromstring(content)
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise DatasetError(f'{where}: malformed XML ({error})') from error
+    root = parse_xml(content, where)
+    if root.tag != 'annotation':
+        raise DatasetError(
+            f'{where}: not a VOC file: its root is <{root.tag}>, not <annotation>'
+            f'{reader_hint(content, "Pascal VOC")}'
+        )
     elements = list(root.iter('object'))
+    odd = next((item.tag for item in root.iter() if _looks_like_object(item.tag)), None)
+    if odd is not None:
+        raise DatasetError(f'{where}: <{odd}> is not what VOC calls an object: write <object>')
     lines = _object_lines(content, len(elements))
     objects = []
     for number, (element, line) in enumerate(zip(elements, lines), start=1):
         place = f'{where}{line}, object {number}'
+        count = len(element.findall('bndbox'))
+        if count > 1:
+            raise DatasetError(f'{place}: {count} boxes (<bndbox>) in one object')
+        if count == 0:
+            raise DatasetError(f'{place}: no <bndbox>{reader_hint(content, "Pascal VOC")}')
         corners = tuple(_number(element, f'bndbox/{tag}', place) for tag in _CORNERS)
-        objects.append(VocObject((element.findtext('name') or '').strip(), corners, place))
+        name = (element.findtext('name') or '').strip()
+        if not name:
+            raise DatasetError(f'{place}: no <name>')
+        objects.append(VocObject(name, corners, place))
     return VocAnnotation(_size(root, where), objects, (root.findtext('filename') or '').strip())
+
+
+def _looks_like_object(tag: str) -> bool:
+    return tag != 'object' and tag.rpartition('}')[2].lower() in ('object', 'objects')
 
 
 def _span(low: float, high: float) -> tuple[float, float]:

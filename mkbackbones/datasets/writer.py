@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from mkbackbones.datasets.atomic import atomic_output
 from mkbackbones.datasets.coco_file import CocoFile, coco_annotation
 from mkbackbones.datasets.fingerprint import measure
 from mkbackbones.datasets.images import encode_png, load_image
-from mkbackbones.datasets.instances import MIN_AREA, apply_rule
-from mkbackbones.datasets.naming import stem_of
+from mkbackbones.datasets.instances import MIN_AREA, apply_rule, boxes_as_masks
+from mkbackbones.datasets.naming import first_few, stem_of
 from mkbackbones.datasets.records import IGNORE, SPLITS, Converter, DatasetError, FileFault, Record
 from mkbackbones.datasets.splitting import SplitItem, Splitter
 from mkbackbones.datasets.summary import Summary
@@ -30,6 +30,7 @@ def write_dataset(
     splitter: Splitter | None = None,
     instances: str = 'source',
     min_area: int = MIN_AREA,
+    boxes_as_polygons: bool = False,
     overwrite: bool = False,
     skip_bad: bool = False,
     info: Mapping | None = None,
@@ -48,6 +49,7 @@ def write_dataset(
         splitter (Splitter | None): How to split; None takes the official split.
         instances (str): One of :data:`~mkbackbones.datasets.instances.INSTANCE_RULES`.
         min_area (int): Smallest component in pixels, for ``instances='components'``.
+        boxes_as_polygons (bool): Boxes without a mask get the mask of their rectangle.
         overwrite (bool): Replace a non-empty folder.
         skip_bad (bool): Leave out, and list, images that cannot be read.
         info (Mapping | None): More entries for ``dataset.json``, e.g. the name and the palette.
@@ -67,6 +69,7 @@ def write_dataset(
         for index in range(len(converter)):
             record = _read(converter, index, summary.skipped if skip_bad else None)
             if record is not None:
+                record = boxes_as_masks(record) if boxes_as_polygons else record
                 record = apply_rule(record, instances, min_area)
                 stage.add(record)
                 summary.fixes += record.fixes
@@ -75,10 +78,14 @@ def write_dataset(
             if on_record is not None:
                 on_record()
         if not stage.images:
-            raise DatasetError('no image is left to write')
+            left_out = f': {first_few(summary.skipped, 3)}' if summary.skipped else ''
+            raise DatasetError(f'no image is left to write{left_out}')
         summary.notes += stage.unify_suffixes()
         splitting = splitter.assign([image.item for image in stage.images])
         summary.notes += splitting.notes
+        stated = getattr(converter, 'splits', frozenset()) if splitter.method == 'official' else ()
+        _check_splits(splitting.splits, stated, summary.skipped)
+        summary.notes += stage.remark_on_boxes()
         _place(stage, splitting.splits, converter.image_dir, summary)
         if splitting.groups:
             _write_json(root / 'groups.json', dict(sorted(splitting.groups.items())))
@@ -94,6 +101,21 @@ def write_dataset(
         )
         _write_json(root / 'dataset.json', content)
     return summary
+
+
+def _check_splits(splits: list[str], stated: Collection[str], skipped: list[str]) -> None:
+    """Refuse a set without images for training, or that has lost a split of its source."""
+    lost = sorted(set(stated) - set(splits))
+    if 'train' in splits and lost:
+        why = f': {first_few(skipped, 3)}' if skipped else ''
+        raise DatasetError(f'no image for {" and ".join(lost)} is left{why}')
+    if 'train' in splits:
+        return
+    why = f', of which {len(skipped)} more were left out' if skipped else ''
+    raise DatasetError(
+        f'no image is for training: all {len(splits)} are for {" and ".join(sorted(set(splits)))}'
+        f'{why}; use --split random, or --split group where images share content'
+    )
 
 
 def _read(converter: Converter, index: int, skipped: list[str] | None) -> Record | None:
@@ -125,6 +147,7 @@ class _Stage:
         self.root, self.classes = root, classes
         self.images: list[_Staged] = []
         self._names: dict[str, str] = {}
+        self._objects = self._without_mask = 0
         for folder in (_STAGED_IMAGES, _STAGED_MASKS):
             (root / folder).mkdir()
 
@@ -136,8 +159,11 @@ class _Stage:
         (self.root / _STAGED_IMAGES / record.file_name).write_bytes(record.image)
         if record.seg_map is not None:
             self.mask_path(record.stem).write_bytes(encode_png(record.seg_map))
-        annotations = [coco_annotation(instance) for instance in record.instances]
         has_mask = record.seg_map is not None
+        annotations = [coco_annotation(item, with_mask=has_mask) for item in record.instances]
+        if has_mask:
+            self._objects += len(record.instances)
+            self._without_mask += sum(item.mask is None for item in record.instances)
         if self.images and self.images[0].has_mask != has_mask:
             names = (record.file_name, self.images[0].item.file_name)
             with_mask, without = names if has_mask else names[::-1]
@@ -151,6 +177,17 @@ class _Stage:
 
     def mask_path(self, stem: str) -> Path:
         return self.root / _STAGED_MASKS / f'{stem}.png'
+
+    def remark_on_boxes(self) -> list[str]:
+        """What becomes of boxes without a mask in a set that has masks."""
+        if not self._without_mask:
+            return []
+        return [
+            f'{self._without_mask} of {self._objects} objects are boxes without a mask: box '
+            'detectors of mmdet train on them and count them; mask models of mmdet ignore them in '
+            'training, and their mask AP counts them as missed; mmseg ignores their pixels (255); '
+            '--boxes-as-polygons gives them the mask of their rectangle'
+        ]
 
     def unify_suffixes(self) -> list[str]:
         """Make all images PNG where several suffixes meet class maps: mmseg takes one only."""
@@ -194,7 +231,9 @@ def _move(path: Path, folder: Path) -> None:
 
 
 def _write_json(path: Path, content: Mapping) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    # The source may have a name that is no UTF-8: it is written as JSON escapes it.
+    text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
+    path.write_text(text, encoding='utf-8', errors='backslashreplace')
 
 
 def _check(record: Record, classes: tuple[str, ...]) -> None:

@@ -4,10 +4,12 @@ from .amp import BFloat16OptimWrapper
 from .compile_backbone import CompileBackboneHook
 from .exact_resume import ExactResumeHook
 from .layer_decay import LayerDecayConstructor
+from .paint_segmentation import PaintSegmentationHook
 
 __all__ = [
     'BFloat16OptimWrapper',
     'CompileBackboneHook',
     'ExactResumeHook',
     'LayerDecayConstructor',
+    'PaintSegmentationHook',
 ]

@@ -193,11 +193,12 @@ def check_data(study: Study, task: Task, cfg: Config) -> None:
     """Raise StudyError unless the files that a config names are there and can be read."""
     from ..commands.errors import CommandError
     from ..commands.launch import check_readable
-    from ..commands.preflight import check_paths, check_scope
+    from ..commands.preflight import check_classes, check_paths, check_scope
 
     try:
         check_scope(cfg, task.config)
         check_paths(cfg, ('train', 'val', 'test'))
+        check_classes(cfg, ('train', 'val', 'test'))
         for checkpoint in (start_checkpoint(cfg, task), cfg.get('load_from')):
             check_readable(checkpoint, study.trusted)
     except CommandError as error:

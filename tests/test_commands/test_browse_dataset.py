@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,6 +71,56 @@ def test_colours_and_defect_free_images():
     assert edges[-1] == pytest.approx((250 / 255, 0, 200 / 255))
     titles, _, legend = draw(Tile(grey, 'map', *none, seg_map=seg_map))
     assert titles[0] == 'map' and legend == ['dent']
+
+
+def test_boxes_and_unknown_pixels_are_no_good_surface():
+    """An image whose objects are boxes has a class map without their classes."""
+    grey = np.full((40, 40, 3), 128, np.uint8)
+    none = np.zeros((0, 4)), np.zeros(0, int)
+    box = np.array([[4.0, 4, 30, 30]]), np.array([1])
+    ignored = np.zeros((40, 40), np.uint8)
+    ignored[4:30, 4:30] = 255
+    figure = contact_sheet(
+        [
+            Tile(grey, 'box', *box, seg_map=ignored),
+            Tile(grey, 'unknown', *none, seg_map=ignored),
+            Tile(grey, 'good', *none, seg_map=np.zeros((40, 40), np.uint8)),
+        ],
+        ('background', 'dent'),
+        [(0, 0, 0), (250, 0, 200)],
+        'title',
+    )
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ['box', 'unknown', 'good\nno defect']
+
+
+@pytest.mark.parametrize('name', ['background', '_background_', 'good'])
+def test_the_background_leaves_the_picture_as_it_is(name, tmp_path):
+    grey = np.full((40, 40, 3), 128, np.uint8)
+    seg_map = np.zeros((40, 40), np.uint8)
+    seg_map[:4, :4] = 1
+    none = np.zeros((0, 4)), np.zeros(0, int)
+    palette = [(0, 0, 0), (250, 0, 200)]
+    tile = Tile(grey, 'map', *none, seg_map=seg_map)
+    contact_sheet([tile], (name, 'dent'), palette, 'title').savefig(tmp_path / 'sheet.png')
+    pixels = sheet(tmp_path / 'sheet.png')
+    grey, dark = (np.abs(pixels - level).sum(axis=2) < 12 for level in (128, 64))
+    assert grey.sum() > 1000 > 10 * dark.sum()  # letters have dark pixels too
+
+
+def test_boxes_without_masks_among_masks(tmp_path):
+    (tmp_path / 'set/annotations').mkdir(parents=True)
+    (tmp_path / 'set/images').mkdir()
+    Image.fromarray(np.full((40, 40, 3), 128, np.uint8)).save(tmp_path / 'set/images/a.png')
+    box = dict(image_id=1, category_id=1, bbox=[4, 4, 9, 9], segmentation=[[4, 4, 4, 4, 4]])
+    mask = dict(box, segmentation=[[20, 20, 30, 20, 30, 30]], bbox=[20, 20, 10, 10])
+    content = dict(
+        images=[dict(id=1, file_name='a.png', width=40, height=40)],
+        annotations=[box, mask],
+        categories=[dict(id=1, name='dent')],
+    )
+    (tmp_path / 'set/annotations/train.json').write_text(json.dumps(content))
+    assert main([str(tmp_path / 'set'), '--out', str(tmp_path / 'sheet.png')]) == 0
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,11 @@ def test_painting_goes_where_each_library_looks():
     assert det.default_hooks.visualization.draw
     assert det.default_hooks.visualization.test_out_dir == str(Path('painted').absolute())
 
-    hook = {'visualization': {'type': 'SegVisualizationHook'}}
-    seg = Config({'default_hooks': hook, 'visualizer': {'type': 'SegLocalVisualizer'}})
+    seg = Config({'default_hooks': {'visualization': {'type': 'SegVisualizationHook'}}})
     paint_into(seg, 'painted')
-    assert seg.default_hooks.visualization.draw
-    assert seg.visualizer.save_dir == str(Path('painted').absolute())
+    assert seg.default_hooks.visualization == dict(
+        type='mkbackbones.PaintSegmentationHook', folder=str(Path('painted').absolute())
+    )
 
     with pytest.raises(CommandError, match='visualization'):
         paint_into(Config({}), 'painted')

@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from mkbackbones.datasets import DatasetError
@@ -64,3 +68,56 @@ def test_refusals(tmp_path):
         ):
             pytest.fail('the block must not run')
     assert content(tmp_path) == before
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from mkbackbones.datasets.atomic import atomic_output
+with atomic_output(pathlib.Path(sys.argv[1]), overwrite=True, expected=['images']) as work:
+    (work / 'a').touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def kill_a_run(out):
+    result = subprocess.run([sys.executable, '-c', KILLED, str(out)], check=False)
+    assert result.returncode == -signal.SIGKILL
+
+
+def test_the_next_run_removes_what_a_killed_one_left(tmp_path, capsys):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/images').touch()
+    for name in ('out', 'other', 'out'):
+        kill_a_run(tmp_path / name)
+    left = [name for name in content(tmp_path) if name.endswith('.partial')]
+    assert len(left) == 2  # the second run on out has removed that of the first
+    with atomic_output(tmp_path / 'out', overwrite=True, expected=['images']) as work:
+        (work / 'b').touch()
+    assert 'which a stopped run left, was removed' in capsys.readouterr().err
+    kept = [name for name in content(tmp_path) if name.endswith('.partial')]
+    assert len(kept) == 1 and kept[0].startswith('.other.')
+    assert content(tmp_path / 'out') == ['b']
+
+
+def test_running_and_unknown_owners_keep_their_folders(tmp_path):
+    (tmp_path / '.out.01234567.partial').mkdir()
+    with atomic_output(tmp_path / 'out') as running:
+        with atomic_output(tmp_path / 'out', overwrite=True) as second:
+            (second / 'b').touch()
+        assert running.is_dir()
+        (running / 'a').touch()
+        # Whoever comes first has the place.
+        (tmp_path / 'out/b').unlink()
+    assert content(tmp_path) == ['.out.01234567.partial', 'out', 'out/a']
+
+
+def test_a_former_output_is_put_back(tmp_path, capsys):
+    """A run that was stopped between its two renames."""
+    (tmp_path / '.out.01234567.partial.owner').touch()
+    (tmp_path / '.out.01234567.partial').mkdir()
+    (tmp_path / '.out.01234567.former').mkdir()
+    (tmp_path / '.out.01234567.former/images').touch()
+    with pytest.raises(DatasetError, match='is not empty'), atomic_output(tmp_path / 'out'):
+        pytest.fail('the block must not run')
+    assert content(tmp_path) == ['out', 'out/images']
+    assert 'was put back' in capsys.readouterr().err

@@ -1,4 +1,7 @@
 import io
+import struct
+import warnings
+import zlib
 
 import cv2
 import numpy as np
@@ -169,3 +172,44 @@ def test_palette_masks_are_indices():
 def test_suffixes_in_any_case():
     assert all(map(is_image, ['a/b.JPG', 'b.Tiff', 'c.png'])) and not is_image('png')
     assert np.array_equal(decode(encode_png(RGB)), RGB)
+
+
+def test_a_colour_mask_of_16_bits_keeps_its_values():
+    mask = np.zeros((4, 5, 3), np.uint16)
+    mask[1, 2] = (1, 0, 300)
+    content = cv2.imencode('.png', mask[:, :, ::-1])[1].tobytes()
+    assert np.array_equal(load_mask(content, 'a'), mask)
+
+
+def claiming(width, height):
+    """A PNG of some bytes that claims a size."""
+    content = encode(GREY)
+    header = struct.pack('>4sII', b'IHDR', width, height) + content[24:29]
+    return content[:12] + header + struct.pack('>I', zlib.crc32(header)) + content[33:]
+
+
+def test_the_limit_on_pixels(monkeypatch):
+    message = 'a.png: 30000x20000 pixels are 600 megapixels, more than 512; .*MAX_MEGAPIXELS'
+    for read in (load_image, load_mask):
+        with pytest.raises(DatasetError, match=message):
+            read(claiming(30000, 20000), 'a.png')
+    content = encode(np.zeros((1000, 2000), np.uint8))
+    monkeypatch.setenv('MKBACKBONES_MAX_MEGAPIXELS', '1.5')
+    with pytest.raises(DatasetError, match=r'more than 1\.5'):
+        load_image(content, 'a.png')
+    monkeypatch.setenv('MKBACKBONES_MAX_MEGAPIXELS', '2')
+    assert load_image(content, 'a.png').width == 2000
+    monkeypatch.setenv('MKBACKBONES_MAX_MEGAPIXELS', 'many')
+    with pytest.raises(DatasetError, match='not a number'):
+        load_image(content, 'a.png')
+
+
+def test_more_pixels_than_pillow_takes_by_itself(monkeypatch):
+    content = encode(np.zeros((100, 200), np.uint8))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 5000)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(content))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert load_image(content, 'a.png').width == 200
+    assert Image.MAX_IMAGE_PIXELS == 5000

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 import mkbackbones
 from mkbackbones.datasets import write_dataset
@@ -76,7 +77,6 @@ def test_negatives_stay_unless_mmdet_is_told_to_drop_them(tmp_path, filter_empty
 
 def test_ground_truth_scores_one_in_coco_metric(coco_dataset, synthetic):
     from mmdet.evaluation import CocoMetric
-    from pycocotools import mask as coco_mask
 
     metric = CocoMetric(ann_file=str(synthetic / 'annotations/train.json'), metric=['bbox', 'segm'])
     metric.dataset_meta = coco_dataset.metainfo
@@ -98,6 +98,49 @@ def test_ground_truth_scores_one_in_coco_metric(coco_dataset, synthetic):
         )
     scores = metric.compute_metrics(metric.results)
     assert scores['bbox_mAP'] == scores['segm_mAP'] == 1
+
+
+def test_boxes_without_masks_load_and_score(tmp_path):
+    """Mask models ignore them, box models do not; neither fails."""
+    from mmdet.datasets import CocoDataset
+    from mmdet.evaluation import CocoMetric
+
+    files = {'classes.txt': 'dent', 'train/1.png': png(1)}
+    files['train/1.txt'] = '0 .2 .2 .2 .2\n0 .6 .6 .8 .6 .8 .8 .6 .8\n'
+    write_dataset(Yolo(write(tmp_path / 'raw', files)), tmp_path / 'out')
+
+    def load(with_mask):
+        dataset = CocoDataset(
+            data_root=str(tmp_path / 'out'),
+            ann_file='annotations/train.json',
+            data_prefix=dict(img='images/train/'),
+            metainfo=dict(classes=('dent',)),
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=with_mask),
+                dict(type='mmdet.PackDetInputs', meta_keys=('img_id',)),
+            ],
+        )
+        sample = dataset[0]['data_samples']
+        return len(sample.gt_instances), len(sample.ignored_instances)
+
+    assert load(with_mask=False) == (2, 0)
+    assert load(with_mask=True) == (1, 1)
+    metric = CocoMetric(
+        ann_file=str(tmp_path / 'out/annotations/train.json'), metric=['bbox', 'segm']
+    )
+    metric.dataset_meta = dict(classes=('dent',))
+    mask = dict(size=[20, 30], counts=[600])
+    runs = coco_mask.frPyObjects(mask, 20, 30)
+    found = dict(
+        img_id=1,
+        bboxes=np.array([[3.0, 2, 9, 6]]),
+        labels=np.array([0]),
+        scores=np.ones(1),
+        masks=[runs],
+    )
+    scores = metric.compute_metrics([(dict(img_id=1, width=30, height=20), found)])
+    assert scores['bbox_mAP'] > 0 and scores['segm_mAP'] == 0
 
 
 def test_mmseg_loads_class_maps(synthetic):

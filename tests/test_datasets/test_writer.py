@@ -11,6 +11,8 @@ from pycocotools.coco import COCO
 
 from mkbackbones.commands.prepare_dataset import main
 from mkbackbones.datasets import DatasetError, Instance, Record, write_dataset
+from mkbackbones.datasets.generic.coco import Coco
+from mkbackbones.datasets.instances import components
 from mkbackbones.datasets.splitting import Splitter
 
 from .fakes import neu_det_files, write_zip
@@ -262,3 +264,84 @@ def test_neu_det_can_be_split_anew_by_its_shipped_groups(tmp_path):
     assert [counts[split]['images'] for split in ('train', 'val', 'test')] == pytest.approx(
         [1440, 180, 180], abs=30
     )
+
+
+def square(label, low, high):
+    mask = np.zeros((20, 30), bool)
+    mask[low:high, low:high] = True
+    return Instance.from_mask(label, mask)
+
+
+def mixed(tmp_path, **kwargs):
+    """A box without a mask beside a mask."""
+    seg_map = np.zeros((20, 30), np.uint8)
+    seg_map[2:6, 2:6], seg_map[8:12, 10:18] = 1, 255
+    instances = [square(0, 2, 6), Instance(1, (10, 8, 8, 4))]
+    only = record('a.png', instances=instances, seg_map=seg_map)
+    summary = write_dataset(Memory(only), tmp_path / 'out', **kwargs)
+    coco = json.loads((tmp_path / 'out/annotations/train.json').read_text())
+    written = cv2.imread(str(tmp_path / 'out/masks/train/a.png'), cv2.IMREAD_UNCHANGED)
+    return summary, coco['annotations'], written, seg_map
+
+
+def test_boxes_without_masks_are_told_and_load(tmp_path):
+    summary, (mask, box), written, seg_map = mixed(tmp_path)
+    assert summary.notes[-1].startswith('1 of 2 objects are boxes without a mask: box detectors')
+    assert len(mask['segmentation'][0]) == 8 and box['segmentation'] == [[10, 8, 10, 8, 10]]
+    assert box['area'] == 32 and np.array_equal(written, seg_map)
+    # It is a box again when it is read.
+    again = Coco(tmp_path / 'out').read(0)
+    assert again.instances[0].mask is not None and again.instances[1].mask is None
+    assert again.instances[1].bbox == (10, 8, 8, 4)
+
+
+def test_boxes_as_polygons(tmp_path):
+    summary, (_, box), written, _ = mixed(tmp_path, boxes_as_polygons=True)
+    assert not any('without a mask' in note for note in summary.notes)
+    assert len(box['segmentation'][0]) == 8 and box['area'] == 32
+    assert (written[8:12, 10:18] == 2).all() and (written == 255).sum() == 0
+
+
+def test_boxes_as_polygons_from_the_command_line(tmp_path, yolo, capsys):
+    assert main(arguments(yolo, tmp_path / 'out', '--boxes-as-polygons')) == 0
+    assert (tmp_path / 'out/masks/train').is_dir()
+    more = ['--boxes-as-polygons', '--instances', 'boxes', '--overwrite']
+    assert main(arguments(yolo, tmp_path / 'out', *more)) == 2
+    assert 'drops them' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('skip', [False, True])
+def test_no_image_for_training_is_an_error(tmp_path, skip):
+    records = [record('a.png', 'val')] + [DatasetError('b.png: corrupt')] * skip
+    message = '1 are for val.*1 more were left out' if skip else '1 are for val; use --split'
+    with pytest.raises(DatasetError, match=f'no image is for training: all {message}'):
+        write_dataset(Memory(*records), tmp_path / 'out', skip_bad=skip)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_left_tells_why(tmp_path):
+    with pytest.raises(DatasetError, match=r'no image is left to write: b.png: corrupt'):
+        write_dataset(Memory(DatasetError('b.png: corrupt')), tmp_path / 'out', skip_bad=True)
+
+
+def test_memory_does_not_grow_with_components_times_pixels(tmp_path):
+    """2000 pores in 4 megapixels would be 8 GB as masks of the whole image."""
+    seg_map = np.zeros((2000, 2000), np.uint8)
+    for row in range(40):
+        for column in range(50):
+            seg_map[row * 50 : row * 50 + 5, column * 40 : column * 40 + 5] = 1
+    instances, _ = components(seg_map)
+    assert len(instances) == 2000
+    assert sum(item.mask.nbytes for item in instances) == 2000 * 25
+    owners = {id(item.mask.base) for item in instances if item.mask.base is not None}
+    assert all(item.mask.base is None or item.mask.base.nbytes < 100 for item in instances), owners
+
+
+def test_a_split_that_is_lost_to_faults_is_an_error(tmp_path, capsys):
+    files = {'classes.txt': 'dent', 'train/1.png': png(), 'train/1.txt': '0 .5 .5 .2 .2'}
+    files |= {'val/2.png': b'no image', 'val/2.txt': '0 .5 .5 .2 .2'}
+    source = write(tmp_path / 'set', files)
+    options = ['--skip-bad', '--split']
+    assert main(arguments(source, tmp_path / 'out', *options, 'official')) == 2
+    assert 'no image for val is left: set/val/2.png: corrupt' in capsys.readouterr().err
+    assert main(arguments(source, tmp_path / 'out', *options, 'random')) == 0

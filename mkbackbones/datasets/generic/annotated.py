@@ -7,10 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
-from mkbackbones.datasets.generic.base import FileSet, attempt, class_names, image_names
+from mkbackbones.datasets.generic.base import (
+    FileSet,
+    attempt,
+    class_names,
+    image_names,
+    other_formats,
+    without_masks,
+)
 from mkbackbones.datasets.generic.pairing import pair_files
+from mkbackbones.datasets.naming import first_few
 from mkbackbones.datasets.records import DatasetError, Instance, Record
 from mkbackbones.datasets.sources import Source
+from mkbackbones.datasets.windows import Window
 
 __all__ = ['AnnotatedFiles', 'Annotation', 'FilePerImage']
 
@@ -29,6 +38,8 @@ class Annotation(Protocol):
         self, classes: tuple[str, ...], width: int, height: int
     ) -> tuple[list[Instance], list[str]]: ...
 
+    def ignored(self, width: int, height: int) -> Window | None: ...
+
 
 class FilePerImage(FileSet, Generic[Content]):
     """A file set whose images have an annotation file each, or none."""
@@ -42,6 +53,15 @@ class FilePerImage(FileSet, Generic[Content]):
             for name in names
         ]
         return [file for file in self._files if not isinstance(file, DatasetError)]
+
+    def _tell_faults(self) -> None:
+        """Raise the faults that were kept, if there are any."""
+        faults = [str(file) for file in self._files if isinstance(file, DatasetError)]
+        if faults:
+            raise DatasetError(
+                f'{self._source.path} has no file without a fault that names a class; '
+                f'{len(faults)} of {len(self._files)} have one: {first_few(faults, 3)}'
+            )
 
     def _file(self, index: int) -> Content:
         """The content of an image's file.
@@ -92,14 +112,33 @@ class AnnotatedFiles(FilePerImage[Annotation]):
         source = Source(src, self.what)
         names = [name for name in source.names if name.lower().endswith(self.suffix)]
         if not names:
-            raise DatasetError(f'{source.path} holds no {self.what} file (*{self.suffix})')
-        pairs, notes = pair_files(
-            source, image_names(source), names, unannotated=unannotated, skip_bad=skip_bad
+            hint = other_formats(source, self.what)
+            raise DatasetError(f'{source.path} holds no {self.what} file (*{self.suffix}){hint}')
+        files, notes = self._images(source, names)
+        pairs, remarks = pair_files(
+            source,
+            files,
+            names,
+            unannotated=unannotated,
+            skip_bad=skip_bad,
+            own=self.what,
         )
+        notes += remarks
         images = [image for image, _ in pairs]
         super().__init__(source, images, bit_depth, self._official(source, images), notes)
         self._names = [name for _, name in pairs]
         self._good = self._parse_files(self._names, skip_bad)
+        for index, (image, name) in enumerate(pairs):
+            if name is not None and not isinstance(self._files[index], DatasetError):
+                self._files[index] = attempt(
+                    lambda image=image, name=name, file=self._files[index]: self._checked(
+                        image, name, file
+                    ),
+                    skip_bad,
+                )
+        self._good = [file for file in self._files if not isinstance(file, DatasetError)]
+        if not classes and not any(file.labels for file in self._good):
+            self._tell_faults()
         self.classes = class_names(classes, (name for file in self._good for name in file.labels))
 
     def read(self, index: int) -> Record:
@@ -111,7 +150,19 @@ class AnnotatedFiles(FilePerImage[Annotation]):
         file = self._file(index)
         image = self._load(index, file.size, self._source.where(self._names[index] or ''))
         instances, fixes = file.instances(self.classes, image.width, image.height)
-        return self._record(index, image, instances, fixes)
+        ignored = file.ignored(image.width, image.height)
+        return self._record(index, image, instances, fixes, ignored=ignored)
+
+    def _checked(self, image: str, name: str, file: Annotation) -> Annotation:
+        self._check(image, name, file)
+        return file
+
+    def _check(self, image: str, name: str, file: Annotation) -> None:
+        """Raise DatasetError where a file belongs to another image than that of its stem."""
+
+    def _images(self, source: Source, names: list[str]) -> tuple[list[str], list[str]]:
+        """The images of a source with these annotations, and notes."""
+        return without_masks(image_names(source))
 
     def _official(self, source: Source, images: list[str]) -> list[str | None] | None:
         """The official split of each image; None goes by the folders."""

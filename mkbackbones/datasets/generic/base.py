@@ -7,15 +7,29 @@ from typing import TypeVar
 
 import numpy as np
 
+from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.images import LoadedImage, is_image, load_image
 from mkbackbones.datasets.instances import instances_to_seg_map
-from mkbackbones.datasets.naming import folder_split, natural_order, unique_stems
-from mkbackbones.datasets.records import DatasetError, FileFault, Instance, Record
+from mkbackbones.datasets.naming import (
+    first_few,
+    folder_split,
+    natural_order,
+    stem_of,
+    unique_stems,
+)
+from mkbackbones.datasets.records import IGNORE, DatasetError, FileFault, Instance, Record
 from mkbackbones.datasets.sources import Source
+from mkbackbones.datasets.windows import Window
 
-__all__ = ['FileSet', 'attempt', 'class_names', 'image_names', 'polygon_mask']
+__all__ = ['FileSet', 'attempt', 'class_names', 'image_names', 'other_formats', 'without_masks']
 
 Parsed = TypeVar('Parsed')
+
+_MASKS = """
+masks mask segmentationclass segmentationobject segmentationclassaug segmentationclasspng
+segmentationobjectpng segmentationclassvisualization groundtruth ground_truth
+"""
+_MASK_FOLDERS = frozenset(_MASKS.split())
 
 
 class FileSet:
@@ -49,6 +63,11 @@ class FileSet:
     def __len__(self) -> int:
         return len(self._images)
 
+    @property
+    def splits(self) -> set[str]:
+        """The official splits that the source has images for."""
+        return {split for split in self._splits if split is not None}
+
     def _load(
         self, index: int, size: tuple[int, int] | None = None, size_from: str = ''
     ) -> LoadedImage:
@@ -63,10 +82,26 @@ class FileSet:
         instances: list[Instance],
         fixes: list[str],
         seg_map: np.ndarray | None = None,
+        ignored: Window | None = None,
     ) -> Record:
-        """The record; the class map follows from the instances unless it is given."""
+        """The record; the class map follows from the instances unless it is given.
+
+        Raises:
+            DatasetError: All objects were dropped: nobody said that the image has no defect.
+        """
+        dropped = [fix for fix in fixes if fix.partition(': ')[0].endswith('dropped')]
+        if dropped and not instances:
+            raise DatasetError(
+                f'{self._source.where(self._images[index])} would count as free of defects, since '
+                f'all of its objects were dropped ({first_few(dropped, 2)}): mend them, or remove '
+                'the image'
+            )
         if seg_map is None and self.has_masks:
             seg_map = instances_to_seg_map(instances, (image.height, image.width))
+            if ignored is not None:
+                rows, columns = ignored.place
+                canvas = seg_map[rows, columns]
+                canvas[ignored.mask & (canvas == 0)] = IGNORE
         return Record(
             self._splits[index],
             self._stems[index] + image.suffix,
@@ -91,6 +126,38 @@ def image_names(source: Source) -> list[str]:
     return names
 
 
+def other_formats(source: Source, own: str) -> str:
+    """What else a source without files of the wanted kind may be, for the end of a message.
+
+    Args:
+        source (Source): The set.
+        own (str): What the reader calls its own format.
+    """
+    for name in source.names:
+        if name.lower().endswith(('.json', '.xml', '.txt')):
+            found = reader_hint(source.read(name), own)
+            if found:
+                return f'{found} ({name})'
+    return ''
+
+
+def without_masks(images: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Images without the masks that lie beside them (SegmentationClass, masks), and notes.
+
+    Args:
+        images (Sequence[str]): Names of image files.
+    """
+    masks = [name for name in images if _MASK_FOLDERS & {part.lower() for part in name.split('/')}]
+    pictures = set(images).difference(masks)
+    stems = {stem_of(name) for name in pictures}
+    masks = {name for name in masks if stem_of(name) in stems}
+    if not masks:
+        return list(images), []
+    folders = sorted({name.rpartition('/')[0] for name in masks})
+    note = f'{len(masks)} masks are no images and were passed over: {first_few(folders)}'
+    return [name for name in images if name not in masks], [note]
+
+
 def attempt(parse: Callable[[], Parsed], skip_bad: bool) -> Parsed | DatasetError:
     """Parse; with ``skip_bad`` a fault is kept, to be raised when that image is read."""
     try:
@@ -108,24 +175,10 @@ def class_names(given: Sequence[str] | None, found: Iterable[str]) -> tuple[str,
         DatasetError: One is given twice, or there is none.
     """
     names = tuple(given) if given else tuple(natural_order(set(found)))
+    if any(not name.strip() for name in names):
+        raise DatasetError('a class has no name')
     if len(set(names)) < len(names):
         raise DatasetError(f'a class is given twice: {", ".join(names)}')
     if not names:
         raise DatasetError('no object is annotated: name the classes with --classes')
     return names
-
-
-def polygon_mask(polygons: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:
-    """Union of polygons, drawn as pycocotools does, so that evaluation sees the same pixels.
-
-    Args:
-        polygons (Sequence[Sequence[float]]): x0, y0, x1, y1, ... each, in pixels.
-        shape (tuple[int, int]): Height and width in pixels; what lies outside is cut off.
-
-    Returns:
-        np.ndarray: (height, width) bool.
-    """
-    from pycocotools import mask as coco_mask
-
-    runs = coco_mask.frPyObjects([list(map(float, polygon)) for polygon in polygons], *shape)
-    return coco_mask.decode(coco_mask.merge(runs)).astype(bool)

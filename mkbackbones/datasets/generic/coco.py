@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-
-import numpy as np
+from pathlib import Path
 
 from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.generic.base import FileSet, class_names, image_names, polygon_mask
-from mkbackbones.datasets.naming import first_few, folder_split
+from mkbackbones.datasets.coco_file import is_no_mask
+from mkbackbones.datasets.formats import reader_hint
+from mkbackbones.datasets.generic.base import class_names, other_formats
+from mkbackbones.datasets.generic.listed import Listed, ListedImages, split_of
+from mkbackbones.datasets.naming import first_few, shortened
 from mkbackbones.datasets.records import DatasetError, FileFault, Instance, Record
-from mkbackbones.datasets.sources import Source, normal_form
+from mkbackbones.datasets.rle import run_lengths
+from mkbackbones.datasets.sources import Source
+from mkbackbones.datasets.text import parse_json
+from mkbackbones.datasets.windows import Window, draw_polygons, draw_runs
 
-__all__ = ['Coco', 'coco_mask']
+__all__ = ['Coco', 'coco_window']
 
-
-@dataclass
-class _Image:
-    """An image as a JSON lists it."""
-
-    file_name: str
-    size: tuple[int, int] | None
-    json_name: str
-    annotations: list[tuple[dict, str | None, str]] = field(default_factory=list)
-    """Each with its class (None: a fault, told by the last) and its place."""
+_KEYS = {'images', 'annotations', 'categories'}
+_HUGE = 1e9
+"""Pixels: beyond the side of any image."""
 
 
-class Coco(FileSet):
+class Coco(ListedImages):
     """Records of COCO files, boxes and masks (polygons and run lengths).
 
     Every JSON with images and annotations below the source is read, or those that are named. The
@@ -48,6 +42,8 @@ class Coco(FileSet):
         DatasetError: No such source, no COCO file, a malformed one, or a missing image.
     """
 
+    _one_file = 'name the files to read with --annotations'
+
     def __init__(
         self,
         src: str | Path,
@@ -57,44 +53,25 @@ class Coco(FileSet):
         skip_bad: bool = False,
     ) -> None:
         source = Source(src, 'COCO')
-        files = _files(source, annotations)
+        files, notes = _files(source, annotations)
         names: dict[str, None] = {}
-        notes: list[str] = []
-        entries: list[_Image] = []
+        entries: list[Listed] = []
         for json_name, content in files.items():
-            listed, faults = _entries(content, source.where(json_name), json_name, names)
+            found, faults = _entries(content, source.where(json_name), json_name, names)
             if faults and not skip_bad:
                 raise FileFault(faults[0])
-            notes += [f'left out: {fault}' for fault in faults if ': image_id ' in fault]
-            entries += listed
+            orphans = [fault for fault in faults if ': image_id ' in fault]
+            notes += [f'left out: {fault}' for fault in orphans]
+            if orphans:
+                _doubt_negatives(found, len(orphans))
+            entries += found
         self.classes = class_names(classes or list(names), ())
-        finder = _Finder(image_names(source))
-        found = [finder.find(entry) for entry in entries]
-        missing = [entry.file_name for entry, name in zip(entries, found) if name is None]
-        if missing and not skip_bad:
-            raise DatasetError(
-                f'{source.path} is incomplete: {len(missing)} of {len(entries)} images are '
-                f'missing: {first_few(missing)}'
-            )
-        self._missing = missing
-        kept = [(entry, name) for entry, name in zip(entries, found) if name is not None]
-        first: dict[str, str] = {}
-        for entry, name in kept:
-            if name in first:
-                raise DatasetError(
-                    f'{source.where(name)} is listed twice, in {first[name]} and '
-                    f'{entry.json_name}: name the files to read with --annotations'
-                )
-            first[name] = entry.json_name
-        splits = [_split(entry.json_name) or folder_split(name) for entry, name in kept]
-        super().__init__(source, [name for _, name in kept], bit_depth, splits, notes)
-        self._entries = [entry for entry, _ in kept]
+        super().__init__(source, entries, bit_depth, notes, skip_bad)
         self.has_masks = any(
-            item.get('segmentation') for entry in entries for item, _, _ in entry.annotations
+            _has_mask(item.get('segmentation'))
+            for entry in entries
+            for item, _, _ in entry.annotations
         )
-
-    def __len__(self) -> int:
-        return len(self._images) + len(self._missing)
 
     def read(self, index: int) -> Record:
         """Image ``index``, in the order of the files.
@@ -102,11 +79,7 @@ class Coco(FileSet):
         Raises:
             DatasetError: A file with a fault.
         """
-        if index >= len(self._images):
-            name = self._missing[index - len(self._images)]
-            raise DatasetError(f'{self._source.where(name)} is missing')
-        entry = self._entries[index]
-        image = self._load(index, entry.size, self._source.where(entry.json_name))
+        entry, image = self._listed(index)
         instances, fixes = [], []
         for item, name, where in entry.annotations:
             if name is None:
@@ -122,162 +95,183 @@ class Coco(FileSet):
         return self._record(index, image, instances, fixes)
 
 
-def coco_mask(segmentation: list | dict, shape: tuple[int, int], where: str) -> np.ndarray:
+def _doubt_negatives(entries: list[Listed], orphans: int) -> None:
+    """Make a fault of every image without annotations: those without an image may be its own."""
+    for entry in entries:
+        if not entry.annotations:
+            place = (
+                f'{entry.listed_in}: {entry.file_name} has no annotation, but {orphans} '
+                'annotations of the file have no image: it may be free of defects or not'
+            )
+            entry.annotations.append(({}, None, place))
+
+
+def coco_window(segmentation: object, shape: tuple[int, int], where: str) -> Window:
     """Pixels of a COCO segmentation.
 
     Args:
-        segmentation (list | dict): Polygons, whose union is meant, or run lengths, compressed or
+        segmentation (object): Polygons, whose union is meant, or run lengths, compressed or
             not; holes need the latter.
         shape (tuple[int, int]): Height and width in pixels.
         where (str): Its place, for messages.
 
     Raises:
-        DatasetError: A malformed segmentation, or run lengths of another size.
+        DatasetError: A malformed segmentation, run lengths of another size, or corners far
+            outside of the image.
     """
-    from pycocotools import mask as coco_mask
-
-    try:
-        if isinstance(segmentation, list):
-            if any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            if not isinstance(polygon, list) or not all(
+                isinstance(value, int | float) and not isinstance(value, bool) for value in polygon
+            ):
+                raise DatasetError(f'{where}: malformed segmentation (not lists of numbers)')
+            if len(polygon) < 6 or len(polygon) % 2:
                 raise DatasetError(f'{where}: a polygon needs three or more pairs of numbers')
-            if not all(np.isfinite(np.asarray(polygon, float)).all() for polygon in segmentation):
-                raise DatasetError(f'{where}: a polygon with numbers that are not finite')
-            return polygon_mask(segmentation, shape)
-        if tuple(segmentation['size']) != shape:
-            raise DatasetError(
-                f'{where}: run lengths of height and width {segmentation["size"]} for an image of '
-                f'{list(shape)}'
-            )
-        if isinstance(segmentation['counts'], list):
-            if sum(segmentation['counts']) != shape[0] * shape[1]:
-                raise DatasetError(f'{where}: run lengths do not add up to the image')
-            segmentation = coco_mask.frPyObjects(segmentation, *shape)
-        return coco_mask.decode(segmentation).astype(bool)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f'{where}: malformed segmentation ({error!r})') from None
+            if any(abs(value) > _HUGE for value in polygon):
+                raise DatasetError(f'{where}: a polygon far outside of the image')
+        return draw_polygons(segmentation, shape, f'{where}: a polygon')
+    if not isinstance(segmentation, dict) or not {'size', 'counts'} <= segmentation.keys():
+        raise DatasetError(
+            f'{where}: malformed segmentation (neither polygons nor run lengths with a size)'
+        )
+    if segmentation['size'] != list(shape):
+        raise DatasetError(
+            f'{where}: run lengths of height and width {segmentation["size"]} for an image of '
+            f'{list(shape)}'
+        )
+    return draw_runs(run_lengths(segmentation['counts'], shape, where), shape)
+
+
+def _has_mask(segmentation: object) -> bool:
+    """Whether there is one: empty lists, also in a list, are a box alone for many tools."""
+    if isinstance(segmentation, list) and all(polygon == [] for polygon in segmentation):
+        return False
+    return bool(segmentation) and not is_no_mask(segmentation)
 
 
 def _instance(
     item: Mapping, label: int, width: int, height: int, where: str
 ) -> tuple[Instance | None, str | None]:
-    crowd = bool(item.get('iscrowd'))
-    if item.get('segmentation'):
-        mask = coco_mask(item['segmentation'], (height, width), where)
-        if mask.any():
-            return Instance.from_mask(label, mask, crowd=crowd), None
+    # mmdet leaves out what is to be ignored, so that it would train as background.
+    crowd = bool(item.get('iscrowd') or item.get('ignore'))
+    segmentation = item.get('segmentation')
+    if _has_mask(segmentation):
+        window = coco_window(segmentation, (height, width), where)
+        if window.any():
+            mask = dict(mask=window.mask, x=window.x, y=window.y)
+            return Instance.from_mask(label, **mask, crowd=crowd), None
         return None, 'segmentation without a pixel in the image dropped'
-    try:
-        x, y, w, h = (float(value) for value in item['bbox'])
-    except (KeyError, TypeError, ValueError):
-        raise DatasetError(f'{where}: bbox {item.get("bbox")} is not four numbers') from None
-    if not np.isfinite([x, y, w, h]).all():
-        raise DatasetError(f'{where}: bbox {item["bbox"]} is not four finite numbers')
-    box, fix = clean_box(x, y, x + w, y + h, width, height)
+    bbox = item.get('bbox')
+    if (
+        not isinstance(bbox, list)
+        or len(bbox) != 4
+        or any(isinstance(value, bool) or not isinstance(value, int | float) for value in bbox)
+    ):
+        raise DatasetError(f'{where}: bbox {bbox} is not four numbers')
+    if not all(abs(value) < _HUGE for value in bbox):
+        raise DatasetError(f'{where}: bbox {bbox} is not four finite numbers of this image')
+    x, y, w, h = map(float, bbox)
+    box, fix = clean_box(x, y, x + w, y + h, width, height, where)
     return (None if box is None else Instance(label, box, crowd=crowd)), fix
 
 
-def _files(source: Source, wanted: Sequence[str] | None) -> dict[str, dict]:
-    """The COCO files by name; files that are something else are passed over unless named."""
+def _files(source: Source, wanted: Sequence[str] | None) -> tuple[dict[str, dict], list[str]]:
+    """The COCO files by name, and notes on files that are something else and were not named."""
     if wanted:
         unknown = [name for name in wanted if name not in source.names]
         if unknown:
             raise DatasetError(f'{source.where(unknown[0])} does not exist')
     found = {}
+    passed = []
     for name in wanted or [name for name in source.names if name.lower().endswith('.json')]:
-        try:
-            content = json.loads(source.read(name))
-        except ValueError as error:
-            raise DatasetError(f'{source.where(name)}: malformed JSON ({error})') from None
-        if isinstance(content, dict) and all(
-            isinstance(content.get(key), list) for key in ('images', 'annotations', 'categories')
-        ):
-            found[name] = content
-        elif wanted:
-            raise DatasetError(
-                f'{source.where(name)}: not a COCO file: no lists images, annotations, categories'
-            )
+        where = source.where(name)
+        content = parse_json(source.read(name), where)
+        if not isinstance(content, dict) or not _KEYS & content.keys():
+            if wanted:
+                raise DatasetError(
+                    f'{where}: not a COCO file: no lists images, annotations, categories'
+                    f'{reader_hint(source.read(name), "COCO")}'
+                )
+            passed.append(name)
+            continue
+        present = _KEYS & content.keys()
+        if not wanted and (len(present) < 2 or 'annotations' not in present):
+            remark = ' (without annotations)' if 'images' in present else ''
+            passed.append(f'{name}{remark}')
+            continue
+        for key in sorted(_KEYS):
+            if not isinstance(content.get(key), list):
+                state = 'is no list' if key in content else 'is missing'
+                raise DatasetError(f'{where}: not a COCO file: {key} {state}')
+        found[name] = content
     if not found:
         raise DatasetError(
             f'{source.path} holds no COCO file (*.json with images, annotations and categories)'
+            f'{other_formats(source, "COCO")}'
         )
-    return found
+    notes = [f'no COCO files, passed over: {first_few(passed)}'] if passed else []
+    return found, notes
 
 
 def _entries(
     content: dict, where: str, json_name: str, names: dict[str, None]
-) -> tuple[list[_Image], list[str]]:
+) -> tuple[list[Listed], list[str]]:
     """Images of a file with their annotations, and the faults of single annotations.
 
     The names of the categories are added to ``names``.
     """
+    categories = _by_id(content['categories'], 'category', 'categories', where)
+    for number, item in categories.items():
+        name = item.get('name')
+        if not isinstance(name, str) or not name.strip():
+            raise DatasetError(f'{where}: category {number} without a name')
+    by_id = {number: item['name'] for number, item in categories.items()}
     try:
-        categories = sorted(content['categories'], key=lambda item: item['id'])
-        by_id = {item['id']: str(item['name']) for item in categories}
-        images = {item['id']: _image(item, json_name) for item in content['images']}
-    except (KeyError, TypeError) as error:
-        raise DatasetError(f'{where}: an image or a category without {error}') from None
-    if len(images) < len(content['images']):
-        raise DatasetError(f'{where}: two images have one id')
-    names.update(dict.fromkeys(by_id.values()))
+        names.update(dict.fromkeys(by_id[number] for number in sorted(by_id)))
+    except TypeError:
+        raise DatasetError(f'{where}: ids of categories are partly text') from None
+    images = {
+        number: _image(item, json_name, where)
+        for number, item in _by_id(content['images'], 'image', 'images', where).items()
+    }
     faults = []
     for number, item in enumerate(content['annotations'], start=1):
         place = f'{where}, annotation {number}'
         if not isinstance(item, dict):
-            raise DatasetError(f'{place}: {item!r} is not an object')
-        place += f' (id {item["id"]})' if 'id' in item else ''
-        if item.get('image_id') not in images:
-            faults.append(f'{place}: image_id {item.get("image_id")} is not in the file')
+            raise DatasetError(f'{place}: {shortened(item)} is not an object')
+        place += f' (id {shortened(item["id"])})' if 'id' in item else ''
+        image_id, category_id = item.get('image_id'), item.get('category_id')
+        if not _is_id(image_id) or image_id not in images:
+            faults.append(f'{place}: image_id {shortened(image_id)} is not in the file')
             continue
-        name = by_id.get(item.get('category_id'))
+        name = by_id.get(category_id) if _is_id(category_id) else None
         if name is None:
-            place += f': category_id {item.get("category_id")} is not in the file'
+            place += f': category_id {shortened(category_id)} is not in the file'
             faults.append(place)
-        images[item['image_id']].annotations.append((item, name, place))
+        images[image_id].annotations.append((item, name, place))
     return list(images.values()), faults
 
 
-def _image(item: dict, json_name: str) -> _Image:
+def _by_id(items: list, what: str, several: str, where: str) -> dict[int | str, dict]:
+    found: dict[int | str, dict] = {}
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, dict):
+            raise DatasetError(f'{where}: {what} {number} is not an object')
+        if not _is_id(item.get('id')):
+            raise DatasetError(f'{where}: {what} {number} without an id, a number or text')
+        if item['id'] in found:
+            raise DatasetError(f'{where}: two {several} have one id ({item["id"]})')
+        found[item['id']] = item
+    return found
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _image(item: dict, json_name: str, where: str) -> Listed:
+    if not isinstance(item.get('file_name'), str) or not item['file_name'].strip('/\\. '):
+        raise DatasetError(f'{where}: image {item["id"]} without a file_name')
     size = (item.get('width'), item.get('height'))
-    stated = all(isinstance(side, int) and side > 0 for side in size)
-    return _Image(str(item['file_name']), size if stated else None, json_name)
-
-
-def _split(json_name: str) -> str | None:
-    """The split in the name of a file, else in that of its folder."""
-    stem = PurePosixPath(json_name).stem.replace('instances', 'annotations')
-    return folder_split(f'{stem}/x') or folder_split(json_name)
-
-
-class _Finder:
-    """Image files by the end of their path."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._by_name = defaultdict(list)
-        for name in names:
-            self._by_name[normal_form(PurePosixPath(name).name)].append(name)
-
-    def find(self, entry: _Image) -> str | None:
-        """The file of an entry: the whole stated path, else its name alone; nearest to the JSON.
-
-        Raises:
-            DatasetError: Several files fit equally.
-        """
-        stated = normal_form(entry.file_name.replace('\\', '/')).lstrip('./')
-        candidates = self._by_name.get(PurePosixPath(stated).name, [])
-        whole = [name for name in candidates if f'/{normal_form(name)}'.endswith(f'/{stated}')]
-        candidates = whole or candidates
-        if len(candidates) > 1:
-            split, folder = _split(entry.json_name), PurePosixPath(entry.json_name).parent
-            for near in (
-                [name for name in candidates if PurePosixPath(name).is_relative_to(folder)],
-                [name for name in candidates if split and folder_split(name) == split],
-            ):
-                if len(near) == 1:
-                    return near[0]
-            raise DatasetError(
-                f'{entry.json_name}: {entry.file_name} may be {first_few(candidates)}: state more '
-                'of the path in file_name'
-            )
-        return candidates[0] if candidates else None
+    stated = all(type(side) is int and side > 0 for side in size)
+    return Listed(item['file_name'], size if stated else None, json_name, split_of(json_name))

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.generic.base import FileSet, class_names, image_names
+from mkbackbones.datasets.generic.base import (
+    FileSet,
+    class_names,
+    image_names,
+    other_formats,
+    without_masks,
+)
 from mkbackbones.datasets.generic.pairing import pair_files
 from mkbackbones.datasets.images import load_mask
 from mkbackbones.datasets.instances import components, specks_fix
@@ -97,6 +103,7 @@ class MaskFolder(FileSet):
             self._values = [parse_value(text) for text in classes]
             _check_values(self._values, ignore)
             self.classes = class_names(list(dict.fromkeys(item.name for item in self._values)), ())
+        self._in_colours = any(isinstance(item.value, tuple) for item in self._values)
         source = Source(src, 'mask-folder')
         files = image_names(source)
         mask_names = [name for name in files if _is_mask(name, masks, suffix)]
@@ -104,9 +111,11 @@ class MaskFolder(FileSet):
             ending = f' whose stem ends with {suffix!r}' if suffix else f' in a folder {masks!r}'
             raise DatasetError(
                 f'{source.path} holds no mask{ending}: name the folder with --masks or the end of '
-                'the stems with --suffix'
+                f'the stems with --suffix{other_formats(source, "mask-folder")}'
             )
-        images = [name for name in files if name not in set(mask_names)]
+        taken = set(mask_names)
+        images = [name for name in files if name not in taken]
+        _check_pictures(source, images, masks, suffix)
         pairs, notes = pair_files(
             source, images, mask_names, suffix=suffix, unannotated=unannotated, skip_bad=skip_bad
         )
@@ -125,7 +134,8 @@ class MaskFolder(FileSet):
             empty = np.zeros((image.height, image.width), np.uint8)
             return self._record(index, image, [], [], empty)
         where = self._source.where(name)
-        seg_map = self._seg_map(load_mask(self._source.read(name), where), where)
+        mask = load_mask(self._source.read(name), where, colours=self._in_colours)
+        seg_map = self._seg_map(mask, where)
         image = self._load(index, seg_map.shape[::-1], where)
         instances, dropped = components(seg_map)
         return self._record(index, image, instances, specks_fix(dropped, where), seg_map)
@@ -175,4 +185,16 @@ def _check_values(values: Sequence[MaskValue], ignore: int | None) -> None:
 def _is_mask(name: str, folder: str, suffix: str) -> bool:
     if suffix:
         return stem_of(name).endswith(suffix)
-    return folder in name.split('/')[:-1]
+    folders = [part.lower() for part in name.split('/')[:-1]]
+    return folder.lower() in folders
+
+
+def _check_pictures(source: Source, images: list[str], folder: str, suffix: str) -> None:
+    """Refuse masks in a second folder (valid/mask beside train/masks), which would be images."""
+    pictures, _ = without_masks(images)
+    left = sorted(set(images) - set(pictures))
+    if left and not suffix:
+        raise DatasetError(
+            f'{source.where(left[0])} seems to be a mask, but does not lie in a folder {folder!r}: '
+            'rename its folder, or name it with --masks'
+        )

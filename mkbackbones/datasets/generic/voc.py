@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from mkbackbones.datasets.generic.annotated import AnnotatedFiles
 from mkbackbones.datasets.naming import folder_split, stem_of
 from mkbackbones.datasets.sources import Source
+from mkbackbones.datasets.text import decode_text
 from mkbackbones.datasets.voc import VocAnnotation, parse_voc
 
 __all__ = ['Voc']
@@ -22,7 +23,7 @@ class Voc(AnnotatedFiles):
     such lists, else that of the folders.
     """
 
-    what = 'VOC'
+    what = 'Pascal VOC'
     suffix = '.xml'
 
     def _official(self, source: Source, images: list[str]) -> list[str | None]:
@@ -41,7 +42,7 @@ def _splits(source: Source, images: list[str]) -> list[str | None]:
         for name in source.names:
             path = PurePosixPath(name)
             if path.parts[-3:] == ('ImageSets', 'Main', f'{stem}.txt'):
-                lines = source.read(name).decode('utf-8', 'replace').splitlines()
+                lines = decode_text(source.read(name), source.where(name)).splitlines()
                 listed.update((line.strip(), split) for line in lines)
     if not listed:
         return [folder_split(name) for name in images]

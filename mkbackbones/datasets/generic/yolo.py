@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import yaml
 
 from mkbackbones.datasets.boxes import clean_box
+from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.generic.annotated import FilePerImage
-from mkbackbones.datasets.generic.base import class_names, image_names, polygon_mask
+from mkbackbones.datasets.generic.base import (
+    class_names,
+    image_names,
+    other_formats,
+    without_masks,
+)
 from mkbackbones.datasets.generic.pairing import pair_files
-from mkbackbones.datasets.images import is_image
+from mkbackbones.datasets.generic.yolo_config import (
+    LISTS,
+    NAME_FILES,
+    YoloConfig,
+    class_list,
+    is_image_list,
+    read_config,
+    split_images,
+)
+from mkbackbones.datasets.naming import first_few, stem_of
 from mkbackbones.datasets.records import DatasetError, Instance, Record
-from mkbackbones.datasets.sources import Source
+from mkbackbones.datasets.sources import Source, normal_form
+from mkbackbones.datasets.text import decode_text
+from mkbackbones.datasets.windows import draw_polygons
 
 __all__ = ['Yolo', 'YoloLine', 'parse_yolo']
 
-_NAME_FILES = ('classes.txt', 'obj.names')
+_LABEL_FOLDERS = ('labels', 'label', 'annotations', 'annotation', 'txt')
 # A fraction far beyond the image is no slip of the annotator: the file is in pixels.
 _FARTHEST = 2
 
@@ -49,44 +64,59 @@ class YoloLine:
         """The object in an image of that size, and what was mended."""
         if self.is_box:
             x, y, w, h = np.multiply(self.values, (width, height, width, height)).tolist()
-            box, fix = clean_box(x - w / 2, y - h / 2, x + w / 2, y + h / 2, width, height)
+            box, fix = clean_box(
+                x - w / 2, y - h / 2, x + w / 2, y + h / 2, width, height, self.where
+            )
             return (None if box is None else Instance(self.label, box)), fix
         points = np.reshape(self.values, (-1, 2)) * (width, height)
-        mask = polygon_mask([points.ravel()], (height, width))
-        if not mask.any():
+        window = draw_polygons([points], (height, width), self.where)
+        if not window.any():
             return None, 'polygon without a pixel in the image dropped'
         low, high = points.min(axis=0), points.max(axis=0)
         _, fix = clean_box(*low.tolist(), *high.tolist(), width, height)
         clipped = fix is not None and 'clipped' in fix
-        return Instance.from_mask(self.label, mask), 'polygon cut to the image' if clipped else None
+        instance = Instance.from_mask(self.label, window.mask, x=window.x, y=window.y)
+        return instance, 'polygon cut to the image' if clipped else None
 
 
-def parse_yolo(content: bytes, where: str, count: int | None = None) -> list[YoloLine]:
+def parse_yolo(
+    content: bytes, where: str, count: int | None = None, key_points: int = 0
+) -> list[YoloLine]:
     """Parse a label file; empty lines are skipped.
 
     Args:
         content (bytes): The text: ``class x y width height`` or ``class x0 y0 x1 y1 x2 y2 ...``.
         where (str): The file's name for messages.
         count (int | None): Number of classes, if known.
+        key_points (int): Values of key points behind each box, which are left out.
 
     Raises:
         DatasetError: A malformed line, an unknown class, or coordinates that are in pixels.
     """
     objects = []
-    for number, line in enumerate(content.decode('utf-8-sig', 'replace').splitlines(), start=1):
+    for number, line in enumerate(decode_text(content, where).splitlines(), start=1):
         place = f'{where}, line {number}'
         words = line.split()
         if not words:
             continue
+        if key_points:
+            if len(words) != 5 + key_points:
+                raise DatasetError(
+                    f'{place}: {len(words)} values, expected class x y width height and '
+                    f'{key_points} of key points (kpt_shape)'
+                )
+            words = words[:5]
         if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
             raise DatasetError(
                 f'{place}: {len(words)} values, expected class x y width height, or class and the '
-                'corners of a polygon'
+                f'corners of a polygon{reader_hint(content, "YOLO")}'
             )
         try:
             numbers = [float(word) for word in words]
         except ValueError:
-            raise DatasetError(f'{place}: {line.strip()!r} is not all numbers') from None
+            raise DatasetError(
+                f'{place}: {line.strip()!r} is not all numbers{reader_hint(content, "YOLO")}'
+            ) from None
         label, values = numbers[0], tuple(numbers[1:])
         if not label.is_integer() or label < 0 or (count is not None and label >= count):
             known = '' if count is None else f', allowed are 0 to {count - 1}'
@@ -103,8 +133,9 @@ class Yolo(FilePerImage[list[YoloLine]]):
     """Records of images with YOLO files.
 
     Class names come from ``classes``, else from the ``data.yaml`` (any ``*.yaml`` with ``names``),
-    else from ``classes.txt`` or ``obj.names``. The official split is that of the ``data.yaml``
-    (folders, or lists of files) where it has one, else that of the folders.
+    else from ``classes.txt`` or ``obj.names``. The official split is that of the ``data.yaml`` or
+    of darknet's ``obj.data`` (folders, or lists of files), or of ``train.txt`` and the like, where
+    there is one, else that of the folders. Label files lie beside their image, or in any folder.
 
     Args:
         src (str | Path): Folder or zip.
@@ -128,24 +159,37 @@ class Yolo(FilePerImage[list[YoloLine]]):
         skip_bad: bool = False,
     ) -> None:
         source = Source(src, 'YOLO')
-        config_name, config = _config(source)
-        self.classes = class_names(_names(source, config, config_name, classes), ())
-        images = image_names(source)
-        listed = _listed(source, config_name, config, images)
-        labels = _label_files(source, images)
+        config = read_config(source)
+        self._key_points = config.key_points
+        names, notes = _names(source, config, classes)
+        self.classes = class_names(names, ())
+        images, remarks = without_masks(image_names(source))
+        notes += remarks
+        listed, remarks = split_images(source, config, images)
+        notes += remarks
+        labels, remarks = _label_files(source, config, images)
+        notes += remarks
         if not labels:
-            raise DatasetError(f'{source.path} holds no label file (*.txt)')
-        pairs, notes = pair_files(
+            raise DatasetError(
+                f'{source.path} holds no label file (*.txt) that goes with an image'
+                f'{other_formats(source, "YOLO")}'
+            )
+        pairs, remarks = pair_files(
             source, images, labels, unannotated=unannotated, skip_bad=skip_bad
         )
+        notes += remarks
         if listed and any(image not in listed for image, _ in pairs):
             outside = [image for image, _ in pairs if image not in listed]
-            notes.append(f'{len(outside)} images left out that {config_name} has in no split')
+            notes.append(f'{len(outside)} images left out that {config.name} has in no split')
             pairs = [pair for pair in pairs if pair[0] in listed]
+        if config.key_points:
+            notes.append('key points (kpt_shape) left out: the boxes alone are taken')
         images = [image for image, _ in pairs]
         splits = [listed[name] for name in images] if listed else None
         super().__init__(source, images, bit_depth, splits, notes)
         good = self._parse_files([name for _, name in pairs], skip_bad)
+        if not good:
+            self._tell_faults()
         self.has_masks = any(not item.is_box for file in good for item in file)
 
     def read(self, index: int) -> Record:
@@ -167,92 +211,60 @@ class Yolo(FilePerImage[list[YoloLine]]):
         return []
 
     def _parse(self, name: str) -> list[YoloLine]:
-        return parse_yolo(self._source.read(name), self._source.where(name), len(self.classes))
-
-
-def _config(source: Source) -> tuple[str, dict]:
-    """Name and content of the data.yaml; empty without one."""
-    found = []
-    for name in source.names:
-        if name.lower().endswith(('.yaml', '.yml')):
-            try:
-                content = yaml.safe_load(source.read(name))
-            except yaml.YAMLError as error:
-                message = ' '.join(str(error).split())
-                raise DatasetError(f'{source.where(name)}: malformed YAML ({message})') from None
-            if isinstance(content, dict) and 'names' in content:
-                found.append((name, content))
-    if len(found) > 1:
-        names = ', '.join(name for name, _ in found)
-        raise DatasetError(f'{source.path} has several files with class names: {names}')
-    return found[0] if found else ('', {})
+        content, where = self._source.read(name), self._source.where(name)
+        return parse_yolo(content, where, len(self.classes), self._key_points)
 
 
 def _names(
-    source: Source, config: dict, config_name: str, given: Sequence[str] | None
-) -> Sequence[str]:
-    names = given or config.get('names')
-    if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise DatasetError(
-                f'{source.where(config_name)}: names are numbered {sorted(names)}, not from 0'
-            )
-        names = [names[index] for index in range(len(names))]
+    source: Source, config: YoloConfig, given: Sequence[str] | None
+) -> tuple[Sequence[str], list[str]]:
+    """Class names by number, and notes."""
+    if given:
+        return given, []
+    names, file = class_list(source)
+    if config.names:
+        differ = names and names != config.names
+        note = f'{file} names other classes than {config.name}, which counts'
+        return config.names, [note] if differ else []
     if names:
-        return [str(name) for name in names]
-    for name in source.names:
-        if PurePosixPath(name).name in _NAME_FILES:
-            lines = source.read(name).decode('utf-8-sig', 'replace').splitlines()
-            return [line.strip() for line in lines if line.strip()]
+        return names, []
     raise DatasetError(
         f'{source.path} has no class names: add a data.yaml or classes.txt, or name them with '
-        '--classes'
+        f'--classes{other_formats(source, "YOLO")}'
     )
 
 
-def _listed(source: Source, config_name: str, config: dict, images: list[str]) -> dict[str, str]:
-    """Image to split as the data.yaml says; empty if it says nothing that is there."""
-    listed: dict[str, str] = {}
-    for split in ('train', 'val', 'test'):
-        entries = config.get(split) or []
-        for entry in [entries] if isinstance(entries, str) else entries:
-            for path in _resolved(str(entry), str(config.get('path') or ''), config_name):
-                if path in source.names:
-                    files = source.read(path).decode('utf-8', 'replace').splitlines()
-                    tails = {_without_dots(line.strip()) for line in files if line.strip()}
-                    hits = [name for name in images if any(_ends(name, tail) for tail in tails)]
-                else:
-                    hits = [name for name in images if name.startswith(f'{path}/') or path == '']
-                if hits:
-                    listed.update(dict.fromkeys(hits, split))
-                    break
-    return listed
+def _label_files(
+    source: Source, config: YoloConfig, images: list[str]
+) -> tuple[list[str], list[str]]:
+    """Text files that are labels, and notes on those that are not.
 
-
-def _resolved(entry: str, root: str, config_name: str) -> list[str]:
-    """Where an entry may lie below the source; roots are often those of another machine."""
-    base = PurePosixPath(config_name).parent
-    tail = _without_dots(entry)
-    places = [base / _without_dots(root) / tail, base / tail, base / PurePosixPath(tail).name]
-    return [place.as_posix().removeprefix('./').strip('/') for place in places]
-
-
-def _without_dots(path: str) -> str:
-    return re.sub(r'^(?:\.{0,2}/)+', '', path.replace('\\', '/')).removesuffix('/')
-
-
-def _ends(name: str, tail: str) -> bool:
-    return name == tail or name.endswith(f'/{tail}') or tail.endswith(f'/{name}')
-
-
-def _label_files(source: Source, images: list[str]) -> list[str]:
-    """Text files that stand for an image: beside one, or in a folder called labels."""
+    A file that has an image of its stem is one wherever it lies. Of the others, those in a folder
+    of labels are (their image is missing then), and those beside an image that look like one.
+    """
+    lists = {PurePosixPath(entry).name for entries in config.splits.values() for entry in entries}
+    stems = {normal_form(stem_of(name)) for name in images}
     folders = {PurePosixPath(name).parent for name in images}
-    return [
-        name
-        for name in source.names
-        if name.lower().endswith('.txt')
-        and PurePosixPath(name).name not in _NAME_FILES
-        and ('labels' in PurePosixPath(name).parts[:-1] or PurePosixPath(name).parent in folders)
-        and not is_image(name)
-    ]
+    labels, other = [], []
+    for name in source.names:
+        path = PurePosixPath(name)
+        if path.suffix.lower() != '.txt' or path.name.lower() in NAME_FILES:
+            continue
+        in_labels = any(part.lower() in _LABEL_FOLDERS for part in path.parts[:-1])
+        is_list = path.name in lists or ('/' not in name and path.name in LISTS)
+        if is_list and not in_labels and is_image_list(source, name):
+            continue
+        beside = path.parent in folders
+        paired = in_labels or normal_form(path.stem) in stems
+        if paired or (beside and _has_numbers(source.read(name))):
+            labels.append(name)
+        elif beside:
+            other.append(name)
+    notes = [f'no label files, passed over: {first_few(other)}'] if other else []
+    return labels, notes
+
+
+def _has_numbers(content: bytes) -> bool:
+    """Whether a text may be labels: it is empty, or its first line begins with a number."""
+    words = content.split(None, 1)
+    return not words or words[0].lstrip(b'\xef\xbb\xbf').isdigit()

@@ -30,3 +30,10 @@ def by_name(converter):
 
 def boxes(record):
     return [(item.label, item.bbox) for item in record.instances]
+
+
+def pixels(record, index):
+    """The mask of an instance on the whole image."""
+    canvas = np.zeros((record.height, record.width), np.uint8)
+    record.instances[index].paint(canvas, 1)
+    return canvas > 0

@@ -9,9 +9,9 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as pycoco
 
 from mkbackbones.datasets import DatasetError
-from mkbackbones.datasets.generic.coco import Coco, coco_mask
+from mkbackbones.datasets.generic.coco import Coco, coco_window
 
-from .common import boxes, by_name, png, write
+from .common import boxes, by_name, pixels, png, write
 
 CATEGORIES = [dict(id=7, name='scratch'), dict(id=3, name='dent')]
 
@@ -69,7 +69,7 @@ def test_polygons_and_a_crowd(tmp_path):
     write(tmp_path, {'x/a.json': coco(['a.png'], annotations), 'x/a.png': png()})
     record = Coco(tmp_path).read(0)
     assert record.instances[0].bbox == (0, 0, 10, 10) and record.instances[0].mask.sum() == 20
-    assert np.array_equal(record.instances[1].mask, ring)
+    assert np.array_equal(pixels(record, 1), ring)
     assert (record.seg_map == 1).sum() == 20 and (record.seg_map[ring] != 0).all()
     assert (record.seg_map == 255).sum() == ring.sum() - 16
 
@@ -88,7 +88,10 @@ def test_run_lengths_with_holes(mask, compressed):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], flat]).astype(int)))
         counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
         segmentation = dict(size=list(mask.shape), counts=counts)
-    assert np.array_equal(coco_mask(segmentation, mask.shape, 'a'), mask)
+    drawn = np.zeros(mask.shape, bool)
+    window = coco_window(segmentation, mask.shape, 'a')
+    drawn[window.place] = window.mask
+    assert np.array_equal(drawn, mask)
 
 
 def test_splits_and_folders(tmp_path):
@@ -141,7 +144,7 @@ def test_missing_images(tmp_path):
         ('{"images": [\n', 'malformed JSON .*line 2'),
         ('{}', 'holds no COCO file'),
         (coco(['a.png', 'a.png']), 'is listed twice'),
-        (coco(['a.png'], images=[dict(id=1)]), "without 'file_name'"),
+        (coco(['a.png'], images=[dict(id=1)]), 'image 1 without a file_name'),
         (coco(['a.png'], images=[dict(id=1, file_name='a.png')] * 2), 'two images have one id'),
         (coco(['a.png'], categories=[]), 'no object is annotated'),
         (coco(['a.png'], annotations=[5]), '5 is not an object'),
@@ -172,7 +175,8 @@ def test_single_faults_can_be_skipped(tmp_path):
     assert 'annotation 1: image_id 9' in converter.notes[0]
     with pytest.raises(DatasetError, match='annotation 2: category_id 9'):
         converter.read(0)
-    assert converter.read(1).instances == []
+    with pytest.raises(DatasetError, match='it may be free of defects or not'):
+        converter.read(1)
 
 
 def test_named_files(tmp_path):
@@ -182,3 +186,113 @@ def test_named_files(tmp_path):
     assert len(Coco(tmp_path, annotations=['b.json'])) == 1
     with pytest.raises(DatasetError, match=r'c.json does not exist'):
         Coco(tmp_path, annotations=['c.json'])
+
+
+def test_ids_of_categories_are_unique(tmp_path):
+    content = coco(['a.png'], categories=[*CATEGORIES, dict(CATEGORIES[0], name='other')])
+    with pytest.raises(DatasetError, match='two categories have one id'):
+        Coco(write(tmp_path, {'a.json': content, 'a.png': png()}))
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (dict(annotations={}), 'annotations is no list'),
+        (dict(categories=[5]), 'category 1 is not an object'),
+        (dict(categories=[dict(id=1)]), 'category 1 without a name'),
+        (dict(categories=[dict(id=[1], name='a')]), 'category 1 without an id'),
+        (dict(categories=[dict(id=1, name='a'), dict(id='2', name='b')]), 'partly text'),
+        (dict(images=['a.png']), 'image 1 is not an object'),
+        (dict(images=[dict(id=1, file_name=7)]), 'image 1 without a file_name'),
+        (dict(annotations=[dict(image_id=[1], category_id=3)]), r'image_id \[1\] is not in'),
+        (dict(annotations=[dict(image_id=1, category_id={})]), 'category_id {} is not in the file'),
+        (dict(annotations=[dict(image_id=True, category_id=3)]), 'image_id True is not in'),
+    ],
+)
+def test_malformed_files(tmp_path, content, message):
+    write(tmp_path, {'val/a.json': coco(['a.png'], **content), 'a.png': png()})
+    with pytest.raises(DatasetError, match=f'val/a.json.*{message}'):
+        Coco(tmp_path)
+
+
+def test_files_that_are_something_else_are_told(tmp_path):
+    info = dict(images=[], categories=[])
+    files = {'a.json': coco(['a.png'], [dict(bbox=[1, 2, 5, 6])]), 'a.png': png()}
+    files |= {'test.json': json.dumps(info), 'settings.json': '{"a": 1}', 'b.png': png(1)}
+    assert Coco(write(tmp_path, files)).notes == [
+        'no COCO files, passed over: settings.json, test.json (without annotations)',
+        '1 images left out, since no file lists them: b.png',
+    ]
+
+
+@pytest.mark.parametrize(
+    'item, message',
+    [
+        (dict(segmentation=[[1, 1, 1e9, 1, 9, 9]]), 'far outside of the image'),
+        (dict(segmentation=[[1, 1, 2, 2, 'a', 3]]), 'not lists of numbers'),
+        (dict(segmentation=[5]), 'not lists of numbers'),
+        (dict(segmentation='x'), 'neither polygons nor run lengths'),
+        (dict(segmentation=dict(size=[20, 30])), 'neither polygons nor run lengths'),
+        (dict(segmentation=dict(size=[20, 30], counts='05')), 'do not add up to the image: 5'),
+        (dict(segmentation=dict(size=[20, 30], counts=[9, -1])), 'a run length is negative'),
+        (dict(bbox='abcd'), 'is not four numbers'),
+        (dict(bbox=[1, 2, 3, True]), 'is not four numbers'),
+        (dict(bbox=[1, 2, 3, 10**400]), 'not four finite numbers'),
+    ],
+)
+def test_malformed_annotations(tmp_path, item, message):
+    write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()})
+    with pytest.raises(DatasetError, match=f'annotation 1 .*{message}'):
+        Coco(tmp_path).read(0)
+
+
+@pytest.mark.parametrize(
+    'stated, files, found',
+    [
+        ('/home/x/set/images/7.png', ['images/7.png'], 'images/7.png'),
+        ('D:\\old\\7.png', ['images/7.png'], 'images/7.png'),
+        ('train2017/7.png', ['images/train/7.png'], 'images/train/7.png'),
+        ('line1/7.png', ['line1/1.png', 'line2/7.png'], None),
+        ('train/7.png', ['val/7.png'], None),
+    ],
+)
+def test_an_image_is_never_that_of_another_folder(tmp_path, stated, files, found):
+    content = {name: png(seed) for seed, name in enumerate(files)}
+    write(tmp_path, content | {'a.json': coco([stated], [dict(bbox=[1, 2, 5, 6])])})
+    if found is None:
+        with pytest.raises(DatasetError, match='1 of 1 images are missing'):
+            Coco(tmp_path)
+    else:
+        assert Coco(tmp_path).read(0).image == content[found]
+
+
+def test_annotations_without_an_image_make_no_negative(tmp_path):
+    content = json.loads(coco(['a.png', 'b.png'], [dict(bbox=[1, 2, 5, 6])] * 2))
+    content['annotations'][1]['image_id'] = 7
+    write(tmp_path, {'a.json': json.dumps(content), 'a.png': png(), 'b.png': png(1)})
+    with pytest.raises(DatasetError, match=r'annotation 2 .*: image_id 7 is not in the file'):
+        Coco(tmp_path)
+    converter = Coco(tmp_path, skip_bad=True)
+    assert len(converter.read(0).instances) == 1
+    with pytest.raises(DatasetError, match=r'b.png has no annotation, but 1 annotations of'):
+        converter.read(1)
+
+
+@pytest.mark.parametrize('empty', [[], [[]], None, [[], []]])
+def test_an_empty_segmentation_is_a_box(tmp_path, empty):
+    item = dict(bbox=[1, 2, 5, 6], segmentation=empty)
+    converter = Coco(write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()}))
+    assert boxes(converter.read(0))[0][1] == (1, 2, 5, 6) and not converter.has_masks
+
+
+def test_what_is_to_be_ignored_is_a_crowd(tmp_path):
+    item = dict(bbox=[1, 2, 5, 6], ignore=1)
+    record = Coco(write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()})).read(0)
+    assert record.instances[0].crowd
+
+
+def test_a_box_of_another_image(tmp_path):
+    item = dict(bbox=[1, 2, 1e5, 6])
+    write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()})
+    with pytest.raises(DatasetError, match=r'annotation 1 .*far outside of the image of 30x20'):
+        Coco(tmp_path).read(0)

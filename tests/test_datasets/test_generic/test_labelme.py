@@ -7,7 +7,7 @@ import pytest
 from mkbackbones.datasets import DatasetError
 from mkbackbones.datasets.generic.labelme import Labelme, parse_labelme
 
-from .common import boxes, by_name, png, write
+from .common import boxes, by_name, pixels, png, write
 
 
 def shape(label, points, kind='polygon', **kwargs):
@@ -54,7 +54,8 @@ def test_circles_and_masks(tmp_path):
     )
     circle, mask = record.instances
     assert circle.bbox == (6, 6, 8, 8) and abs(circle.mask.sum() - np.pi * 16) < 4
-    assert mask.mask[1, 29] and mask.mask[2, 28:30].all() and mask.mask.sum() == 3
+    drawn = pixels(record, 1)
+    assert drawn[1, 29] and drawn[2, 28:30].all() and drawn.sum() == mask.mask.sum() == 3
 
 
 def write_mask(rows):
@@ -70,8 +71,9 @@ def test_what_has_no_area_is_dropped_and_told(tmp_path):
         shape('dent', [[1, 1], [9, 9]], 'line'),
         shape('dent', [[40, 40], [50, 40], [50, 50]]),
         shape('dent', [[1, 1], [1, 8]], 'rectangle'),
+        shape('dent', SQUARE),
     )
-    assert record.instances == []
+    assert len(record.instances) == 1
     where = f'{tmp_path.name}/a.json, shape'
     assert record.fixes == [
         f'point without an area dropped: {where} 1',
@@ -112,10 +114,10 @@ def test_another_size_than_stated(tmp_path):
         (b'{\n"shapes": [', 'malformed JSON .*line 2'),
         (b'\xff\xfe\xfa', 'malformed JSON'),
         (b'[]', 'not a labelme file'),
-        (labelme(shape('a', [[1, 2], [3]])), 'shape 1: no label, or points'),
+        (labelme(shape('a', [[1, 2], [3]])), 'shape 1: points'),
         (labelme(shape('a', [[1, 2], [3, None], [4, 5]])), 'shape 1: points are not pairs'),
         (labelme(shape('a', SQUARE), shape('a', [[1, 2]])), 'shape 2: polygon of 1 points'),
-        (labelme(dict(points=SQUARE)), "shape 1: no label.*'label'"),
+        (labelme(dict(points=SQUARE)), 'shape 1: no label'),
         (labelme(shape('a', [[1, 1], [2, 2]], 'mask', mask='x')), 'shape 1: '),
     ],
 )
@@ -130,3 +132,109 @@ def test_unknown_class(tmp_path):
         DatasetError, match=r"a.json, shape 1: unknown class 'rust', not one of dent"
     ):
         Labelme(tmp_path, classes=['dent']).read(0)
+
+
+@pytest.mark.parametrize(
+    'kind, points, bbox',
+    [
+        ('Polygon', SQUARE, (2, 2, 6, 6)),
+        ('rotation', [[5, 3], [20, 8], [18, 14], [3, 9]], (3, 3, 17, 11)),
+        ('oriented_rectangle', [[5, 3], [20, 8], [18, 14], [3, 9]], (3, 3, 17, 11)),
+        ('quadrilateral', [[5, 3], [20, 8], [18, 14], [3, 9]], (3, 3, 17, 11)),
+        ('cuboid', [*SQUARE, [4, 1], [10, 1], [10, 7], [4, 7]], (2, 1, 8, 7)),
+        ('RECTANGLE', [[2, 2], [8, 2], [8, 8], [2, 8]], (2, 2, 6, 6)),
+    ],
+)
+def test_every_kind_with_an_area(tmp_path, kind, points, bbox):
+    record = read(tmp_path, shape('dent', points, kind))
+    assert boxes(record) == [(0, bbox)] and record.fixes == []
+
+
+def test_unknown_kinds_and_lone_lines_stop(tmp_path):
+    with pytest.raises(DatasetError, match="unknown shape_type 'star', not one of rectangle"):
+        read(tmp_path, shape('dent', SQUARE, 'star'))
+    with pytest.raises(DatasetError, match=r'a.png would count as free of defects'):
+        read(tmp_path, shape('dent', [[1, 1], [9, 9]], 'linestrip'))
+
+
+def test_what_is_to_be_ignored(tmp_path):
+    record = read(
+        tmp_path,
+        shape('dent', SQUARE),
+        shape('__ignore__', [[5, 5], [12, 5], [12, 12], [5, 12]]),
+        shape('__ignore__', [[20, 2], [22, 4]], 'rectangle'),
+    )
+    assert boxes(record) == [(0, (2, 2, 6, 6))]
+    # The dent stays where the two overlap.
+    assert (record.seg_map == 255).sum() == 49 - 9 + 4 and (record.seg_map == 1).sum() == 36
+    with pytest.raises(DatasetError, match='_background_ is no class'):
+        read(tmp_path, shape('_background_', SQUARE))
+
+
+def test_what_is_to_be_ignored_in_a_set_of_boxes(tmp_path):
+    content = labelme(shape('dent', [[1, 1], [5, 6]], 'rectangle'), shape('__ignore__', SQUARE))
+    converter = Labelme(write(tmp_path, {'a.png': png(), 'a.json': content}))
+    assert converter.read(0).seg_map is None and converter.classes == ('dent',)
+    assert converter.notes[0].startswith('1 shapes labelled __ignore__ left out')
+
+
+def test_embedded_images(tmp_path):
+    data = dict(json.loads(labelme(shape('dent', SQUARE))), imagePath='gone.png')
+    for name, seed in dict(a=1, b=2).items():
+        data['imageData'] = base64.b64encode(png(seed)).decode()
+        write(tmp_path, {f'{name}.json': json.dumps(data)})
+    write(tmp_path, {'b.png': png(3)})
+    converter = Labelme(tmp_path)
+    assert converter.notes == ['1 images taken out of their labelme files']
+    first, second = converter.read(0), converter.read(1)
+    # The file beside it counts more than what is embedded.
+    assert first.image == png(1) and second.image == png(3)
+    assert (first.file_name, second.file_name) == ('a.png', 'b.png')
+
+
+def test_a_file_that_was_drawn_on_another_image(tmp_path):
+    data = json.loads(labelme(shape('dent', SQUARE)))
+    files = {'a.png': png(), 'b.png': png(1), 'b.json': labelme(shape('dent', SQUARE))}
+    files['a.json'] = json.dumps(data | dict(imagePath='b.png'))
+    with pytest.raises(DatasetError, match=r'a.json: its imagePath is b.png, another image'):
+        Labelme(write(tmp_path, files))
+    for stale in ('gone.png', r'..\line1\a.png', '/home/x/a.png'):
+        write(tmp_path, {'a.json': json.dumps(data | dict(imagePath=stale))})
+        assert len(Labelme(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    'more, message',
+    [
+        (dict(group_id=[1]), r'group_id is \[1\], neither'),
+        (dict(label=' '), 'no label'),
+        (dict(label=None), 'no label'),
+        (dict(shape_type=5), 'unknown shape_type 5'),
+        (dict(points=5), 'points are not pairs'),
+        (dict(points=[[1, 1], [1e9, 2], [2, 2]]), 'far outside of the image'),
+        (dict(shape_type='mask', mask=5), 'malformed mask'),
+        (dict(shape_type='mask', mask='AAAA'), 'not an image'),
+    ],
+)
+def test_malformed_shapes(tmp_path, more, message):
+    with pytest.raises(DatasetError, match=message):
+        read(tmp_path, shape('dent', SQUARE) | more)
+
+
+def test_every_fault_is_told_when_nothing_is_left(tmp_path):
+    write(tmp_path, {f'{n}.{end}': png() for n in 'ab' for end in ('png', 'json')})
+    with pytest.raises(DatasetError, match=r'2 of 2 have one: .*a.json: malformed.*b.json'):
+        Labelme(tmp_path, skip_bad=True)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('[' * 99999, 'nested too deeply'),
+        ('{"shapes": [], "shapes": []}', "the key 'shapes' twice"),
+    ],
+)
+def test_malformed_json(tmp_path, text, message):
+    write(tmp_path, {'a.png': png(), 'a.json': text})
+    with pytest.raises(DatasetError, match=message):
+        Labelme(tmp_path)

@@ -1,6 +1,9 @@
+import io
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mkbackbones.datasets import DatasetError
 from mkbackbones.datasets.generic.mask_folder import MaskFolder
@@ -89,3 +92,22 @@ def test_another_size(tmp_path):
     write(tmp_path, {'images/a.png': png(), 'masks/a.png': mask()[:, :-1]})
     with pytest.raises(DatasetError, match=r'masks/a.png: says 29x20 .* images/a.png|has 30x20'):
         MaskFolder(tmp_path, ['1=dent']).read(0)
+
+
+def test_masks_in_folders_of_another_name(tmp_path):
+    files = {'train/images/a.png': png(), 'train/masks/a.png': mask(1)}
+    files |= {'valid/images/b.png': png(1), 'valid/Masks/b.png': mask(1)}
+    assert len(MaskFolder(write(tmp_path, files), ['1=dent'])) == 2
+    write(tmp_path, {'test/images/c.png': png(2), 'test/mask/c.png': mask(1)})
+    with pytest.raises(DatasetError, match=r'test/mask/c.png seems to be a mask'):
+        MaskFolder(tmp_path, ['1=dent'], unannotated='negative')
+
+
+@pytest.mark.parametrize('classes', [['#ff0000=dent'], ['1=dent']])
+def test_palettes_by_colour_and_by_number(tmp_path, classes):
+    image = Image.fromarray(mask(1), 'P')
+    image.putpalette([0, 0, 0, 255, 0, 0, *[0] * 762])
+    stream = io.BytesIO()
+    image.save(stream, 'PNG')
+    write(tmp_path, {'images/a.png': png(), 'masks/a.png': stream.getvalue()})
+    assert boxes(MaskFolder(tmp_path, classes).read(0)) == [(0, (3, 2, 6, 4))]

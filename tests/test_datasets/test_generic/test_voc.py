@@ -96,3 +96,41 @@ def test_faults(tmp_path):
         folder.mkdir()
         with pytest.raises(DatasetError, match=message):
             Voc(write(folder, files))
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('<html><body>404</body></html>', r'a.xml: not a VOC file: its root is <html>'),
+        ('<annotations><image name="a.png"/></annotations>', 'this looks like CVAT for images'),
+        ('<annotation><Object/></annotation>', '<Object> is not what VOC calls an object'),
+        ('<annotation><object><name>a</name></object></annotation>', 'object 1: no <bndbox>'),
+        (xml('').decode(), 'object 1: no <name>'),
+        (xml().decode().replace('</bndbox>', '</bndbox><bndbox/>'), '2 boxes'),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', 'declares entities'),
+    ],
+)
+def test_files_that_are_not_voc(tmp_path, content, message):
+    write(tmp_path, {'a.png': png(), 'a.xml': content})
+    with pytest.raises(DatasetError, match=message):
+        Voc(tmp_path, unannotated='negative')
+
+
+def test_masks_of_a_devkit_are_no_images(tmp_path):
+    files = {'JPEGImages/1.png': png(), 'Annotations/1.xml': xml(), 'masks/2.png': png(2)}
+    files |= {f'Segmentation{kind}/1.png': png(1) for kind in ('Class', 'Object')}
+    files['Annotations/2.xml'] = xml()
+    converter = Voc(write(tmp_path, files))
+    # What has no other image is one.
+    assert sorted(by_name(converter)) == ['1.png', '2.png']
+    assert converter.notes == [
+        '2 masks are no images and were passed over: SegmentationClass, SegmentationObject'
+    ]
+
+
+@pytest.mark.parametrize('encoding', ['gb2312', 'windows-1252', 'utf-16', 'utf-8', 'iso-8859-1'])
+def test_names_in_the_declared_encoding(tmp_path, encoding):
+    name = '划痕' if encoding in ('gb2312', 'utf-8', 'utf-16') else 'Drückstelle'
+    content = f'<?xml version="1.0" encoding="{encoding}"?>{xml(name).decode()}'
+    write(tmp_path, {'a.png': png(), 'a.xml': content.encode(encoding)})
+    assert Voc(tmp_path).classes == (name,)

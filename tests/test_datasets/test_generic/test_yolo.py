@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mkbackbones.datasets import DatasetError
 from mkbackbones.datasets.generic.yolo import Yolo, parse_yolo
 
-from .common import boxes, by_name, png, write
+from .common import boxes, by_name, pixels, png, write
 
 BOX = '1 0.5 0.5 0.2 0.4\n'  # 6 x 8 pixels around (15, 10)
 DATA = 'names: [dent, scratch]\n'
@@ -44,7 +44,7 @@ def test_polygons(tmp_path):
     record = Yolo(tmp_path).read(0)
     assert boxes(record) == [(0, (3, 2, 12, 8)), (1, (24, 16, 6, 4))]
     assert (record.seg_map == 1).sum() == 96 and (record.seg_map == 2).sum() == 24
-    assert np.array_equal(record.seg_map == 2, record.instances[1].mask)
+    assert np.array_equal(record.seg_map == 2, pixels(record, 1))
     kinds = [fix.partition(': ')[0] for fix in record.fixes]
     assert kinds == ['polygon without a pixel in the image dropped', 'polygon cut to the image']
     assert record.fixes[0].endswith('a.txt, line 2')
@@ -135,3 +135,149 @@ def test_bad_layouts(tmp_path, files, message):
     files = {'a.png': png(), 'a.txt': BOX} | files
     with pytest.raises(DatasetError, match=message):
         Yolo(write(tmp_path, {name: content for name, content in files.items() if content}))
+
+
+def records_of(tmp_path, files, **kwargs):
+    converter = Yolo(write(tmp_path, files), **kwargs)
+    return converter, by_name(converter)
+
+
+def test_labels_in_any_folder_are_seen(tmp_path):
+    files = {'classes.txt': 'dent\nscratch'}
+    for split, folder in dict(train='labels', valid='Labels', test='label', val='boxes').items():
+        files |= {f'{split}/images/{split}.png': png(), f'{split}/{folder}/{split}.txt': BOX}
+    _, records = records_of(tmp_path, files)
+    assert len(records) == 4 and all(len(record.instances) == 1 for record in records.values())
+
+
+def test_class_lists_that_differ(tmp_path):
+    files = {'a.png': png(), 'a.txt': BOX, 'x/classes.txt': 'dent\nscratch\n\n'}
+    assert Yolo(write(tmp_path, files)).classes == ('dent', 'scratch')
+    write(tmp_path, {'y/classes.txt': 'scratch\ndent'})
+    with pytest.raises(DatasetError, match=r'x/classes.txt and y/classes.txt name different'):
+        Yolo(tmp_path)
+    assert Yolo(tmp_path, classes=['a', 'b']).classes == ('a', 'b')
+
+
+def test_an_empty_line_would_shift_the_classes(tmp_path):
+    write(tmp_path, {'a.png': png(), 'a.txt': BOX, 'classes.txt': 'dent\n\nscratch\n'})
+    with pytest.raises(DatasetError, match=r'classes.txt: line 2 is empty'):
+        Yolo(tmp_path)
+
+
+def test_data_yaml_counts_more_than_a_class_list(tmp_path):
+    write(tmp_path, {'a.png': png(), 'a.txt': BOX, 'data.yaml': DATA, 'classes.txt': 'scratch'})
+    converter = Yolo(tmp_path)
+    assert converter.classes == ('dent', 'scratch')
+    assert converter.notes == ['classes.txt names other classes than data.yaml, which counts']
+
+
+@pytest.mark.parametrize(
+    'yaml, classes',
+    [
+        ('names: [no, yes]', ('no', 'yes')),
+        ('names: [1, 2.50]', ('1', '2.50')),
+        ('names:\n  0: dent\n  1: scratch\ncreated: 2024-02-30', ('dent', 'scratch')),
+        (f'names: {[str(number) for number in range(12)]}', tuple(map(str, range(12)))),
+        ('names: {' + ', '.join(f'{n}: c{n}' for n in range(12)) + '}', None),
+    ],
+)
+def test_names_are_taken_as_written(tmp_path, yaml, classes):
+    write(tmp_path, {'a.png': png(), 'a.txt': BOX, 'data.yaml': yaml})
+    classes = classes or tuple(f'c{number}' for number in range(12))
+    assert Yolo(tmp_path).classes == classes
+
+
+@pytest.mark.parametrize(
+    'yaml, message',
+    [
+        ('names: dent', "names is 'dent', not a list"),
+        ('names: 5', "names is '5', not a list"),
+        ('names: [[a], b]', 'a name of a class is no text'),
+        ('names: [a, ""]', 'a class has no name'),
+        (f'{DATA}train: 5', 'train: 5 does not exist'),
+        (f'{DATA}train: {{a: b}}', 'train is no folder'),
+        (f'{DATA}path: [a]', 'path is no folder'),
+        (f'{DATA}kpt_shape: 5', 'kpt_shape is not'),
+        (f'{DATA}train: .\nval: ../valid/images', 'val: ../valid/images does not exist'),
+        (f'{DATA}nested: {"[" * 3000}', 'malformed YAML'),
+    ],
+)
+def test_malformed_configs(tmp_path, yaml, message):
+    write(tmp_path, {'a.png': png(), 'a.txt': BOX, 'data.yaml': yaml})
+    with pytest.raises(DatasetError, match=message) as caught:
+        Yolo(tmp_path)
+    assert 'data.yaml' in str(caught.value) or 'no name' in message
+
+
+def test_other_yaml_files_do_not_matter(tmp_path):
+    files = {
+        'a.png': png(),
+        'a.txt': BOX,
+        'classes.txt': 'dent\nscratch',
+        'mkdocs.yml': 'site: !!python/name:material.x\n  - [',
+    }
+    assert len(Yolo(write(tmp_path, files))) == 1
+
+
+def test_key_points_are_left_out(tmp_path):
+    line = '1 0.5 0.5 0.2 0.4 0.1 0.1 2 0.9 0.9 2\n'
+    files = {'a.png': png(), 'a.txt': line, 'data.yaml': f'{DATA}kpt_shape: [2, 3]'}
+    converter, records = records_of(tmp_path, files)
+    assert boxes(records['a.png']) == [(1, (12, 6, 6, 8))] and not converter.has_masks
+    assert any('key points' in note for note in converter.notes)
+    (tmp_path / 'a.txt').write_text(BOX)
+    with pytest.raises(DatasetError, match='5 values, expected class x y width height and 6 of'):
+        Yolo(tmp_path)
+
+
+CVAT = {
+    'obj.data': 'classes = 2\ntrain = data/train.txt\nvalid = data/valid.txt\nbackup = backup/',
+    'obj.names': 'dent\nscratch\n',
+    'train.txt': 'data/obj_train_data/a.png\n',
+    'valid.txt': 'data/obj_valid_data/b.png\n',
+    'obj_train_data/a.png': png(),
+    'obj_train_data/a.txt': BOX,
+    'obj_valid_data/b.png': png(1),
+    'obj_valid_data/b.txt': BOX,
+}
+
+
+@pytest.mark.parametrize('without', ['', 'obj.data'])
+def test_lists_of_darknet(tmp_path, without):
+    files = {name: content for name, content in CVAT.items() if name != without}
+    converter, records = records_of(tmp_path, files)
+    assert {name: record.split for name, record in records.items()} == {
+        'a.png': 'train',
+        'b.png': 'val',
+    }
+    assert converter.classes == ('dent', 'scratch')
+
+
+def test_an_image_in_two_splits_counts_for_the_first(tmp_path):
+    files = {'a.png': png(), 'a.txt': BOX, 'data.yaml': f'{DATA}train: .\nval: .'}
+    converter, records = records_of(tmp_path, files)
+    assert records['a.png'].split == 'train'
+    assert converter.notes[0].startswith('1 images lie in several splits of data.yaml')
+
+
+def test_texts_that_are_no_labels(tmp_path):
+    files = {'a.png': png(), 'a.txt': BOX, 'data.yaml': DATA, 'README.roboflow.txt': 'Hello!'}
+    converter, _ = records_of(tmp_path, files)
+    assert converter.notes == ['no label files, passed over: README.roboflow.txt']
+
+
+def test_other_formats_are_named(tmp_path):
+    line = '1.0 1.0 9.0 1.0 9.0 9.0 1.0 9.0 dent 0\n'
+    write(tmp_path, {'data.yaml': DATA, 'a.png': png(), 'labels/a.txt': line})
+    with pytest.raises(DatasetError, match='this looks like DOTA'):
+        Yolo(tmp_path)
+
+
+def test_labels_in_another_encoding(tmp_path):
+    write(tmp_path, {'data.yaml': DATA, 'a.png': png(), 'a.txt': BOX.encode('utf-16')})
+    assert len(Yolo(tmp_path).read(0).instances) == 1
+    (tmp_path / 'data.yaml').unlink()
+    (tmp_path / 'classes.txt').write_bytes('Kratzer\nDrückstelle'.encode('latin-1'))
+    with pytest.raises(DatasetError, match=r'classes.txt: not text in UTF-8 \(byte 10\)'):
+        Yolo(tmp_path)
