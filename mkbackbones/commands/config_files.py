@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +63,32 @@ def read_config(path: Path, options: list[str]) -> Config:
 
     check_options(options, '--cfg-options')
     try:
-        cfg = Config.fromfile(path)
+        with libraries_by_import_name():
+            cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program: it may raise anything
         raise CommandError(f'config {path}: {one_line(error)}') from error
     apply_options(cfg, options, '--cfg-options')
     return cfg
+
+
+@contextmanager
+def libraries_by_import_name() -> Iterator[None]:
+    """Let ``_base_ = 'mmseg::...'`` find a library whose distribution has another name.
+
+    mmengine asks for distributions (mmsegmentation for mmseg), which other lines of OpenMMLab call
+    otherwise (onedl-mmsegmentation); the package that they install is the same.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+    from mmengine.utils import is_installed
+
+    before = dict(MODULE2PACKAGE)
+    for module, package in before.items():
+        if module != package and not is_installed(package) and is_installed(module):
+            MODULE2PACKAGE[module] = module
+    try:
+        yield
+    finally:
+        MODULE2PACKAGE.update(before)
 
 
 def check_options(options: list[str], flag: str) -> None:

@@ -1,5 +1,7 @@
 """SimpleFeaturePyramid: several scales from one map of a plain ViT."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from timm.layers import LayerNorm2d
@@ -23,6 +25,8 @@ class SimpleFeaturePyramid(BaseModule):
         num_outs (int): Outputs.
         start_level (int): First output, 0 to 3: 0 is stride s/4, 1 is s/2 and so on. RetinaNet,
             FCOS and DINO leave out the finest with 1.
+        skip_levels (Sequence[int]): Levels behind ``start_level``, at most 3, that no head reads
+            and that are left out: ``num_outs`` counts them, what is returned does not.
         init_cfg (dict, optional): Initialisation.
 
     Raises:
@@ -35,6 +39,7 @@ class SimpleFeaturePyramid(BaseModule):
         out_channels: int = 256,
         num_outs: int = 5,
         start_level: int = 0,
+        skip_levels: Sequence[int] = (),
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -45,7 +50,9 @@ class SimpleFeaturePyramid(BaseModule):
         require_positive('num_outs', num_outs)
         if start_level not in range(4):
             raise ValueError(f'start_level={start_level!r} is not allowed; choose from 0, 1, 2, 3')
-        levels = slice(start_level, start_level + num_outs)
+        levels = list(range(start_level, min(start_level + num_outs, 4)))
+        skip_levels = require_levels(skip_levels, levels)
+        levels = [level for level in levels if level not in skip_levels]
         self.num_extra = max(0, start_level + num_outs - 4)
         resample = [
             nn.Sequential(
@@ -66,7 +73,9 @@ class SimpleFeaturePyramid(BaseModule):
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
                 LayerNorm2d(out_channels),
             )
-            for scale, channels in zip(resample[levels], (dim // 4, dim // 2, dim, dim)[levels])
+            for scale, channels in (
+                (resample[i], (dim // 4, dim // 2, dim, dim)[i]) for i in levels
+            )
         )
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -82,3 +91,19 @@ class SimpleFeaturePyramid(BaseModule):
         for _ in range(self.num_extra):
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
         return tuple(outs)
+
+
+def require_levels(skip_levels: Sequence[int], levels: list[int]) -> list[int]:
+    """Check that levels which are left out lie between the first and the last one.
+
+    Raises:
+        ValueError: If one does not.
+    """
+    inner = levels[1:-1]
+    wanted = skip_levels if isinstance(skip_levels, list | tuple) else [skip_levels]
+    if any(isinstance(i, bool) or not isinstance(i, int) or i not in inner for i in wanted):
+        raise ValueError(
+            f'skip_levels={skip_levels!r} is not allowed; choose from {inner}, the levels between '
+            'the first and the last one'
+        )
+    return list(wanted)

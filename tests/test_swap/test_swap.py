@@ -93,7 +93,7 @@ def test_every_change_is_told():
     swap = swap_backbone(cfg, SWIN)
     changes = '\n'.join(swap.changes)
     assert 'model.backbone: ResNet -> mkbackbones.ManifoldSwin' in changes
-    assert 'model.neck.in_channels: [512, 1024, 2048] -> [32, 64, 128]' in changes
+    assert 'model.neck.in_channels: [256, 512, 1024, 2048] -> [32, 64, 128]' in changes
     assert swap.cfg.model.backbone.out_indices == (1, 2, 3), 'the FPN starts at its second input'
     assert swap.cfg.model.neck.start_level == 0
     # The caffe ResNet wants BGR with a standard deviation of 1; ImageNet's Swin does not.
@@ -144,7 +144,7 @@ def test_measuring_draws_no_random_numbers():
     ('library', 'name', 'word'),
     [
         ('mmdet', 'faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco.py', 'shared_head'),
-        ('mmdet', 'detectors/cascade-rcnn_r50-rfp_1x_coco.py', 'outputs'),
+        ('mmdet', 'detectors/cascade-rcnn_r50-rfp_1x_coco.py', 'second backbone'),
         ('mmseg', 'ocrnet/ocrnet_r101-d8_4xb2-40k_cityscapes-512x1024.py', 'in_index'),
         ('mmseg', 'fastfcn/fastfcn_r50-d32_jpu_psp_4xb2-80k_cityscapes-512x1024.py', 'JPU'),
     ],
