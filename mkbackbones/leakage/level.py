@@ -16,6 +16,8 @@ __all__ = ['MIN_OVERLAP', 'Level']
 #: Share of the smaller picture that has to be common. A quarter of the side over the full other
 #: side is 0.25; a diagonal shift loses both ways.
 MIN_OVERLAP = 0.2
+#: Bytes of the spectra that are kept.
+KEPT_BYTES = 300 * 2**20
 
 Shape = tuple[int, int]
 
@@ -38,10 +40,16 @@ class Level:
         self.grid = grid_size(side)
         # Pictures of many sizes have as many pairs of shapes as pairs: only some are kept.
         self.weight = lru_cache(32)(self._weight)
+        self.straight = lru_cache(max(KEPT_BYTES // (4 * self.grid**2), 32))(self._straight)
 
     def spectrum(self, tile: np.ndarray) -> np.ndarray:
         """Spectrum (grid, grid / 2 + 1) of a tile."""
         return rfft2(tile.astype(np.float32, copy=False), s=(self.grid, self.grid))
+
+    def _straight(self, index: int) -> tuple[Shape, np.ndarray]:
+        """Shape and spectrum of a picture as it is."""
+        tile = self.tiles[index]
+        return tile.shape, self.spectrum(tile)
 
     def turned(self, index: int, symmetry: int) -> tuple[Shape, np.ndarray]:
         """Shape and conjugate spectrum of a picture after a symmetry."""

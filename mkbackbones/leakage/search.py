@@ -18,6 +18,8 @@ __all__ = ['PARTNERS', 'Hit', 'Pair', 'propose', 'propose_turned', 'rescore']
 
 #: Pictures correlated in one go: with more, the batch leaves the processor's cache.
 _BATCH = 128
+#: Pictures whose spectra are kept while pairs of them are scored.
+_NEAR = 512
 #: Queries of one shape that share a table of weights.
 _QUERIES = 16
 #: Most partners of a picture that are looked at closer: those that fit best. All copies of one
@@ -180,10 +182,14 @@ def rescore(level: Level, pairs: Iterable[Pair], *, batch: int) -> Iterator[Hit]
         pairs (Iterable[Pair]): What to score.
         batch (int): Pairs in one go.
     """
+    # Pairs of one part of the set with another in a row: their spectra are still at hand.
+    keys = {
+        pair: (pair.first // _NEAR, pair.second // _NEAR, pair.first, pair.symmetry)
+        for pair in pairs
+    }
     jobs = []
-    for (first, symmetry), members in groupby(
-        sorted(pairs, key=lambda pair: (pair.first, pair.symmetry, pair.second)),
-        key=lambda pair: (pair.first, pair.symmetry),
+    for (*_, first, symmetry), members in groupby(
+        sorted(keys, key=lambda pair: (keys[pair], pair.second)), key=keys.get
     ):
         members = list(members)
         jobs += [(first, symmetry, members[i : i + batch]) for i in range(0, len(members), batch)]
@@ -191,10 +197,11 @@ def rescore(level: Level, pairs: Iterable[Pair], *, batch: int) -> Iterator[Hit]
     def score(job: tuple) -> list[Hit]:
         first, symmetry, members = job
         shape, query = level.turned(first, symmetry)
-        tiles = [level.tiles[pair.second] for pair in members]
-        spectra = np.stack([level.spectrum(tile) for tile in tiles])
-        weights = np.stack([level.weight(shape, tile.shape) for tile in tiles])
-        scores = level.scores(query, spectra, weights)
+        shapes, spectra = zip(*(level.straight(pair.second) for pair in members))
+        weights = [level.weight(shape, other) for other in shapes]
+        spectra = np.stack(spectra)
+        same = all(weight is weights[0] for weight in weights)
+        scores = level.scores(query, spectra, weights[0] if same else np.stack(weights))
         return [
             _hit(level, pair, surface, weight)
             for pair, surface, weight in zip(members, scores, weights)

@@ -7,8 +7,27 @@ from mmengine.model import BaseModule
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from ..keys.base import require_positive
+from ..arguments import (
+    EMPTY,
+    INDICES,
+    INIT_CFG,
+    check_arguments,
+    either,
+    integer,
+    listing,
+    one_of,
+)
 from ..registry import MODELS
+
+#: What the arguments may be.
+RULES = dict(
+    in_channels=either(integer(1, 65536), listing(integer(1, 65536))),
+    out_channels=integer(1, 65536),
+    num_outs=integer(1, 16),
+    start_level=one_of(range(4)),
+    skip_levels=either(EMPTY, INDICES),
+    init_cfg=INIT_CFG,
+)
 
 
 @MODELS.register_module()
@@ -42,14 +61,11 @@ class SimpleFeaturePyramid(BaseModule):
         skip_levels: Sequence[int] = (),
         init_cfg: dict | None = None,
     ) -> None:
+        check_arguments('SimpleFeaturePyramid', RULES, locals())
         super().__init__(init_cfg)
         dim = in_channels if isinstance(in_channels, int) else in_channels[-1]
-        require_positive('out_channels', out_channels)
-        if dim < 4 or dim % 4:
+        if dim % 4:
             raise ValueError(f'in_channels={dim} is not allowed; it must be a multiple of 4')
-        require_positive('num_outs', num_outs)
-        if start_level not in range(4):
-            raise ValueError(f'start_level={start_level!r} is not allowed; choose from 0, 1, 2, 3')
         levels = list(range(start_level, min(start_level + num_outs, 4)))
         skip_levels = require_levels(skip_levels, levels)
         levels = [level for level in levels if level not in skip_levels]
@@ -100,10 +116,10 @@ def require_levels(skip_levels: Sequence[int], levels: list[int]) -> list[int]:
         ValueError: If one does not.
     """
     inner = levels[1:-1]
-    wanted = skip_levels if isinstance(skip_levels, list | tuple) else [skip_levels]
-    if any(isinstance(i, bool) or not isinstance(i, int) or i not in inner for i in wanted):
+    wanted = [skip_levels] if isinstance(skip_levels, int) else list(skip_levels)
+    if not set(wanted) <= set(inner):
         raise ValueError(
             f'skip_levels={skip_levels!r} is not allowed; choose from {inner}, the levels between '
             'the first and the last one'
         )
-    return list(wanted)
+    return wanted

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from mmengine.config import ConfigDict
@@ -11,6 +12,9 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from .features import PROBE, SwapError, one_line
+
+#: Sides of images to try: some models take no small ones.
+SIDES = (PROBE, 3 * PROBE)
 
 
 def check_model(model: ConfigDict, old: ConfigDict, where: str, scope: str) -> list[str]:
@@ -28,16 +32,26 @@ def check_model(model: ConfigDict, old: ConfigDict, where: str, scope: str) -> l
     Raises:
         SwapError: It does not build or run, and the old one does.
     """
-    try:
-        lost = without_gradient(model, scope)
-    except Exception as error:  # any library's parts may raise anything
-        try:
-            without_gradient(old, scope)
-        except Exception:
-            return [
-                f'{where} could not be tried, with neither backbone ({one_line(error)}): check '
-                'shapes with a first step'
-            ]
+    new = attempt(lambda: build(model, scope))
+    lost, error = [], new if isinstance(new, Exception) else None
+    if error is not None:
+        broken = not isinstance(attempt(lambda: build(old, scope)), Exception)
+    for side in () if error else SIDES:
+        found = attempt(lambda side=side: without_gradient(new, side, scope))
+        error = found if isinstance(found, Exception) else None
+        if error is None:
+            lost = found
+            break
+        before = attempt(lambda side=side: without_gradient(build(old, scope), side, scope))
+        broken = not isinstance(before, Exception)
+        if broken:
+            break
+    if error is not None and not broken:
+        return [
+            f'{where} could not be tried, with neither backbone ({one_line(error)}): check shapes '
+            'with a first step'
+        ]
+    if error is not None:
         raise SwapError(
             f'{where} does not run with the new backbone ({type(error).__name__}: '
             f'{one_line(error) or "no reason is given"}{culprit(error)}), so something depends on '
@@ -51,8 +65,16 @@ def check_model(model: ConfigDict, old: ConfigDict, where: str, scope: str) -> l
     ]
 
 
-def without_gradient(cfg: ConfigDict, scope: str) -> list[str]:
-    """Names of parameters of backbone and neck that no output depends on."""
+def attempt(work: Callable[[], Any]) -> Any:
+    """What a piece of work returns, or the exception that it raises."""
+    try:
+        return work()
+    except Exception as error:  # any library's parts may raise anything
+        return error
+
+
+def build(cfg: ConfigDict, scope: str) -> nn.Module:
+    """Build a model without its weights, random numbers taken aside."""
     cfg = copy.deepcopy(cfg)
     plain_norms(cfg)
     for part in ('init_cfg', 'pretrained'):
@@ -60,12 +82,24 @@ def without_gradient(cfg: ConfigDict, scope: str) -> list[str]:
     with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MODELS.build(cfg)
-    model.eval()
+    model.eval()  # some return None from it
+    return model
+
+
+def without_gradient(model: nn.Module, side: int, scope: str) -> list[str]:
+    """Names of parameters of backbone and neck that no output depends on.
+
+    Args:
+        model (nn.Module): A detector or segmentor.
+        side (int): Side of the image that it reads.
+        scope (str): Scope of the config.
+    """
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        feats = model.extract_feat(torch.rand(2, 3, PROBE, PROBE))
+        feats = model.extract_feat(torch.rand(2, 3, side, side))
         outs = list(tensors(feats))
         if scope == 'mmseg':
-            outs = [out for head in heads(model) for out in tensors(head.forward(feats))] or outs
+            read = [out for head in heads(model) for out in tensors(head.forward(feats))]
+            outs = read or outs
         sum(out.float().sum() for out in outs if out.requires_grad).backward()
     return [
         name

@@ -144,7 +144,9 @@ def channels_elsewhere(
     found = []
     if isinstance(node, dict):
         for name, value in node.items():
-            if name not in NOT_READERS[:1] and not (id(node) in known and name in CHANNEL_KEYS):
+            if (id(node) in known and name in CHANNEL_KEYS) or has_own_backbone(node, name):
+                continue
+            if name != 'backbone':
                 found += channels_elsewhere(value, old, f'{place}.{name}', known, name)
     elif isinstance(node, list | tuple):
         named = any(word in key for word in ('channel', 'dim'))
@@ -153,6 +155,12 @@ def channels_elsewhere(
         for i, value in enumerate(node):
             found += channels_elsewhere(value, old, f'{place}[{i}]', known)
     return found
+
+
+def has_own_backbone(node: dict, name: str) -> bool:
+    """Whether a part reads another backbone, e.g. ``teacher_neck`` beside ``teacher_backbone``."""
+    others = [key.removesuffix('backbone') for key in node if key.endswith('_backbone')]
+    return any(name.startswith(prefix) for prefix in others)
 
 
 def renumber(reader: Reader, slots: Mapping[int, int], total: int, changes: list[str]) -> None:

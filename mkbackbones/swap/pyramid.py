@@ -68,7 +68,8 @@ def put_pyramid_in_front(
     """
     used = sorted({i for reader in readers for i in reader.positions})
     levels = pyramid_levels(new.strides[-1], 8)
-    strict = any(reader.is_neck for reader in readers)
+    # A part that does not say which outputs it reads gets all of them, one for one.
+    strict = any(r.is_neck or ('in_index' not in r.part and len(r.positions) > 1) for r in readers)
     level_of = {}
     for i in used:
         wanted = old.strides[i]

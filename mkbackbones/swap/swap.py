@@ -241,11 +241,14 @@ def find_model(cfg: Config) -> tuple[str, ConfigDict]:
     model = cfg.get('model')
     if not isinstance(model, dict):
         raise SwapError('the config has no model')
-    if 'backbone' in model:
-        return 'model', model
+    places = {'model': model}
     for name in ('detector', 'segmentor'):  # semi-supervised and tracking models
-        if 'backbone' in (model.get(name) or {}):
-            return f'model.{name}', model[name]
+        places[f'model.{name}'] = model.get(name)
+    for where, part in places.items():
+        if isinstance(part, dict) and 'backbone' in part:
+            if not isinstance(part.backbone, dict) or not part.backbone.get('type'):
+                raise SwapError(f'{where}.backbone has no type, so it cannot be built')
+            return where, part
     raise SwapError(f'model ({model.get("type")}) has no backbone; its parts: {", ".join(model)}')
 
 
