@@ -77,8 +77,9 @@ def build(cfg: ConfigDict, scope: str) -> nn.Module:
     """Build a model without its weights, random numbers taken aside."""
     cfg = copy.deepcopy(cfg)
     plain_norms(cfg)
-    for part in ('init_cfg', 'pretrained'):
-        cfg.pop(part, None)
+    for name in ('init_cfg', 'pretrained', 'teacher_ckpt'):  # nothing is fetched for a look
+        if name in cfg:
+            cfg[name] = None
     with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MODELS.build(cfg)

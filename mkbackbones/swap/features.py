@@ -107,8 +107,9 @@ def measure(module: nn.Module, backbone: dict) -> Features:
         except Exception as error:
             errors.append(one_line(error))
     else:
+        tried = ' or '.join(f'{height}x{width}' for height, width in probe_sizes(backbone))
         raise SwapError(
-            f'backbone {name} was built, but takes no image of {PROBE}x{PROBE}: {errors[0]}'
+            f'backbone {name} was built, but takes no image of {tried} pixels: {errors[-1]}'
         )
     if any(not isinstance(out, torch.Tensor) or out.ndim != 4 for out in outs):
         raise SwapError(
