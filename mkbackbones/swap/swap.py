@@ -81,11 +81,12 @@ def swap_backbone(cfg: Config, backbone: dict) -> Swap:
     require_same_in_training(old_module, old_cfg, len(old.channels))
     if carried := carry_over(old_cfg, new_cfg, scope):
         changes.append(f'{where}.backbone: as the old one has it, {", ".join(carried)}')
-    new = measure(build_backbone(new_cfg, scope), new_cfg)
+    new_module = build_backbone(new_cfg, scope)
+    new, depth = measure(new_module, new_cfg), getattr(new_module, 'depth', None)
     if new.is_pyramid and not old.is_pyramid:
         old = drop_rescaling(model, old, where, changes)
 
-    touched = fit_readers(model, old_cfg, new_cfg, old, new, where, scope, changes)
+    touched = fit_readers(model, old_cfg, new_cfg, old, new, where, scope, depth, changes)
     model.backbone = new_cfg
     new_module = build_backbone(new_cfg, scope)
     filled = fits(old_module, new_module)
@@ -129,6 +130,7 @@ def fit_readers(
     new: Features,
     where: str,
     scope: str,
+    depth: int | None,
     changes: list[str],
 ) -> Fitted:
     """Choose the new backbone's outputs, and fit to them what reads them.
@@ -141,6 +143,7 @@ def fit_readers(
         new (Features): What the new one gives.
         where (str): Place of the model.
         scope (str): Scope of the config.
+        depth (int, optional): Blocks of the new one, where it says so.
         changes (list[str]): Extended in place.
 
     Raises:
@@ -167,7 +170,7 @@ def fit_readers(
         strides = {i: chosen.strides[slot] for i, slot in slots.items()}
     elif old.strides == new.strides[-1:] * total:
         if total > 1:
-            same_blocks(old_cfg, new_cfg, old, used)
+            same_blocks(old_cfg, new_cfg, old, used, depth, changes)
         slots = {i: used.index(i) for i in used}
         channels = dict.fromkeys(used, new.channels[-1])
         strides = dict.fromkeys(used, new.strides[-1])
@@ -188,11 +191,20 @@ def fit_readers(
     )
 
 
-def same_blocks(old_cfg: ConfigDict, new_cfg: ConfigDict, old: Features, used: list[int]) -> None:
+def same_blocks(
+    old_cfg: ConfigDict,
+    new_cfg: ConfigDict,
+    old: Features,
+    used: list[int],
+    depth: int | None,
+    changes: list[str],
+) -> None:
     """Let a plain ViT return the blocks that the old one returned and something reads.
 
+    Where it has fewer blocks, they lie at the same share of the depth.
+
     Raises:
-        SwapError: The old one does not say which these are.
+        SwapError: The old one does not say which these are, or the new one has too few blocks.
     """
     wanted = old_cfg.get('out_indices')
     if not isinstance(wanted, list | tuple) or len(wanted) != len(old.channels):
@@ -200,7 +212,18 @@ def same_blocks(old_cfg: ConfigDict, new_cfg: ConfigDict, old: Features, used: l
             f'the old backbone {old_cfg.type} has {len(old.channels)} outputs of one stride and '
             'does not say of which blocks; give the new one out_indices with as many entries'
         )
-    new_cfg.get('backbone', new_cfg).out_indices = tuple(wanted[i] for i in used)
+    blocks = [wanted[i] for i in used]
+    if depth is not None and max(blocks) >= depth:
+        total = max(wanted) + 1
+        blocks = [max(round((block + 1) * depth / total) - 1, 0) for block in blocks]
+        if len(set(blocks)) < len(blocks):
+            raise SwapError(
+                f'the old backbone returns blocks {tuple(wanted)}, the new one has {depth} blocks; '
+                f'give it at least {len(blocks)}'
+            )
+    if blocks != list(wanted):
+        changes.append(f'backbone.out_indices: {tuple(wanted)} -> {tuple(blocks)}')
+    new_cfg.get('backbone', new_cfg).out_indices = tuple(blocks)
 
 
 def require_as_many(old: Features, new: Features) -> None:

@@ -83,6 +83,15 @@ def test_every_parameter_gets_a_gradient(cfg, backbone):
     swapped(cfg, backbone)
 
 
+def test_a_shallower_vit_returns_blocks_at_the_same_share_of_its_depth():
+    cfg = segmentor({**MAE, 'num_layers': 8, 'out_indices': [1, 3, 5, 7]}, head(32, 3), head(32, 1))
+    four = {**VIT, 'arch': dict(embed_dims=32, depth=4, num_heads=2)}
+    model = swapped(cfg, four)
+    assert model.backbone.out_indices == (1, 3)
+    two = swap_backbone(cfg, VIT).cfg.model.backbone
+    assert two.out_indices == (0, 1)
+
+
 def test_a_pyramid_makes_no_levels_that_nobody_reads():
     neck = swapped(segmentor(RESNET, head(512, 3), head(64, 0)), VIT).neck
     assert (neck.start_level, neck.num_outs, neck.skip_levels) == (0, 4, [1, 2])

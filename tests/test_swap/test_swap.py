@@ -6,6 +6,7 @@ from mmengine.config import Config
 
 from mkbackbones.swap import SwapError, backbone_features, swap_backbone
 
+from . import zoo
 from .shipped import SWIN, VIT, shipped_config, train_step
 
 DETECTION = [
@@ -33,8 +34,9 @@ SEGMENTATION = [
 
 def small(cfg):
     """Queries that fit a small image."""
-    if cfg.model.type == 'DINO':
-        cfg.model.num_queries = 20
+    if cfg.model.get('num_queries'):
+        cfg.model.num_queries = min(cfg.model.num_queries, 20)
+    if cfg.model.get('dn_cfg'):
         cfg.model.dn_cfg.group_cfg.num_dn_queries = 10
     return cfg
 
@@ -70,10 +72,37 @@ def test_a_plain_vit_trains_in_any_of_them(library, name):
     check_step(swap_backbone(small(shipped_config(library, name)), VIT).cfg, VIT)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('backbone', [SWIN, VIT], ids=['swin', 'vit'])
+@pytest.mark.parametrize(
+    ('library', 'name'),
+    [('mmdet', name) for name in zoo.DETECTION] + [('mmseg', name) for name in zoo.SEGMENTATION],
+)
+def test_the_zoo_trains_with_either(library, name, backbone):
+    pytest.importorskip(library)
+    check_step(swap_backbone(small(shipped_config(library, name)), backbone).cfg, backbone)
+
+
+def test_a_step_of_a_swapped_swin_is_the_same_each_time():
+    """Nothing is left to chance: no stochastic depth, one seed."""
+    pytest.importorskip('mmdet')
+    name = 'swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py'
+
+    def gradients():
+        model = train_step(swap_backbone(shipped_config('mmdet', name), SWIN).cfg)
+        return {n: p.grad for n, p in model.named_parameters()}
+
+    first, second = gradients(), gradients()
+    assert first.keys() == second.keys()
+    for parameter, gradient in first.items():
+        torch.testing.assert_close(gradient, second[parameter], msg=parameter)
+
+
 def check_step(cfg, backbone):
+    """Every parameter of the whole model gets a gradient: distributed training asks for it."""
     model = train_step(cfg)
     assert type(model.backbone).__name__ == backbone['type'].removeprefix('mkbackbones.')
-    trained = dict(model.backbone.named_parameters())
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     # Key biases get none: softmax ignores what is the same for all keys.
     lost = [n for n, p in trained.items() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert not lost, 'distributed training rejects parameters without a gradient'
