@@ -154,9 +154,9 @@ def _search(surfaces: Surfaces, turned_crops: bool, report: Report) -> list[Hit]
     if not turned_crops:
         proposals += propose_turned(level, least)
     pairs = _best_pieces(surfaces, proposals)
-    hits = _rescore(surfaces.middle(), pairs, ('looking closer', 16), report)
+    hits = _rescore(surfaces.middle(), pairs, 'looking closer', report)
     pairs = _best_pieces(surfaces, [(h.score, h.pair) for h in hits if h.score > MIDDLE[2]])
-    hits = _rescore(surfaces.full(), pairs, ('verifying', 4), report)
+    hits = _rescore(surfaces.full(), pairs, 'verifying', report)
     least = FULL[2]
     good = (
         hit
@@ -187,12 +187,9 @@ def _best_pieces(surfaces: Surfaces, proposals: Iterable[tuple[float, Pair]]) ->
     return [pair for ones in found.values() for _, pair in sorted(ones, reverse=True)[:PIECE_PAIRS]]
 
 
-def _rescore(
-    level: Level, pairs: list[Pair], step: tuple[str, int], report: Report
-) -> Iterator[Hit]:
+def _rescore(level: Level, pairs: list[Pair], name: str, report: Report) -> Iterator[Hit]:
     """Score pairs at a level, with progress."""
-    name, batch = step
-    for done, hit in enumerate(rescore(level, pairs, batch=batch), start=1):
+    for done, hit in enumerate(rescore(level, pairs), start=1):
         report(name, done, len(pairs))
         yield hit
 

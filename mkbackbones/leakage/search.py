@@ -20,7 +20,7 @@ __all__ = ['PARTNERS', 'Hit', 'Pair', 'propose', 'propose_turned', 'rescore']
 _BATCH = 128
 #: Pictures whose spectra are kept while pairs of them are scored.
 _NEAR = 512
-#: Queries of one shape that share a table of weights.
+#: Queries of one shape that share a table of weights, and pairs of one query in one go.
 _QUERIES = 16
 #: Most partners of a picture that are looked at closer: those that fit best. All copies of one
 #: picture would otherwise be as many pairs as the square of their number.
@@ -174,13 +174,12 @@ def _ordered(pool: Executor, work: Callable, jobs: Iterable) -> Iterator:
         yield result
 
 
-def rescore(level: Level, pairs: Iterable[Pair], *, batch: int) -> Iterator[Hit]:
+def rescore(level: Level, pairs: Iterable[Pair]) -> Iterator[Hit]:
     """Score pairs at a finer level.
 
     Args:
         level (Level): The level; the pairs index its pictures.
         pairs (Iterable[Pair]): What to score.
-        batch (int): Pairs in one go.
     """
     # Pairs of one part of the set with another in a row: their spectra are still at hand.
     keys = {
@@ -192,20 +191,19 @@ def rescore(level: Level, pairs: Iterable[Pair], *, batch: int) -> Iterator[Hit]
         sorted(keys, key=lambda pair: (keys[pair], pair.second)), key=keys.get
     ):
         members = list(members)
-        jobs += [(first, symmetry, members[i : i + batch]) for i in range(0, len(members), batch)]
+        jobs += [
+            (first, symmetry, members[i : i + _QUERIES]) for i in range(0, len(members), _QUERIES)
+        ]
 
     def score(job: tuple) -> list[Hit]:
         first, symmetry, members = job
         shape, query = level.turned(first, symmetry)
-        shapes, spectra = zip(*(level.straight(pair.second) for pair in members))
-        weights = [level.weight(shape, other) for other in shapes]
-        spectra = np.stack(spectra)
-        same = all(weight is weights[0] for weight in weights)
-        scores = level.scores(query, spectra, weights[0] if same else np.stack(weights))
-        return [
-            _hit(level, pair, surface, weight)
-            for pair, surface, weight in zip(members, scores, weights)
-        ]
+        hits = []
+        for pair in members:  # one by one: a surface and its spectrum stay in the cache
+            other, spectrum = level.straight(pair.second)
+            weight = level.weight(shape, other)
+            hits.append(_hit(level, pair, level.scores(query, spectrum, weight), weight))
+        return hits
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         for hits in _ordered(pool, score, jobs):
