@@ -14,6 +14,10 @@ from typing import Any
 
 from .hints import did_you_mean
 
+#: Levels of dicts and lists within an argument.
+DEEPEST = 64
+#: Characters of a value in a message.
+LONGEST = 120
 _REPR = Repr()
 _REPR.maxstring = _REPR.maxother = 80
 
@@ -72,23 +76,32 @@ def check(name: str, value: Any, rule: Rule) -> None:
         raise ValueError(f'{name}={short(value)} is not allowed; it must be {rule.text}')
 
 
-def refuse_loops(name: str, value: Any, above: tuple[int, ...] = ()) -> None:
+def refuse_loops(name: str, value: Any) -> None:
     """Refuse dicts and lists that contain themselves: whatever walks them would not end.
 
     Raises:
-        ValueError: This one does.
+        ValueError: This one does, or it is nested deeper than anything that is meant.
     """
-    if not isinstance(value, dict | list | tuple):
-        return
-    if id(value) in above:
-        raise ValueError(f'{name} contains itself; write the inner part out')
-    for inner in value.values() if isinstance(value, dict) else value:
-        refuse_loops(name, inner, (*above, id(value)))
+    done: set[int] = set()  # what is shared by several is looked at once
+
+    def walk(inner: Any, above: tuple[int, ...]) -> None:
+        if not isinstance(inner, dict | list | tuple) or id(inner) in done:
+            return
+        if id(inner) in above:
+            raise ValueError(f'{name} contains itself; write the inner part out')
+        if len(above) >= DEEPEST:
+            raise ValueError(f'{name} is nested more than {DEEPEST} levels deep')
+        for item in inner.values() if isinstance(inner, dict) else inner:
+            walk(item, (*above, id(inner)))
+        done.add(id(inner))
+
+    walk(value, ())
 
 
 def short(value: Any) -> str:
     """A value for messages, in one line and not too long."""
-    return ' '.join(_REPR.repr(value).split())
+    text = ' '.join(_REPR.repr(value).split())
+    return text if len(text) <= LONGEST else f'{text[: LONGEST - 3]}...'
 
 
 def is_int(value: Any) -> bool:

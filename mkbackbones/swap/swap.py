@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config, ConfigDict
 
+from ..arguments import CONFIG, check
 from .carry import carry_over, left_behind
 from .check import check_model
 from .consumers import (
@@ -69,6 +70,7 @@ def swap_backbone(cfg: Config, backbone: dict) -> Swap:
         SwapError: There is no backbone, one of the two cannot be built, or something depends on
             the old one in a way that is not understood.
     """
+    require_backbone(backbone)
     cfg = Config(copy.deepcopy(cfg._cfg_dict), filename=cfg.filename)
     where, model = find_model(cfg)
     scope = cfg.get('default_scope', 'mmengine')
@@ -105,6 +107,18 @@ def swap_backbone(cfg: Config, backbone: dict) -> Swap:
     fit_optimizer(cfg, old_module, new_module, changes, advice)
     advice += check_model(model, old_model, where, scope)
     return Swap(cfg, changes, advice)
+
+
+def require_backbone(backbone: dict) -> None:
+    """Check that the new backbone is the config of one.
+
+    Raises:
+        SwapError: It is not, or contains itself.
+    """
+    try:
+        check('the new backbone', backbone, CONFIG)
+    except ValueError as error:
+        raise SwapError(str(error)) from error
 
 
 @dataclass

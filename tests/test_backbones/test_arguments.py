@@ -213,6 +213,18 @@ def test_what_contains_itself_is_told(build):
         build()
 
 
+def test_what_is_nested_without_end_is_told_at_once():
+    deep, shared = {}, [1]
+    for _ in range(3000):
+        deep = dict(type='KUA', a=deep)
+    for _ in range(60):  # as many paths as 2 ** 60, as many lists as 60
+        shared = [shared, shared]
+    with pytest.raises(ValueError, match='64 levels deep'):
+        build_key(deep, 8)
+    with pytest.raises(ValueError, match='arch='):
+        ManifoldSwin(arch=shared)
+
+
 @pytest.mark.parametrize('backbone', [lambda: ManifoldSwin(**SWIN), lambda: ManifoldViT(**VIT)])
 def test_a_single_image_is_told_to_be_a_batch(backbone):
     with pytest.raises(

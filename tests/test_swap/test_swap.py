@@ -191,6 +191,16 @@ def test_a_config_without_a_backbone():
         swap_backbone(Config(dict(model=dict(type='X', head=1))), SWIN)
 
 
+@pytest.mark.parametrize('backbone', [5, {}, dict(arch='tiny'), 'ManifoldSwin'])
+def test_a_new_backbone_that_is_no_config(backbone):
+    with pytest.raises(SwapError, match='a dict with a type'):
+        swap_backbone(Config(dict(model=dict(backbone=dict(SWIN)))), backbone)
+    loop = dict(SWIN)
+    loop['key_cfg'] = loop
+    with pytest.raises(SwapError, match='contains itself'):
+        swap_backbone(Config(dict(model=dict(backbone=dict(SWIN)))), loop)
+
+
 def test_a_backbone_that_cannot_be_built():
     cfg = Config(dict(model=dict(backbone=dict(SWIN))))
     with pytest.raises(SwapError, match=r'ManifoldSwin cannot be built: .*choose from'):
