@@ -32,7 +32,9 @@ class Reader:
     is_neck: bool = False
 
 
-def find_readers(model: ConfigDict, old: Features, where: str, scope: str) -> list[Reader]:
+def find_readers(
+    model: ConfigDict, old: Features, where: str, scope: str, changes: list[str]
+) -> list[Reader]:
     """The parts that read the backbone's maps: the first neck, or the heads where none stands.
 
     Args:
@@ -40,6 +42,7 @@ def find_readers(model: ConfigDict, old: Features, where: str, scope: str) -> li
         old (Features): What its backbone gives.
         where (str): The model's place in the config.
         scope (str): Scope of the config; heads of mmseg read the last output unless told.
+        changes (list[str]): Extended in place.
 
     Raises:
         SwapError: A part depends on the backbone in a way that is not understood.
@@ -62,6 +65,7 @@ def find_readers(model: ConfigDict, old: Features, where: str, scope: str) -> li
             continue
         for place, head in parts_of(model, name, where):
             refuse_unknown(place, head)
+            trim_unread(place, head, changes)
             # A head without channels of its own (mmseg's K-Net) reads through the one inside it.
             if any(key in head for key in CHANNEL_KEYS) or 'in_index' in head:
                 readers.append(Reader(place, head, outputs_read(head, total, scope)))
@@ -103,6 +107,16 @@ def refuse_unknown(place: str, part: ConfigDict) -> None:
             f'{place}.shared_head ({part.shared_head.type}) is a stage of the old backbone; '
             'start from a config with a neck'
         )
+
+
+def trim_unread(place: str, head: ConfigDict, changes: list[str]) -> None:
+    """Leave out the inputs that mmseg's EncHead takes and, without laterals, does not use."""
+    index = head.get('in_index')
+    unused = head.get('type') == 'EncHead' and not head.get('add_lateral', False)
+    if unused and isinstance(index, list | tuple) and len(index) > 1:
+        head.in_index = [index[-1]]
+        head.in_channels = [head.in_channels[-1]]
+        changes.append(f'{place}.in_index: {index} -> {head.in_index}, it uses the last one only')
 
 
 def outputs_read(head: ConfigDict, total: int, scope: str) -> list[int]:

@@ -163,7 +163,7 @@ def fit_readers(
     Raises:
         SwapError: The readers are not understood, or the new backbone lacks what they read.
     """
-    readers = find_readers(model, old, where, scope)
+    readers = find_readers(model, old, where, scope, changes)
     given = new_cfg.get('backbone', new_cfg).get('out_indices') is not None
     total = len(old.channels)
     if not (given and new.is_pyramid):

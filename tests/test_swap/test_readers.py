@@ -47,7 +47,9 @@ def swapped(cfg, backbone):
     if model.with_auxiliary_head:
         found = model.auxiliary_head
         heads += found if isinstance(found, torch.nn.ModuleList) else [found]
-    sum(head(feats).sum() for head in heads).backward()
+    outs = [head(feats) for head in heads]
+    flat = [o for out in outs for o in (out if isinstance(out, tuple) else [out])]  # EncNet's two
+    sum(out.sum() for out in flat).backward()
     lost = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not lost, 'distributed training rejects parameters without a gradient'
     return swap.cfg.model
@@ -69,10 +71,11 @@ def swapped(cfg, backbone):
             RESNET,
             head(512, 3, type='DepthwiseSeparableASPPHead', c1_in_channels=64, c1_channels=4),
         ),
+        segmentor(RESNET, head([128, 256, 512], (1, 2, 3), type='EncHead', num_codes=4)),
         segmentor(MAE, head([32] * 4, [0, 1, 2, 3], type='UPerHead'), head(32, 2)),
         segmentor(BISENET, head(256, 0), [head(128, 1), head(128, 2)]),
     ],
-    ids=['last', 'two', 'list', 'unsaid', 'dilated', 'gap', 'mae', 'bisenet'],
+    ids=['last', 'two', 'list', 'unsaid', 'dilated', 'gap', 'enc', 'mae', 'bisenet'],
 )
 def test_every_parameter_gets_a_gradient(cfg, backbone):
     if 'embed_dims' in cfg.model.backbone:  # a block for each output of the old one
