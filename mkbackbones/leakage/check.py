@@ -14,7 +14,7 @@ import numpy as np
 from mkbackbones.leakage.level import Level
 from mkbackbones.leakage.pictures import Picture
 from mkbackbones.leakage.pieces import turned_origin
-from mkbackbones.leakage.search import Hit, Pair, propose, propose_turned, rescore
+from mkbackbones.leakage.search import Hit, Pair, most_partners, propose, propose_turned, rescore
 from mkbackbones.leakage.surfaces import COARSE, FULL, MIDDLE, Surfaces
 from mkbackbones.leakage.symmetries import SYMMETRIES, turn
 
@@ -77,7 +77,11 @@ class Shared:
 
 
 def find_shared(
-    pictures: Sequence[Picture], *, turned_crops: bool = False, report: Report | None = None
+    pictures: Sequence[Picture],
+    *,
+    turned_crops: bool = False,
+    report: Report | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[Shared]:
     """Find all pairs that share content.
 
@@ -86,13 +90,20 @@ def find_shared(
         turned_crops (bool): Also look for crops that are turned *and* shifted; eight times the
             work.
         report (Report | None): Called as ``report(step, done, total)``.
+        warn (Callable[[str], None] | None): Called with a sentence for each limit that was met.
 
     Raises:
         DatasetError: A picture cannot be read.
     """
     report = report or (lambda step, done, total: None)
+    warn = warn or (lambda sentence: None)
     surfaces = Surfaces(pictures, report)
-    hits = _search(surfaces, turned_crops, report)
+    if halved := sum(times > 0 for times in surfaces.halved):
+        warn(
+            f'{halved} pictures are so much larger than the usual one that they are compared at a '
+            'coarser scale: crops of the usual scale are not looked for in them'
+        )
+    hits = _search(surfaces, turned_crops, report, warn)
     judged = {}
     for hit in hits:
         pair = judge(surfaces, pictures, hit)
@@ -141,18 +152,26 @@ def judge(surfaces: Surfaces, pictures: Sequence[Picture], hit: Hit) -> Shared:
     )
 
 
-def _search(surfaces: Surfaces, turned_crops: bool, report: Report) -> list[Hit]:
-    level, total, done = surfaces.coarse(), len(surfaces.pieces), 0
+def _search(
+    surfaces: Surfaces, turned_crops: bool, report: Report, warn: Callable[[str], None]
+) -> list[Hit]:
+    level, total, done, crowded = surfaces.coarse(), len(surfaces.pieces), 0, 0
 
-    def on_picture() -> None:
-        nonlocal done
+    def on_picture(has_too_many: bool) -> None:
+        nonlocal done, crowded
         done += 1
+        crowded += has_too_many
         report('comparing all with all', done, total)
 
     least = COARSE[2]
     proposals = propose(level, least, len(SYMMETRIES) if turned_crops else 1, on_picture)
     if not turned_crops:
         proposals += propose_turned(level, least)
+    if crowded:
+        warn(
+            f'{crowded} pictures resemble more than {most_partners(total)} others: of these the '
+            f'{most_partners(total)} that fit best are looked at closer'
+        )
     pairs = _best_pieces(surfaces, proposals)
     hits = _rescore(surfaces.middle(), pairs, 'looking closer', report)
     pairs = _best_pieces(surfaces, [(h.score, h.pair) for h in hits if h.score > MIDDLE[2]])

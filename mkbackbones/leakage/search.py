@@ -14,7 +14,7 @@ import numpy as np
 from mkbackbones.leakage.level import Level
 from mkbackbones.leakage.symmetries import SYMMETRIES, turn
 
-__all__ = ['PARTNERS', 'Hit', 'Pair', 'propose', 'propose_turned', 'rescore']
+__all__ = ['Hit', 'Pair', 'most_partners', 'propose', 'propose_turned', 'rescore']
 
 #: Pictures correlated in one go: with more, the batch leaves the processor's cache.
 _BATCH = 128
@@ -22,8 +22,8 @@ _BATCH = 128
 _NEAR = 512
 #: Queries of one shape that share a table of weights, and pairs of one query in one go.
 _QUERIES = 16
-#: Most partners of a picture that are looked at closer: those that fit best. All copies of one
-#: picture would otherwise be as many pairs as the square of their number.
+#: Most partners of a picture that are looked at closer, those that fit best: so many, or one in
+#: ten of all. Two to four in a hundred score high by chance; in a set of copies of one, all do.
 PARTNERS = 100
 
 
@@ -59,8 +59,13 @@ class Hit(NamedTuple):
 Proposals = list[tuple[float, Pair]]
 
 
+def most_partners(total: int) -> int:
+    """Most partners of a picture among so many."""
+    return max(PARTNERS, total // 10)
+
+
 def propose(
-    level: Level, threshold: float, symmetries: int, on_picture: Callable[[], None]
+    level: Level, threshold: float, symmetries: int, on_picture: Callable[[bool], None]
 ) -> Proposals:
     """Compare all pictures with all, in all symmetries, and keep what scores above chance.
 
@@ -68,11 +73,13 @@ def propose(
         level (Level): The coarsest level, pictures of one shape in a row.
         threshold (float): Least score.
         symmetries (int): 8, or 1 for pictures that are only shifted.
-        on_picture (Callable[[], None]): Called after each picture, for a progress bar.
+        on_picture (Callable[[bool], None]): Called after each picture, and told whether it had too
+            many partners, see :func:`most_partners`.
     """
     shapes = [tile.shape for tile in level.tiles]
     spectra = np.stack([level.spectrum(tile) for tile in level.tiles])
     total = len(shapes)
+    most = most_partners(total)
 
     def compare(queries: range) -> list[Proposals]:
         found: dict[int, Proposals] = {index: [] for index in queries}
@@ -93,8 +100,8 @@ def propose(
     with ThreadPoolExecutor(usable_cores()) as pool:  # numpy and scipy's FFT release the GIL
         for results in _ordered(pool, compare, _queries(shapes)):
             for found in results:
-                proposals += sorted(found, reverse=True)[:PARTNERS]
-                on_picture()
+                proposals += sorted(found, reverse=True)[:most]
+                on_picture(len(found) > most)
     return proposals
 
 
@@ -131,7 +138,8 @@ def propose_turned(level: Level, threshold: float) -> Proposals:
                     if start[i] < other[j]:
                         pair = Pair(start[i], other[j], symmetry)
                         proposals[start[i]].append((float(scores[i, j]), pair))
-    return [one for found in proposals.values() for one in sorted(found, reverse=True)[:PARTNERS]]
+    most = most_partners(len(level.tiles))
+    return [one for found in proposals.values() for one in sorted(found, reverse=True)[:most]]
 
 
 def _tables(run: range, others: range) -> Iterator[tuple[range, range]]:

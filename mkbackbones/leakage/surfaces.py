@@ -27,7 +27,7 @@ MIDDLE = (100, 0.2, 12.0)
 FULL = (256, 0.15, 20.0)
 #: Pieces of all pictures: so many, and so many more a picture. Memory and time follow from them.
 PIECES = 2000
-PIECES_A_PICTURE = 1.5
+PIECES_A_PICTURE = 1
 #: Tiles of the last level that are kept, half a megabyte each at most.
 KEPT = 512
 
@@ -53,7 +53,7 @@ class Surfaces:
     """Pictures at the resolution of the last level, in pieces.
 
     Of a picture stay its grey values at that resolution and its tiles of the first two levels:
-    about 150 kilobytes for a piece, whatever the size of the file.
+    about 230 kilobytes for a piece, whatever the size of the file.
 
     Args:
         pictures (Sequence[Picture]): The pictures.
@@ -75,7 +75,7 @@ class Surfaces:
         side = math.sqrt(np.median([height * width for height, width in shapes]))
         self.scale = min(FULL[0] / side, 1)
         self.side = side * self.scale
-        budget = PIECES + int(PIECES_A_PICTURE * len(pictures))
+        budget = PIECES + PIECES_A_PICTURE * len(pictures)
         scaled = [(height * self.scale, width * self.scale) for height, width in shapes]
         self.halved, _ = halvings(scaled, self.side, budget)
         self.kept: list[Kept] = []

@@ -68,6 +68,18 @@ def test_many_sizes_share_no_more_than_their_content(tmp_path):
     assert set(found(tmp_path, images)) == {frozenset(('7', 'twin'))}
 
 
+def test_limits_that_are_met_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr('mkbackbones.leakage.surfaces.PIECES', 0)
+    monkeypatch.setattr('mkbackbones.leakage.search.PARTNERS', 2)
+    crops = {f'c{i}': crop(strip(1), 2 * i, 3 * i) for i in range(5)}
+    told = []
+    pairs = found(tmp_path, SMALL | crops | dict(big=large(500, 760, 1200)), warn=told.append)
+    assert len(told) == 2
+    assert told[0].startswith('1 pictures are so much larger')
+    assert 'resemble more than 2 others' in told[1]
+    assert {key for pair in pairs for key in pair} == set(crops), 'still one group'
+
+
 def test_of_very_many_copies_not_all_pairs_are_told(tmp_path):
     flat = np.full((40, 40), 9, np.uint8)
     pairs = found(tmp_path, {f'{i:03}': flat for i in range(MANY + 10)})
