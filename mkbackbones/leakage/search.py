@@ -19,7 +19,7 @@ __all__ = ['Hit', 'Pair', 'most_partners', 'propose', 'propose_turned', 'rescore
 #: Pictures correlated in one go: with more, the batch leaves the processor's cache.
 _BATCH = 128
 #: Pictures whose spectra are kept while pairs of them are scored.
-_NEAR = 512
+_NEAR = 256
 #: Queries of one shape that share a table of weights, and pairs of one query in one go.
 _QUERIES = 16
 #: Most partners of a picture that are looked at closer, those that fit best: so many, or one in
