@@ -11,7 +11,16 @@ from typing import Any
 from . import ops
 from .version import __version__
 
-_MODULES = ('backbones', 'checkpoints', 'datasets', 'engine', 'keys', 'necks', 'study')
+_MODULES = (
+    'backbones',
+    'checkpoints',
+    'datasets',
+    'engine',
+    'keys',
+    'necks',
+    'registry',
+    'study',
+)
 _FUNCTIONS = {
     'apply_manifold_key': 'inject',
     'fold_manifold_keys': 'inject',

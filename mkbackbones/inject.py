@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .keys.build import KeyCfg, keys_per_block
+from .arguments import is_int
+from .keys.build import KeyCfg, key_entries, keys_per_block
 from .qkv import ManifoldQKV
 from .self_attention import FusedSelfAttention
 from .token_grid import watch_grids
@@ -190,8 +191,7 @@ def stage_depths(names: Sequence[str], key_cfg: KeyCfg) -> list[int]:
     Raises:
         ValueError: If ``key_cfg`` names a stage and there are none, or one without attention.
     """
-    entries = [key_cfg] if isinstance(key_cfg, dict) else key_cfg or []
-    wanted = [e['stages'] for e in entries if isinstance(e, dict) and 'stages' in e]
+    wanted = [e['stages'] for e in key_entries(key_cfg) if 'stages' in e]
     paths = [name.split('.') for name in names]
     numbers = [
         [(i, m) for i, part in enumerate(path) if (m := NUMBERED.fullmatch(part))] for path in paths
@@ -207,8 +207,8 @@ def stage_depths(names: Sequence[str], key_cfg: KeyCfg) -> list[int]:
     stages = Counter(int(at[0][1][2]) for at in numbers)
     depths = [stages[i] for i in range(max(stages) + 1)]
     for indices in wanted:
-        for stage in [indices] if isinstance(indices, int) else indices:
-            if stage in range(-len(depths), len(depths)) and not depths[stage]:
+        for stage in indices if isinstance(indices, list | tuple) else [indices]:
+            if is_int(stage) and stage in range(-len(depths), len(depths)) and not depths[stage]:
                 raise ValueError(
                     f'key_cfg.stages={indices} names stage {stage}, which has no attention layer; '
                     f'those that have are {sorted(stages)}'

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import check_arguments
 from .kernels import fused_dtype
 from .kernels.projections import KeyParameters, fuse_projections
 from .keys import build_key
-from .keys.base import BasedKey, ManifoldKey
+from .keys.base import KEY_RULES, BasedKey, ManifoldKey
 
 
 class ManifoldQKV(nn.Module):
@@ -36,7 +37,8 @@ class ManifoldQKV(nn.Module):
     ) -> None:
         super().__init__()
         self.in_features = embed_dims
-        self.out_dims = out_dims or embed_dims
+        check_arguments('ManifoldQKV', KEY_RULES, locals())
+        self.out_dims = embed_dims if out_dims is None else out_dims
         self.grid: tuple[int, int] | None = None
         self.num_prefix_tokens = 0
         self.qv = nn.Linear(embed_dims, 2 * self.out_dims, bias=bias)

@@ -1,6 +1,5 @@
 """What both backbones share: freezing, evaluation mode, loading, checks of their arguments."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -8,6 +7,18 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..arguments import (
+    FLAG,
+    INDICES,
+    INIT_CFG,
+    check,
+    either,
+    integer,
+    is_int,
+    listing,
+    number,
+    short,
+)
 from ..checkpoints.load import ReportedPretrained, is_pretrained, translate_state_dict
 from ..hints import did_you_mean
 from ..kernels import fused_dtype
@@ -59,7 +70,7 @@ class Backbone(BaseModule):
             ``out_indices``, at stride s: 4, 8, 16, 32 for the stages of a Swin, the patch size for
             a ViT.
         """
-        require_image(*x.shape[2:], x.shape[1], type(self).__name__)
+        require_image(x, type(self).__name__)
         dtype = fused_dtype(x)
         if dtype is None or torch.compiler.is_compiling():
             return self.extract(x)
@@ -97,11 +108,35 @@ class Backbone(BaseModule):
         return self
 
 
+#: What the arguments that both backbones have may be.
+COMMON_RULES = dict(
+    qkv_bias=FLAG,
+    drop_path_rate=number(0, 1, below=True),
+    with_cp=FLAG,
+    norm_eval=FLAG,
+    init_cfg=INIT_CFG,
+    out_indices=INDICES,
+    mlp_ratio=number(0, 64, above=True),
+)
+#: What the entries of an explicit arch may be.
+ARCH_RULES = dict(
+    embed_dims=integer(1, 16384),
+    depth=integer(1, 1024),
+    depths=listing(integer(1, 1024)),
+    num_heads=either(integer(1, 1024), listing(integer(1, 1024))),
+)
+#: What to do about arguments of other libraries' backbones.
+ARCH_HINT = (
+    "; sizes go into arch, e.g. arch='tiny', and entries of a base config's backbone go away with "
+    '_delete_=True'
+)
+
+
 def resolve_arch(name: str, arch: str | dict, zoo: dict[str, dict], allowed: Sequence[str]) -> dict:
     """Look up an architecture by name, or check an explicit one.
 
     Raises:
-        ValueError: If the name or an entry is unknown, or an entry is missing.
+        ValueError: If the name or an entry is unknown, an entry is missing or not allowed.
     """
     if isinstance(arch, str):
         if arch not in zoo:
@@ -110,11 +145,38 @@ def resolve_arch(name: str, arch: str | dict, zoo: dict[str, dict], allowed: Seq
                 f'dict with {", ".join(allowed)}{did_you_mean(arch, zoo)}'
             )
         return dict(zoo[arch])
+    if not isinstance(arch, dict):
+        raise ValueError(
+            f'arch={short(arch)} is not allowed; it must be one of {", ".join(zoo)}, or a dict '
+            f'with {", ".join(allowed)}'
+        )
     if set(arch) != set(allowed):
         raise ValueError(
-            f'arch of {name} has the entries {sorted(arch)}; it needs exactly {sorted(allowed)}'
+            f'arch of {name} has the entries {sorted(map(str, arch))}; it needs exactly '
+            f'{sorted(allowed)}'
         )
+    staged = 'depths' in allowed
+    for entry in allowed:
+        check(f'arch.{entry}', arch[entry], ARCH_RULES[entry])
+    if isinstance(arch['num_heads'], int) == staged:
+        check('arch.num_heads', arch['num_heads'], PER_STAGE if staged else integer(1, 1024))
     return dict(arch)
+
+
+#: Heads of a backbone with stages.
+PER_STAGE = listing(integer(1, 1024))
+
+
+def require_hidden(embed_dims: int, mlp_ratio: float) -> None:
+    """Check that the MLP of a block has hidden channels.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if int(embed_dims * mlp_ratio) < 1:
+        raise ValueError(
+            f'mlp_ratio={mlp_ratio} leaves no hidden channels of {embed_dims}; use e.g. 4'
+        )
 
 
 def require_heads(embed_dims: int, num_heads: int, where: str) -> None:
@@ -156,34 +218,31 @@ def require_frozen_stages(frozen_stages: int, length: int) -> int:
     Raises:
         ValueError: If it is not between -1 and the number of stages.
     """
-    if not isinstance(frozen_stages, int) or not -1 <= frozen_stages <= length:
+    if not is_int(frozen_stages) or not -1 <= frozen_stages <= length:
         raise ValueError(
-            f'frozen_stages={frozen_stages!r} is out of range; choose from -1 (nothing) to {length}'
+            f'frozen_stages={short(frozen_stages)} is out of range; choose from -1 (nothing) to '
+            f'{length}'
         )
     return frozen_stages
 
 
-def require_image(height: int, width: int, channels: int, name: str) -> None:
-    """Check that an input is an image of at least one pixel.
+def require_image(x: Tensor, name: str) -> None:
+    """Check that an input is a batch of images of at least one pixel.
 
     Raises:
-        ValueError: If a side is zero or the channels are not three.
+        ValueError: If it has no batch axis, a side is zero or the channels are not three.
     """
+    wanted = f'{name} takes images (B, 3, H, W) with H and W of at least 1'
+    if x.dim() != 4:
+        batch = '; a single image becomes a batch with image[None]' if x.dim() == 3 else ''
+        raise ValueError(f'{wanted}; got a tensor of {x.dim()} axes{batch}')
+    channels, height, width = x.shape[1:]
     if channels != 3 or not height or not width:
-        raise ValueError(
-            f'{name} takes images (B, 3, H, W) with H and W of at least 1; '
-            f'got {channels} channels of {height}x{width}'
-        )
+        raise ValueError(f'{wanted}; got {channels} channels of {height}x{width}')
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:
-    """Stochastic depth rates that rise linearly over the blocks.
-
-    Raises:
-        ValueError: If ``rate`` is not in [0, 1).
-    """
-    if not (isinstance(rate, int | float) and 0 <= rate < 1 and math.isfinite(rate)):
-        raise ValueError(f'drop_path_rate={rate!r} is not allowed; it must be in [0, 1)')
+    """Stochastic depth rates that rise linearly over the blocks."""
     return [rate * i / max(depth - 1, 1) for i in range(depth)]
 
 

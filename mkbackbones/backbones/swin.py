@@ -7,17 +7,20 @@ from timm.layers import PatchEmbed
 from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
+from ..arguments import ANY, check_arguments, integer
 from ..inject import set_block_keys
 from ..kernels import fused_dtype, is_plain
-from ..keys.base import require_positive
 from ..keys.build import KeyCfg, keys_per_block
 from ..registry import MODELS
 from .base import (
+    ARCH_HINT,
+    COMMON_RULES,
     Backbone,
     drop_path_rates,
     init_linear,
     require_frozen_stages,
     require_heads,
+    require_hidden,
     require_out_indices,
     resolve_arch,
 )
@@ -34,6 +37,11 @@ SWIN_ARCHS = {
     'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
     'large': dict(embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
 }
+
+#: What the arguments may be; ANY is checked where its range is known.
+SWIN_RULES = dict(
+    arch=ANY, key_cfg=ANY, window_size=integer(1, 64), frozen_stages=ANY, **COMMON_RULES
+)
 
 
 class Merging(PatchMerging):
@@ -147,7 +155,9 @@ class ManifoldSwin(Backbone):
         with_cp: bool = False,
         norm_eval: bool = False,
         init_cfg: dict | None = None,
+        **unknown: object,
     ) -> None:
+        check_arguments('ManifoldSwin', SWIN_RULES, locals(), unknown, ARCH_HINT)
         cfg = resolve_arch('ManifoldSwin', arch, SWIN_ARCHS, ('embed_dims', 'depths', 'num_heads'))
         depths, num_heads = cfg['depths'], cfg['num_heads']
         if len(depths) != len(num_heads):
@@ -156,12 +166,13 @@ class ManifoldSwin(Backbone):
         for stage, (channels, heads) in enumerate(zip(dims, num_heads)):
             require_heads(channels, heads, f'stage {stage}')
         self.out_indices = require_out_indices(out_indices, len(depths))
+        require_hidden(dims[0], mlp_ratio)
         key_cfgs = keys_per_block(key_cfg, depths)
         super().__init__(require_frozen_stages(frozen_stages, len(depths)), norm_eval, init_cfg)
 
         self.with_cp = with_cp
         self.depths = tuple(depths)
-        self.window_size = require_positive('window_size', window_size)
+        self.window_size = window_size
         self.patch_embed = PatchEmbed(
             None,
             patch_size=4,

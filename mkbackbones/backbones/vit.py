@@ -7,17 +7,30 @@ import torch
 from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 
+from ..arguments import (
+    ANY,
+    EMPTY,
+    FLAG,
+    INDICES,
+    check_arguments,
+    either,
+    integer,
+    number,
+    optional,
+)
 from ..inject import set_block_keys
 from ..kernels import fused_dtype
-from ..keys.base import require_positive
 from ..keys.build import KeyCfg, keys_per_block, resolve_indices
 from ..registry import MODELS
 from .base import (
+    ARCH_HINT,
+    COMMON_RULES,
     Backbone,
     drop_path_rates,
     init_linear,
     require_frozen_stages,
     require_heads,
+    require_hidden,
     require_out_indices,
     resolve_arch,
 )
@@ -34,6 +47,23 @@ VIT_ARCHS = {
     'base': dict(embed_dims=768, depth=12, num_heads=12),
     'large': dict(embed_dims=1024, depth=24, num_heads=16),
 }
+
+#: Most patches a side that a position embedding is made for.
+MAX_GRID = 512
+#: What the arguments may be; ANY is checked where its range is known.
+VIT_RULES = dict(
+    arch=ANY,
+    key_cfg=ANY,
+    patch_size=integer(1, 256),
+    pretrain_img_size=integer(1, 8192),
+    num_register_tokens=integer(0, 1024),
+    window_size=integer(0, 1024),
+    global_blocks=optional(either(INDICES, EMPTY)),
+    init_values=optional(number(-1e6, 1e6)),
+    final_norm=FLAG,
+    frozen_stages=ANY,
+    **COMMON_RULES,
+)
 
 
 @MODELS.register_module()
@@ -89,15 +119,14 @@ class ManifoldViT(Backbone):
         with_cp: bool = False,
         norm_eval: bool = False,
         init_cfg: dict | None = None,
+        **unknown: object,
     ) -> None:
+        check_arguments('ManifoldViT', VIT_RULES, locals(), unknown, ARCH_HINT)
         cfg = resolve_arch('ManifoldViT', arch, VIT_ARCHS, ('embed_dims', 'depth', 'num_heads'))
         dims, depth, num_heads = cfg['embed_dims'], cfg['depth'], cfg['num_heads']
         require_heads(dims, num_heads, 'ManifoldViT')
-        require_positive('patch_size', patch_size)
-        if pretrain_img_size < patch_size:
-            raise ValueError(
-                f'pretrain_img_size={pretrain_img_size} is smaller than one patch of {patch_size}'
-            )
+        require_hidden(dims, mlp_ratio)
+        require_grid(pretrain_img_size, patch_size)
         self.out_indices = require_out_indices(out_indices, depth)
         windows = block_windows(window_size, global_blocks, depth)
         key_cfgs = keys_per_block(key_cfg, (depth,))
@@ -209,25 +238,35 @@ class ManifoldViT(Backbone):
         return tuple(outs)
 
 
+def require_grid(pretrain_img_size: int, patch_size: int) -> None:
+    """Check that the position embedding has a place, and not too many.
+
+    Raises:
+        ValueError: If it has not.
+    """
+    if not 1 <= pretrain_img_size // patch_size <= MAX_GRID:
+        raise ValueError(
+            f'pretrain_img_size={pretrain_img_size} holds {pretrain_img_size // patch_size} '
+            f'patches of {patch_size} a side; it must be 1 to {MAX_GRID}'
+        )
+
+
 def block_windows(window_size: int, global_blocks: Sequence[int] | None, depth: int) -> list[int]:
     """Window side of each block, 0 for global attention.
 
     Raises:
-        ValueError: If the window is negative, a global block does not exist, or global blocks are
-            given without a window.
+        ValueError: If a global block does not exist, or global blocks are given without a window.
     """
-    if isinstance(window_size, bool) or not isinstance(window_size, int) or window_size < 0:
-        raise ValueError(f'window_size={window_size!r} is not allowed; use 0 (global) or a side')
     if not window_size:
         if global_blocks is not None:
             raise ValueError(
-                f'global_blocks={tuple(global_blocks)} needs a window_size; without one every '
+                f'global_blocks={global_blocks} needs a window_size; without one every '
                 'block is global'
             )
         return [0] * depth
     if global_blocks is None:
         quarters = (round(depth * quarter / 4) - 1 for quarter in range(1, 5))
         global_blocks = sorted({max(block, 0) for block in quarters})
-    elif global_blocks:
+    elif global_blocks != [] and global_blocks != ():
         global_blocks = resolve_indices('global_blocks', global_blocks, depth)
     return [0 if i in global_blocks else window_size for i in range(depth)]

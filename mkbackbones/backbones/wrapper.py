@@ -9,9 +9,10 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from ..arguments import CONFIG, refuse_loops, short
 from ..hints import did_you_mean
 from ..inject import apply_manifold_key, manifold_layers, parent_of, replace
-from ..keys.build import KeyCfg
+from ..keys.build import KeyCfg, key_entries
 from ..registry import MODELS
 from ..self_attention import FusedSelfAttention
 
@@ -38,11 +39,13 @@ def manifold_key_backbone(backbone: dict, key_cfg: KeyCfg) -> nn.Module:
         ValueError: If ``backbone`` is no config or its type is not known, or as
             :func:`mkbackbones.apply_manifold_key` raises.
     """
-    if not isinstance(backbone, dict) or 'type' not in backbone:
+    refuse_loops('backbone', backbone)
+    if not CONFIG.allows(backbone):
         raise ValueError(
-            f'backbone={backbone!r} is no config; give the dict of a registered backbone, e.g. '
-            "dict(type='mmdet.SwinTransformer', ...)"
+            f'backbone={short(backbone)} is no config; give the dict of a registered backbone, '
+            "e.g. dict(type='mmdet.SwinTransformer', ...)"
         )
+    key_entries(key_cfg)
     require_registered(backbone['type'])
     model = apply_manifold_key(MMENGINE_MODELS.build(backbone), key_cfg)
     model.__class__ = keyed_class(type(model))

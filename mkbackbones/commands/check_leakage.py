@@ -83,13 +83,18 @@ def check(args: argparse.Namespace) -> bool:
         raise CommandError(f'--out {out} is a file; name a folder')
     try:
         pictures = find_pictures(args.folder, read_splits(args.splits))
+        limits: list[str] = []
         with progress() as report:
-            pairs = find_shared(pictures, turned_crops=args.turned_crops, report=report)
+            pairs = find_shared(
+                pictures, turned_crops=args.turned_crops, report=report, warn=limits.append
+            )
         write(out, args, pictures, pairs)
     except DatasetError as error:
         raise CommandError(error) from error
     except OSError as error:
         raise CommandError(f'{error.filename or out}: {error.strerror}') from error
+    for sentence in limits:
+        print(f'note: {sentence}')
     return tell(out, pictures, pairs)
 
 

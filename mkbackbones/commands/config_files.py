@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import difflib
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +65,32 @@ def read_config(path: Path, options: list[str]) -> Config:
 
     check_options(options, '--cfg-options')
     try:
-        cfg = Config.fromfile(path)
+        with libraries_by_import_name():
+            cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program: it may raise anything
         raise CommandError(f'config {path}: {one_line(error)}') from error
     apply_options(cfg, options, '--cfg-options')
     return cfg
+
+
+@contextmanager
+def libraries_by_import_name() -> Iterator[None]:
+    """Let ``_base_ = 'mmseg::...'`` find a library whose distribution has another name.
+
+    mmengine asks for distributions (mmsegmentation for mmseg), which other lines of OpenMMLab call
+    otherwise (onedl-mmsegmentation); the package that they install is the same.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+    from mmengine.utils import is_installed
+
+    before = dict(MODULE2PACKAGE)
+    for module, package in before.items():
+        if module != package and not is_installed(package) and is_installed(module):
+            MODULE2PACKAGE[module] = module
+    try:
+        yield
+    finally:
+        MODULE2PACKAGE.update(before)
 
 
 def check_options(options: list[str], flag: str) -> None:
@@ -91,18 +116,54 @@ def apply_options(cfg: Config, options: list[str], flag: str, prefix: str = '') 
     Raises:
         CommandError: if one cannot be read or merged.
     """
+    check_options(options, flag)
+    for option in options:
+        key, _, text = option.partition('=')
+        try:
+            value = read_value(text)
+            if isinstance(value, dict) and not holds_dict(cfg, f'{prefix}{key}'):
+                value = {'_delete_': True, **value}  # takes the place of None or a number
+            cfg.merge_from_dict({f'{prefix}{key}': value})
+        except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise CommandError(f'{flag} {option}: {one_line(error)}') from error
+
+
+def holds_dict(cfg: Config, key: str) -> bool:
+    """Whether a config has a dict, or a list, at a dotted key."""
+    node = cfg._cfg_dict
+    for part in key.split('.'):
+        if isinstance(node, list | tuple) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        else:
+            node = node.get(part) if isinstance(node, dict) else None
+    return isinstance(node, dict | list)
+
+
+def read_value(text: str) -> object:
+    """The value that the text of an override stands for.
+
+    Lists, tuples, dicts and quoted strings are read as Python or JSON writes them; the rest as
+    mmengine does: ``1``, ``0.5``, ``true``, ``None``, ``1,2``, ``[a,b]``, and other text as it is.
+
+    Raises:
+        ValueError: It holds a dict that cannot be read.
+    """
     from mmengine.config import DictAction
 
-    check_options(options, flag)
-    if not options:
-        return
+    if text[:1] in ('{', '[', '(', '"', "'"):
+        for read in (ast.literal_eval, json.loads):
+            try:
+                return read(text)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+        if '{' in text:  # mmengine would take it for text, or for a list without end
+            raise ValueError(
+                f'{text} is no dict; write it as Python does, in quotes for the shell: '
+                "\"{'type': 'SpatialK'}\""
+            )
     parser = argparse.ArgumentParser()
-    parser.add_argument('--options', nargs='+', action=DictAction)
-    try:
-        overrides = parser.parse_args(['--options', *options]).options
-        cfg.merge_from_dict({f'{prefix}{key}': value for key, value in overrides.items()})
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise CommandError(f'{flag} {" ".join(options)}: {one_line(error)}') from error
+    parser.add_argument('--value', nargs=1, action=DictAction)
+    return parser.parse_args(['--value', f'value={text}']).value['value']
 
 
 def one_line(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Layer-wise learning-rate decay for backbones that say how deep a parameter lies."""
 
-import math
 from collections.abc import Iterator
 
 from mmengine.logging import print_log
@@ -9,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from ..arguments import is_number, short
 from ..hints import did_you_mean
 from ..keys import BasedKey
 from ..qkv import ManifoldQKV
@@ -73,13 +73,22 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                 'paramwise_cfg=dict(decay_rate=0.8)'
             )
         if not (is_number(rate) and 0 < rate <= 1):
-            raise ValueError(f'decay_rate={rate!r} is not allowed; it must be in (0, 1], e.g. 0.8')
+            raise ValueError(
+                f'decay_rate={short(rate)} is not allowed; it must be in (0, 1], e.g. 0.8'
+            )
         for name in ('key_lr_mult', 'norm_decay_mult', 'bias_decay_mult'):
             value = self.options[name]
             if not (is_number(value) and value >= 0):
-                raise ValueError(f'{name}={value!r} is not allowed; it must be at least 0')
+                raise ValueError(f'{name}={short(value)} is not allowed; it must be at least 0')
         if self.base_lr is None:
             raise ValueError('LayerDecayConstructor needs the lr of the optimizer, e.g. lr=1e-4')
+        for name in ('lr', 'weight_decay'):
+            value = self.optimizer_cfg.get(name, 0)
+            if not (is_number(value) and value >= 0):
+                raise ValueError(
+                    f'{name}={short(value)} of the optimizer is not allowed; it must be a number '
+                    'of at least 0'
+                )
 
     def add_params(self, params: list[dict], module: nn.Module, **unused: object) -> None:
         """Add the parameter groups of a model: one for each learning rate and weight decay.
@@ -156,8 +165,3 @@ def chart_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
             for name, parameter in module.key.named_parameters():
                 if not name.startswith('base.'):
                     yield parameter
-
-
-def is_number(value: object) -> bool:
-    """Whether a value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..arguments import FLAG, check, check_arguments, integer, number, optional, short
 from ..kernels.projections import chart_map
 from .activation import build_activation
 
@@ -45,8 +46,9 @@ class Key(nn.Module):
 
     def __init__(self, embed_dims: int, out_dims: int | None = None, bias: bool = True) -> None:
         super().__init__()
-        self.embed_dims = require_positive('embed_dims', embed_dims)
-        self.out_dims = require_positive('out_dims', out_dims or embed_dims)
+        check_arguments('a key', KEY_RULES, locals())
+        self.embed_dims = embed_dims
+        self.out_dims = embed_dims if out_dims is None else out_dims
         self.has_bias = bias
 
     @abstractmethod
@@ -98,6 +100,7 @@ class BasedKey(Key):
         self, embed_dims: int, out_dims: int | None = None, bias: bool = True, base: bool = True
     ) -> None:
         super().__init__(embed_dims, out_dims, bias)
+        check('base', base, FLAG)
         if base:
             self.base = nn.Linear(self.embed_dims, self.out_dims, bias=bias)
             nn.init.trunc_normal_(self.base.weight, std=0.02)
@@ -194,10 +197,9 @@ class ManifoldKey(BasedKey):
         bias: bool = True,
     ) -> None:
         super().__init__(embed_dims, out_dims, bias, base)
-        self.num_charts = require_positive('num_charts', num_charts)
-        if chart_channels is None:
-            chart_channels = self.out_dims
-        self.chart_channels = require_positive('chart_channels', chart_channels)
+        check_arguments(type(self).__name__, CHART_RULES, locals())
+        self.num_charts = num_charts
+        self.chart_channels = self.out_dims if chart_channels is None else chart_channels
         if self.adds_charts and self.chart_channels != self.out_dims:
             raise ValueError(
                 f'chart_channels={self.chart_channels} does not fit {type(self).__name__}: it adds '
@@ -272,28 +274,31 @@ def initial_gamma(gamma_init: GammaInit, num_charts: int) -> Tensor:
     """One initial scale per chart (H,): constant, or geometric between two ends.
 
     Raises:
-        ValueError: If ``gamma_init`` is neither a number nor a pair, or a value is not positive.
+        ValueError: If ``gamma_init`` is neither a number nor a pair, or a value is not positive
+            or not finite.
     """
-    ends = (gamma_init, gamma_init) if isinstance(gamma_init, int | float) else gamma_init
-    if not isinstance(ends, Sequence) or isinstance(ends, str) or len(ends) != 2:
+    ends = gamma_init if isinstance(gamma_init, list | tuple) else (gamma_init, gamma_init)
+    if len(ends) != 2 or any(
+        isinstance(end, bool) or not isinstance(end, int | float) for end in ends
+    ):
         raise ValueError(
-            f'gamma_init={gamma_init!r} is not understood; give one number, or the two ends of a '
-            'geometric sequence such as (0.5, 2.0)'
+            f'gamma_init={short(gamma_init)} is not understood; give one number, or the two ends '
+            'of a geometric sequence such as (0.5, 2.0)'
         )
-    if not all(isinstance(end, int | float) and end > 0 for end in ends):
-        raise ValueError(f'gamma_init={gamma_init!r} must be positive, e.g. (0.5, 2.0)')
+    if not all(GAMMA.allows(end) for end in ends):
+        raise ValueError(
+            f'gamma_init={short(gamma_init)} must be positive, {GAMMA.text}, e.g. (0.5, 2.0)'
+        )
     low, high = ends
     if num_charts == 1:
         return torch.tensor([(low * high) ** 0.5])
     return low * (high / low) ** (torch.arange(num_charts) / (num_charts - 1))
 
 
-def require_positive(name: str, value: int) -> int:
-    """Return ``value`` if it is a positive integer.
-
-    Raises:
-        ValueError: If it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f'{name}={value!r} is not allowed; it must be an integer of at least 1')
-    return value
+#: What the arguments of every key, and of those made of charts, may be.
+KEY_RULES = dict(embed_dims=integer(1, 65536), out_dims=optional(integer(1, 65536)), bias=FLAG)
+CHART_RULES = dict(
+    num_charts=integer(1, 1024), chart_channels=optional(integer(1, 65536)), base=FLAG
+)
+#: What a value of Gamma may be.
+GAMMA = number(1e-6, 1e6)

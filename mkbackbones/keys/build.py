@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Sequence
 
+from ..arguments import refuse_loops, short
 from ..hints import did_you_mean
 from ..registry import KEYS
 from .base import Key
@@ -27,6 +28,9 @@ def build_key(
     Raises:
         ValueError: If the type or an argument is unknown, or a value is not allowed.
     """
+    if not isinstance(key_cfg, dict):
+        raise ValueError(not_understood(key_cfg))
+    refuse_loops('key_cfg', key_cfg)
     args = dict(key_cfg)
     key_class = find_key(args.pop('type', None))
     allowed = key_arguments(key_class)
@@ -45,16 +49,16 @@ def find_key(name: str | type[Key] | None) -> type[Key]:
     Raises:
         ValueError: If the registry has none.
     """
-    if isinstance(name, type):
+    if isinstance(name, type) and issubclass(name, Key):
         return name
     known = sorted(KEYS.module_dict)
-    short = str(name).removeprefix('mkbackbones.')
-    if short not in known:
+    key = str(name).removeprefix('mkbackbones.')
+    if key not in known:
         raise ValueError(
-            f"key_cfg.type '{name}' is unknown; choose from {', '.join(known)}"
-            f'{did_you_mean(short, known)}'
+            f"key_cfg.type '{name if isinstance(name, str) else short(name)}' is unknown; choose "
+            f'from {", ".join(known)}{did_you_mean(key, known)}'
         )
-    return KEYS.module_dict[short]
+    return KEYS.module_dict[key]
 
 
 def key_arguments(key_class: type[Key]) -> set[str]:
@@ -87,20 +91,35 @@ def keys_per_block(key_cfg: KeyCfg, depths: Sequence[int]) -> list[dict | None]:
     Raises:
         ValueError: If a stage or block does not exist, or a block is named twice.
     """
-    entries = [] if key_cfg is None else [key_cfg] if isinstance(key_cfg, dict) else list(key_cfg)
     per_block: list[dict | None] = [None] * sum(depths)
-    for entry in entries:
-        if not isinstance(entry, dict):
-            raise ValueError(
-                f"key_cfg={key_cfg!r} is not understood; use None, dict(type='SpatialK', ...) or a "
-                'list of such dicts with stages=[...] or blocks=[...]'
-            )
+    for entry in key_entries(key_cfg):
         cfg = dict(entry)
         for block in named_blocks(cfg, depths):
             if per_block[block] is not None:
                 raise ValueError(f'key_cfg names block {block} twice; name each block once')
             per_block[block] = cfg
     return per_block
+
+
+def key_entries(key_cfg: KeyCfg) -> list[dict]:
+    """The entries of a key_cfg.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    refuse_loops('key_cfg', key_cfg)
+    entries = [key_cfg] if isinstance(key_cfg, dict) else [] if key_cfg is None else key_cfg
+    if not isinstance(entries, list | tuple) or not all(isinstance(e, dict) for e in entries):
+        raise ValueError(not_understood(key_cfg))
+    return list(entries)
+
+
+def not_understood(key_cfg: object) -> str:
+    """What is told about something that is no key_cfg."""
+    return (
+        f"key_cfg={short(key_cfg)} is not understood; use None, dict(type='SpatialK', ...) or a "
+        'list of such dicts with stages=[...] or blocks=[...]'
+    )
 
 
 def named_blocks(cfg: dict, depths: Sequence[int]) -> list[int]:
@@ -123,13 +142,14 @@ def resolve_indices(name: str, indices: int | Sequence[int], length: int) -> lis
     Raises:
         ValueError: If one is out of range, given twice or not an integer, or there is none.
     """
-    indices = [indices] if isinstance(indices, int) else list(indices)
+    refuse_loops(name, indices)
+    indices = [indices] if not isinstance(indices, list | tuple | range) else list(indices)
     if not indices:
         raise ValueError(f'{name} is empty; give at least one index from 0 to {length - 1}')
     for index in indices:
         if isinstance(index, bool) or not isinstance(index, int) or not -length <= index < length:
             raise ValueError(
-                f'{name} holds {index!r}, which does not exist; choose from 0 to {length - 1} '
+                f'{name} holds {short(index)}, which does not exist; choose from 0 to {length - 1} '
                 f'(or {-length} to -1 from the end)'
             )
     resolved = [index % length for index in indices]

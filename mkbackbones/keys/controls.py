@@ -6,6 +6,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..arguments import refuse_loops, short
 from ..registry import KEYS
 from .activation import build_activation
 from .base import BasedKey, Key, ManifoldKey
@@ -72,13 +73,14 @@ class MLPK(BasedKey):
         out_dims: int | None = None,
         bias: bool = True,
     ) -> None:
+        refuse_loops('match', match)
         target = None
-        if isinstance(match, dict):
+        if isinstance(match, dict) and match.get('type') not in ('MLPK', 'mkbackbones.MLPK'):
             with torch.device('meta'):
                 target = build_key(match, embed_dims, out_dims, bias)
         if not isinstance(target, ManifoldKey):
             raise ValueError(
-                f'match={match!r} is not allowed; give the key_cfg of a variant with charts, '
+                f'match={short(match)} is not allowed; give the key_cfg of a variant with charts, '
                 "e.g. match=dict(type='SpatialK', num_charts=8)"
             )
         super().__init__(embed_dims, out_dims, bias, base=target.base is not None)
@@ -92,7 +94,7 @@ class MLPK(BasedKey):
         for layer, fan_in in ((self.fc1, self.embed_dims), (self.fc2, self.hidden_channels)):
             nn.init.trunc_normal_(layer.weight, std=fan_in**-0.5)
             nn.init.zeros_(layer.bias)
-        report_match(match['type'], self.embed_dims, count_parameters(self), wanted)
+        report_match(str(match['type']), self.embed_dims, count_parameters(self), wanted)
 
     def charts(self, x: Tensor, grid: tuple[int, int] | None, num_prefix_tokens: int) -> Tensor:
         hidden = self.fc1(x)

@@ -6,9 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..arguments import check, one_of
 from ..kernels.projections import KeyParameters
 from ..registry import KEYS
 from .base import ManifoldKey
+
+#: What the side of the convolution may be.
+KERNEL_SIZE = one_of(range(1, 32, 2), 'an odd integer of at least 1 and at most 31, e.g. 3')
 
 
 @KEYS.register_module()
@@ -29,8 +33,7 @@ class SpatialK(ManifoldKey):
 
     def __init__(self, *args, kernel_size: int = 3, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f'kernel_size={kernel_size!r} is not allowed; use an odd size, e.g. 3')
+        check('kernel_size', kernel_size, KERNEL_SIZE)
         self.kernel_size = kernel_size
         channels = self.num_charts * self.chart_channels
         self.spatial_weight = nn.Parameter(torch.empty(channels, 1, kernel_size, kernel_size))

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import cv2
 import numpy as np
 
 from mkbackbones.leakage.level import Level
-from mkbackbones.leakage.pictures import Picture, Pixels, read_pixels
-from mkbackbones.leakage.search import (
-    Hit,
-    Pair,
-    best_symmetry,
-    propose,
-    propose_turned,
-    rescore,
-)
+from mkbackbones.leakage.pictures import Picture
+from mkbackbones.leakage.pieces import turned_origin
+from mkbackbones.leakage.search import Hit, Pair, most_partners, propose, propose_turned, rescore
+from mkbackbones.leakage.surfaces import COARSE, FULL, MIDDLE, Surfaces
 from mkbackbones.leakage.symmetries import SYMMETRIES, turn
-from mkbackbones.leakage.tiles import even_light, shrink, whiten
 
 __all__ = ['Shared', 'find_shared', 'overlap_slices']
 
-#: Side in pixels, pass band and least score of the three levels. Scores of pictures without common
-#: content do not depend on the texture, so these numbers hold for any set; docs/leakage.md shows
-#: the gap that they lie in.
-COARSE = (34, 0.35, 5.8)
-MIDDLE = (100, 0.2, 12.0)
-FULL = (256, 0.15, 20.0)
 #: A shift counts only if it fits that much better than any other one, or if most of the detail
 #: agrees: a brushed finish also fits a little further along the brush.
 MIN_DISTINCT = 1.75
@@ -43,6 +31,11 @@ MIN_CORRELATION = 0.4
 WHOLE = 0.97
 #: Mean difference of grey levels, blurred, above which two copies were exposed differently.
 EXPOSURE = 3.0
+
+#: Pieces of two pictures that are looked at closer, those that fit best.
+PIECE_PAIRS = 4
+#: From so many identical pictures on, not all pairs of them are told.
+MANY = 50
 
 Report = Callable[[str, int, int], None]
 
@@ -84,7 +77,11 @@ class Shared:
 
 
 def find_shared(
-    pictures: Sequence[Picture], *, turned_crops: bool = False, report: Report | None = None
+    pictures: Sequence[Picture],
+    *,
+    turned_crops: bool = False,
+    report: Report | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[Shared]:
     """Find all pairs that share content.
 
@@ -93,139 +90,152 @@ def find_shared(
         turned_crops (bool): Also look for crops that are turned *and* shifted; eight times the
             work.
         report (Report | None): Called as ``report(step, done, total)``.
+        warn (Callable[[str], None] | None): Called with a sentence for each limit that was met.
 
     Raises:
         DatasetError: A picture cannot be read.
     """
     report = report or (lambda step, done, total: None)
-    pixels = []
-    for number, picture in enumerate(pictures, start=1):
-        pixels.append(read_pixels(picture.path))
-        report('reading', number, len(pictures))
-    # Pictures of one shape in a row, see `propose`.
-    order = sorted(range(len(pictures)), key=lambda index: pixels[index].grey.shape)
-    pictures, pixels = [pictures[i] for i in order], [pixels[i] for i in order]
-    surfaces = _Surfaces(pixels)
-    hits = _search(surfaces, turned_crops, report)
-    judged = {hit.pair[:2]: surfaces.judge(pictures, hit) for hit in hits}
-    found = {key: pair for key, pair in judged.items() if pair.correlation > MIN_CORRELATION}
-    found.update(_identical(pictures, pixels))
+    warn = warn or (lambda sentence: None)
+    surfaces = Surfaces(pictures, report)
+    if halved := sum(times > 0 for times in surfaces.halved):
+        warn(
+            f'{halved} pictures are so much larger than the usual one that they are compared at a '
+            'coarser scale: crops of the usual scale are not looked for in them'
+        )
+    hits = _search(surfaces, turned_crops, report, warn)
+    judged = {}
+    for hit in hits:
+        pair = judge(surfaces, pictures, hit)
+        if pair.correlation > MIN_CORRELATION:
+            key = tuple(surfaces.pieces[index].picture for index in hit.pair[:2])
+            judged[key] = pair
+    found = {tuple(sorted(key)): pair for key, pair in judged.items()}
+    found.update(_identical(pictures, surfaces))
     return sorted(found.values(), key=lambda pair: (-pair.overlap, -pair.score, pair.first.key))
 
 
-class _Surfaces:
-    """The evenly lit pictures, at the resolution of the last level."""
-
-    def __init__(self, pixels: Sequence[Pixels]) -> None:
-        self.pixels = pixels
-        # One scale for all: crops of one strip share it, whatever their size.
-        side = math.sqrt(np.median([item.grey.size for item in pixels]))
-        self.scale = min(FULL[0] / side, 1)
-        self.side = side * self.scale
-        self.lit = [even_light(self.grey(index)) for index in range(len(pixels))]
-
-    def grey(self, index: int) -> np.ndarray:
-        return shrink(self.pixels[index].grey.astype(np.float32), self.scale)
-
-    def level(self, side: int, band: float, indices: Sequence[int] | None = None) -> Level:
-        lit = self.lit if indices is None else [self.lit[index] for index in indices]
-        return Level([whiten(shrink(image, side / self.side), band) for image in lit])
-
-    def judge(self, pictures: Sequence[Picture], hit: Hit) -> Shared:
-        """Name what the two pictures of a verified hit have in common."""
-        first, second, symmetry = hit.pair
-        one, other = turn(self.lit[first], symmetry), self.lit[second]
-        here, there = overlap_slices(one.shape, other.shape, hit.shift)
-        overlap = one[here].size / min(one.size, other.size)
-        correlation = float(np.corrcoef(one[here].ravel(), other[there].ravel())[0, 1])
-        kind = 'overlap'
-        if overlap >= WHOLE:
-            kind = 'turned copy' if symmetry else 'copy'
-            grey = turn(self.grey(first), symmetry)[here], self.grey(second)[there]
-            difference = cv2.GaussianBlur(grey[0] - grey[1], (0, 0), 3)
-            if not symmetry and np.abs(difference).mean() > EXPOSURE:
-                kind = 'exposure'
-        y, x = (round(step / self.scale) for step in hit.shift)
-        return Shared(
-            pictures[first],
-            pictures[second],
-            kind,
-            SYMMETRIES[symmetry],
-            (x, y),
-            overlap,
-            correlation,
-            hit.score,
-            hit.distinct,
+def judge(surfaces: Surfaces, pictures: Sequence[Picture], hit: Hit) -> Shared:
+    """Name what the two pictures of a verified hit have in common."""
+    first, second = (surfaces.pieces[index] for index in hit.pair[:2])
+    symmetry = hit.pair.symmetry
+    one = turn(surfaces.lit(first.picture), symmetry)
+    other = surfaces.lit(second.picture)
+    # From the pieces to the pictures that they were cut from.
+    start = turned_origin(first, surfaces.grey(first.picture).shape, symmetry)
+    shift = tuple(step + there - here for step, here, there in zip(hit.shift, start, second.origin))
+    here, there = overlap_slices(one.shape, other.shape, shift)
+    overlap = one[here].size / min(one.size, other.size)
+    correlation = float(np.corrcoef(one[here].ravel(), other[there].ravel())[0, 1])
+    kind = 'overlap'
+    if overlap >= WHOLE:
+        kind = 'turned copy' if symmetry else 'copy'
+        grey = (
+            turn(surfaces.grey(first.picture), symmetry)[here],
+            surfaces.grey(second.picture)[there],
         )
+        difference = cv2.GaussianBlur(grey[0] - grey[1], (0, 0), 3)
+        if not symmetry and np.abs(difference).mean() > EXPOSURE:
+            kind = 'exposure'
+    scale = surfaces.scale / 2 ** surfaces.halved[first.picture]
+    y, x = (round(step / scale) for step in shift)
+    return Shared(
+        pictures[first.picture],
+        pictures[second.picture],
+        kind,
+        SYMMETRIES[symmetry],
+        (x, y),
+        overlap,
+        correlation,
+        hit.score,
+        hit.distinct,
+    )
 
 
-def _search(surfaces: _Surfaces, turned_crops: bool, report: Report) -> list[Hit]:
-    side, band, least = COARSE
-    level, total, done = surfaces.level(side, band), len(surfaces.lit), 0
+def _search(
+    surfaces: Surfaces, turned_crops: bool, report: Report, warn: Callable[[str], None]
+) -> list[Hit]:
+    level, total, done, crowded = surfaces.coarse(), len(surfaces.pieces), 0, 0
 
-    def on_picture() -> None:
-        nonlocal done
+    def on_picture(has_too_many: bool) -> None:
+        nonlocal done, crowded
         done += 1
+        crowded += has_too_many
         report('comparing all with all', done, total)
 
-    pairs = propose(level, least, len(SYMMETRIES) if turned_crops else 1, on_picture)
+    least = COARSE[2]
+    proposals = propose(level, least, len(SYMMETRIES) if turned_crops else 1, on_picture)
     if not turned_crops:
-        pairs += propose_turned(level, least)
-    side, band, least = MIDDLE
-    hits = _rescore(surfaces, pairs, side, band, ('looking closer', 16), report)
-    pairs = [hit.pair for hit in hits if hit.score > least]
-    side, band, least = FULL
-    hits = _rescore(surfaces, pairs, side, band, ('verifying', 4), report)
-    return best_symmetry(
+        proposals += propose_turned(level, least)
+    if crowded:
+        warn(
+            f'{crowded} pictures resemble more than {most_partners(total)} others: of these the '
+            f'{most_partners(total)} that fit best are looked at closer'
+        )
+    pairs = _best_pieces(surfaces, proposals)
+    hits = _rescore(surfaces.middle(), pairs, 'looking closer', report)
+    pairs = _best_pieces(surfaces, [(h.score, h.pair) for h in hits if h.score > MIDDLE[2]])
+    hits = _rescore(surfaces.full(), pairs, 'verifying', report)
+    least = FULL[2]
+    good = (
         hit
         for hit in hits
         if hit.score > least and (hit.distinct > MIN_DISTINCT or hit.correlation > MOST_DETAIL)
     )
+    best: dict[tuple[int, int], Hit] = {}
+    for hit in good:
+        key = _pictures(surfaces, hit.pair)
+        if key not in best or hit.score > best[key].score:
+            best[key] = hit
+    return [best[key] for key in sorted(best)]
 
 
-def _rescore(
-    surfaces: _Surfaces,
-    pairs: list[Pair],
-    side: int,
-    band: float,
-    step: tuple[str, int],
-    report: Report,
-) -> Iterator[Hit]:
-    """Score pairs at a level that is built for their pictures alone."""
-    if not pairs:
-        return
-    name, batch = step
-    involved = sorted({index for pair in pairs for index in pair[:2]})
-    place = {index: number for number, index in enumerate(involved)}
-    level = surfaces.level(side, band, involved)
-    local = [Pair(place[pair.first], place[pair.second], pair.symmetry) for pair in pairs]
-    for done, hit in enumerate(rescore(level, local, batch=batch), start=1):
+def _pictures(surfaces: Surfaces, pair: Pair) -> tuple[int, int]:
+    """The two pictures that a pair of pieces belongs to, in order."""
+    first, second = (surfaces.pieces[index].picture for index in pair[:2])
+    return min(first, second), max(first, second)
+
+
+def _best_pieces(surfaces: Surfaces, proposals: Iterable[tuple[float, Pair]]) -> list[Pair]:
+    """Of each two pictures and symmetry the pieces that fit best; none of one picture alone."""
+    found = defaultdict(list)
+    for score, pair in proposals:
+        first, second = _pictures(surfaces, pair)
+        if first != second and surfaces.halved[first] == surfaces.halved[second]:
+            found[first, second, pair.symmetry].append((score, pair))
+    return [pair for ones in found.values() for _, pair in sorted(ones, reverse=True)[:PIECE_PAIRS]]
+
+
+def _rescore(level: Level, pairs: list[Pair], name: str, report: Report) -> Iterator[Hit]:
+    """Score pairs at a level, with progress."""
+    for done, hit in enumerate(rescore(level, pairs), start=1):
         report(name, done, len(pairs))
-        pair = Pair(involved[hit.pair.first], involved[hit.pair.second], hit.pair.symmetry)
-        yield hit._replace(pair=pair)
+        yield hit
 
 
-def _identical(
-    pictures: Sequence[Picture], pixels: Sequence[Pixels]
-) -> dict[tuple[int, int], Shared]:
-    """Pairs with the same pixels, whatever these show: flat pictures too."""
+def _identical(pictures: Sequence[Picture], surfaces: Surfaces) -> dict[tuple[int, int], Shared]:
+    """Pairs with the same pixels, whatever these show: flat pictures too.
+
+    Of very many the first is paired with each: that is enough to see that they cross splits.
+    """
     same = defaultdict(list)
-    for index, item in enumerate(pixels):
+    for index, item in enumerate(surfaces.kept):
         same[item.digest].append(index)
     found = {}
     for members in same.values():
-        for first, second in combinations(members, 2):
-            equal = pixels[first].file_digest == pixels[second].file_digest
-            score = math.sqrt(pixels[first].grey.size)
+        many = len(members) > MANY
+        pairs = product(members[:1], members[1:]) if many else combinations(members, 2)
+        for first, second in pairs:
+            one, other = surfaces.kept[first], surfaces.kept[second]
             found[first, second] = Shared(
                 pictures[first],
                 pictures[second],
-                'identical file' if equal else 'identical pixels',
+                'identical file' if one.file_digest == other.file_digest else 'identical pixels',
                 SYMMETRIES[0],
                 (0, 0),
                 1.0,
                 1.0,
-                score,
+                math.sqrt(one.size),
                 math.inf,
             )
     return found

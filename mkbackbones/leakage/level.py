@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.fft import irfft2, rfft2
@@ -15,70 +16,72 @@ __all__ = ['MIN_OVERLAP', 'Level']
 #: Share of the smaller picture that has to be common. A quarter of the side over the full other
 #: side is 0.25; a diagonal shift loses both ways.
 MIN_OVERLAP = 0.2
+#: Bytes of the spectra that are kept.
+KEPT_BYTES = 300 * 2**20
+
+Shape = tuple[int, int]
 
 
 class Level:
-    """Whitened pictures at one resolution, with their spectra.
+    """Whitened pictures at one resolution.
 
     The correlation at a shift is divided by the root of the number of common pixels. For pictures
     without common content that is a score of zero mean and nearly unit deviation at every shift;
     for equal content it is the root of that number.
 
     Args:
-        tiles (Sequence[np.ndarray]): Output of :func:`whiten`, (height, width) each.
+        tiles (Sequence[np.ndarray]): Output of :func:`whiten`, (height, width) each; may be made
+            anew at each access.
+        side (int): Largest side of any of them.
     """
 
-    def __init__(self, tiles: Sequence[np.ndarray]) -> None:
+    def __init__(self, tiles: Sequence[np.ndarray], side: int) -> None:
         self.tiles = tiles
-        self.grid = grid_size(max(max(tile.shape) for tile in tiles))
-        self._spectra = np.stack([self._spectrum(tile) for tile in tiles])
-        self._weights: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
+        self.grid = grid_size(side)
+        # Pictures of many sizes have as many pairs of shapes as pairs: only some are kept.
+        self.weight = lru_cache(32)(self._weight)
+        self.straight = lru_cache(max(KEPT_BYTES // (4 * self.grid**2), 32))(self._straight)
 
-    def _spectrum(self, tile: np.ndarray) -> np.ndarray:
-        return rfft2(tile, s=(self.grid, self.grid))
+    def spectrum(self, tile: np.ndarray) -> np.ndarray:
+        """Spectrum (grid, grid / 2 + 1) of a tile."""
+        return rfft2(tile.astype(np.float32, copy=False), s=(self.grid, self.grid))
 
-    def turned(self, index: int, symmetry: int) -> tuple[tuple[int, int], np.ndarray]:
+    def _straight(self, index: int) -> tuple[Shape, np.ndarray]:
+        """Shape and spectrum of a picture as it is."""
+        tile = self.tiles[index]
+        return tile.shape, self.spectrum(tile)
+
+    def turned(self, index: int, symmetry: int) -> tuple[Shape, np.ndarray]:
         """Shape and conjugate spectrum of a picture after a symmetry."""
         tile = turn(self.tiles[index], symmetry)
-        return tile.shape, self._spectrum(tile).conj()
+        return tile.shape, self.spectrum(tile).conj()
 
-    def scores(
-        self, query: tuple[tuple[int, int], np.ndarray], others: Sequence[int] | slice
-    ) -> np.ndarray:
-        """Score of a turned picture against others of one shape, at every shift.
+    def scores(self, query: np.ndarray, spectra: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Score of a turned picture against others, at every shift.
 
         Args:
-            query (tuple): Output of :meth:`turned`.
-            others (Sequence[int] | slice): Indices of pictures that have the same shape.
+            query (np.ndarray): Conjugate spectrum of the turned picture.
+            spectra (np.ndarray): Spectra of the others, (others, grid, grid / 2 + 1).
+            weights (np.ndarray): See :meth:`weight`; (grid, grid), or one for each of the others.
 
         Returns:
             np.ndarray: (others, grid, grid); entry (dy, dx), modulo the grid, is the shift that
             takes a pixel of the query to the pixel of the other picture.
         """
-        shape, spectrum = query
-        spectra = self._spectra[others]
-        first = others.start if isinstance(others, slice) else others[0]
-        weight, _ = self.weight(shape, self.tiles[first].shape)
-        scores = irfft2(spectra * spectrum, s=(self.grid, self.grid), overwrite_x=True)
-        scores *= weight
+        scores = irfft2(spectra * query, s=(self.grid, self.grid), overwrite_x=True)
+        scores *= weights
         return scores
 
-    def weight(
-        self, shape: tuple[int, int], other: tuple[int, int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """One over the root of the common pixels at each shift, 0 where they are too few.
+    def _weight(self, shape: Shape, other: Shape) -> np.ndarray:
+        """One over the root of the common pixels at each shift, 0 where they are too few."""
+        common = self.common(shape, other)
+        least = MIN_OVERLAP * min(np.prod(shape), np.prod(other))
+        weight = np.where(common >= least, 1 / np.sqrt(np.maximum(common, 1)), 0)
+        return weight.astype(np.float32)
 
-        Returns:
-            tuple[np.ndarray, np.ndarray]: The weight and the number of common pixels, both
-            (grid, grid).
-        """
-        key = (*shape, *other)
-        if key not in self._weights:
-            common = np.outer(*(self._common(a, b) for a, b in zip(shape, other)))
-            least = MIN_OVERLAP * min(np.prod(shape), np.prod(other))
-            weight = np.where(common >= least, 1 / np.sqrt(np.maximum(common, 1)), 0)
-            self._weights[key] = weight.astype(np.float32), common
-        return self._weights[key]
+    def common(self, shape: Shape, other: Shape) -> np.ndarray:
+        """Common pixels (grid, grid) of two shapes at each shift."""
+        return np.outer(*(self._common(a, b) for a, b in zip(shape, other)))
 
     def _common(self, length: int, other: int) -> np.ndarray:
         """Common pixels along one axis for each shift modulo the grid."""

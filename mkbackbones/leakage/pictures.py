@@ -121,8 +121,27 @@ def read_pixels(path: Path) -> Pixels:
     except OSError as error:
         raise DatasetError(f'{path}: {error.strerror}') from error
     pixels = load_image(content, str(path)).pixels
-    if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
+    if pixels.ndim == 3 and is_grey(pixels):
         pixels = pixels[:, :, 0]  # a grey picture saved as RGB is the same picture
-    digest = hashlib.sha256(f'{pixels.shape}'.encode() + pixels.tobytes()).hexdigest()
-    grey = pixels if pixels.ndim == 2 else pixels @ np.array([0.299, 0.587, 0.114])
-    return Pixels(grey.astype(np.uint8), hashlib.sha256(content).hexdigest(), digest)
+    digest = hashlib.sha256(f'{pixels.shape}'.encode())
+    digest.update(np.ascontiguousarray(pixels))
+    return Pixels(to_grey(pixels), hashlib.sha256(content).hexdigest(), digest.hexdigest())
+
+
+def to_grey(pixels: np.ndarray) -> np.ndarray:
+    """Grey values (height, width) uint8 of a picture, some rows at a time to save memory."""
+    if pixels.ndim == 2:
+        return pixels.astype(np.uint8)
+    grey = np.empty(pixels.shape[:2], np.uint8)
+    for start in range(0, len(grey), 256):
+        rows = slice(start, start + 256)
+        grey[rows] = pixels[rows] @ np.array([0.299, 0.587, 0.114])
+    return grey
+
+
+def is_grey(pixels: np.ndarray) -> bool:
+    """Whether the channels (height, width, channels) are equal."""
+    return all(
+        np.array_equal(pixels[..., 0], pixels[..., channel])
+        for channel in range(1, pixels.shape[2])
+    )

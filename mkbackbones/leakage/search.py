@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, product
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +14,17 @@ import numpy as np
 from mkbackbones.leakage.level import Level
 from mkbackbones.leakage.symmetries import SYMMETRIES, turn
 
-__all__ = ['Hit', 'Pair', 'best_symmetry', 'propose', 'propose_turned', 'rescore']
+__all__ = ['Hit', 'Pair', 'most_partners', 'propose', 'propose_turned', 'rescore']
 
 #: Pictures correlated in one go: with more, the batch leaves the processor's cache.
 _BATCH = 128
+#: Pictures whose spectra are kept while pairs of them are scored.
+_NEAR = 256
+#: Queries of one shape that share a table of weights, and pairs of one query in one go.
+_QUERIES = 16
+#: Most partners of a picture that are looked at closer, those that fit best: so many, or one in
+#: ten of all. Two to four in a hundred score high by chance; in a set of copies of one, all do.
+PARTNERS = 100
 
 
 class Pair(NamedTuple):
@@ -47,63 +55,98 @@ class Hit(NamedTuple):
     correlation: float
 
 
+#: Pairs with their scores, before they are looked at closer.
+Proposals = list[tuple[float, Pair]]
+
+
+def most_partners(total: int) -> int:
+    """Most partners of a picture among so many."""
+    return max(PARTNERS, total // 10)
+
+
 def propose(
-    level: Level, threshold: float, symmetries: int, on_picture: Callable[[], None]
-) -> list[Pair]:
+    level: Level, threshold: float, symmetries: int, on_picture: Callable[[bool], None]
+) -> Proposals:
     """Compare all pictures with all, in all symmetries, and keep what scores above chance.
 
     Args:
-        level (Level): The coarsest level.
+        level (Level): The coarsest level, pictures of one shape in a row.
         threshold (float): Least score.
         symmetries (int): 8, or 1 for pictures that are only shifted.
-        on_picture (Callable[[], None]): Called after each picture, for a progress bar.
+        on_picture (Callable[[bool], None]): Called after each picture, and told whether it had too
+            many partners, see :func:`most_partners`.
     """
-    # Pictures of one shape in a row make batches that are slices.
-    runs = _runs_of_shape(level)
+    shapes = [tile.shape for tile in level.tiles]
+    spectra = np.stack([level.spectrum(tile) for tile in level.tiles])
+    total = len(shapes)
+    most = most_partners(total)
 
-    def compare(index: int) -> list[Pair]:
-        found = []
-        blocks = [block for run in runs for block in _blocks(max(run.start, index + 1), run.stop)]
+    def compare(queries: range) -> list[Proposals]:
+        found: dict[int, Proposals] = {index: [] for index in queries}
         for symmetry in range(symmetries):
-            query = level.turned(index, symmetry)
-            for block in blocks:
-                best = level.scores(query, block).max(axis=(1, 2))
-                for offset in np.flatnonzero(best > threshold).tolist():
-                    found.append(Pair(index, block.start + offset, symmetry))
-        return found
+            turned = {index: level.turned(index, symmetry) for index in queries}
+            for block in _blocks(queries.start + 1, total):
+                weights = _weights(level, turned[queries.start][0], shapes[block])
+                for index in queries:
+                    scores = level.scores(turned[index][1], spectra[block], weights)
+                    best = scores.max(axis=(1, 2))
+                    for offset in np.flatnonzero(best > threshold).tolist():
+                        if (other := block.start + offset) > index:
+                            pair = Pair(index, other, symmetry)
+                            found[index].append((float(best[offset]), pair))
+        return [found[index] for index in queries]
 
-    pairs = []
+    proposals: Proposals = []
     with ThreadPoolExecutor(usable_cores()) as pool:  # numpy and scipy's FFT release the GIL
-        for found in pool.map(compare, range(len(level.tiles))):
-            pairs += found
-            on_picture()
-    return pairs
+        for results in _ordered(pool, compare, _queries(shapes)):
+            for found in results:
+                proposals += sorted(found, reverse=True)[:most]
+                on_picture(len(found) > most)
+    return proposals
 
 
-def propose_turned(level: Level, threshold: float) -> list[Pair]:
+def _weights(level: Level, shape: tuple[int, int], others: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Weights of a query of one shape against others: one for all, or one for each."""
+    runs = [(other, len(list(members))) for other, members in groupby(others)]
+    if len(runs) == 1:
+        return level.weight(shape, runs[0][0])
+    tables = [level.weight(shape, other) for other, _ in runs]
+    return np.repeat(np.stack(tables), [count for _, count in runs], axis=0)
+
+
+def propose_turned(level: Level, threshold: float) -> Proposals:
     """Compare all pictures with all, turned in every way but not shifted: matrix products.
 
     Args:
-        level (Level): The coarsest level.
+        level (Level): The coarsest level, pictures of one shape in a row.
         threshold (float): Least score.
     """
-    runs = _runs_of_shape(level)
-    flat = [np.stack([tile.ravel() for tile in level.tiles[run]]) for run in runs]
-    pairs = []
-    for run, symmetry in product(runs, range(1, len(SYMMETRIES))):
-        shape = turn(level.tiles[run.start], symmetry).shape
-        for start in range(run.start, run.stop, _BATCH):
-            stop = min(start + _BATCH, run.stop)
-            tiles = level.tiles[start:stop]
-            turned = np.stack([turn(tile, symmetry).ravel() for tile in tiles])
-            for other, others in zip(runs, flat):
-                if level.tiles[other.start].shape != shape:
-                    continue
-                scores = turned @ others.T / np.sqrt(turned.shape[1])
+    runs = {
+        shape: range(members[0], members[-1] + 1)
+        for shape, members in _by_shape([tile.shape for tile in level.tiles])
+    }
+    proposals: dict[int, Proposals] = defaultdict(list)
+    for shape, run in runs.items():
+        for symmetry in range(1, len(SYMMETRIES)):
+            wanted = shape[::-1] if symmetry % 2 else shape
+            others = runs.get(wanted, range(0))
+            for start, other in _tables(run, others):
+                turned = np.stack([turn(level.tiles[i], symmetry).ravel() for i in start])
+                flat = np.stack([level.tiles[i].ravel() for i in other])
+                scores = turned @ flat.T / np.sqrt(turned.shape[1])
                 for i, j in np.argwhere(scores > threshold).tolist():
-                    if start + i < other.start + j:
-                        pairs.append(Pair(start + i, other.start + j, symmetry))
-    return pairs
+                    if start[i] < other[j]:
+                        pair = Pair(start[i], other[j], symmetry)
+                        proposals[start[i]].append((float(scores[i, j]), pair))
+    most = most_partners(len(level.tiles))
+    return [one for found in proposals.values() for one in sorted(found, reverse=True)[:most]]
+
+
+def _tables(run: range, others: range) -> Iterator[tuple[range, range]]:
+    """Both runs in parts, so that a table of scores stays small."""
+    for start in range(0, len(run), _BATCH):
+        for other in range(0, len(others), 8 * _BATCH):
+            yield run[start : start + _BATCH], others[other : other + 8 * _BATCH]
 
 
 def usable_cores() -> int:
@@ -111,13 +154,16 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def _runs_of_shape(level: Level) -> list[slice]:
-    runs, start = [], 0
-    for _, members in groupby(level.tiles, key=lambda tile: tile.shape):
-        stop = start + len(list(members))
-        runs.append(slice(start, stop))
-        start = stop
-    return runs
+def _by_shape(shapes: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    for shape, members in groupby(range(len(shapes)), key=lambda i: shapes[i]):
+        yield shape, list(members)
+
+
+def _queries(shapes: Sequence[tuple[int, int]]) -> Iterator[range]:
+    """Pictures of one shape, a few at a time."""
+    for _, members in _by_shape(shapes):
+        for start in range(members[0], members[-1] + 1, _QUERIES):
+            yield range(start, min(start + _QUERIES, members[-1] + 1))
 
 
 def _blocks(start: int, stop: int) -> Iterator[slice]:
@@ -125,56 +171,61 @@ def _blocks(start: int, stop: int) -> Iterator[slice]:
         yield slice(begin, min(begin + _BATCH, stop))
 
 
-def rescore(level: Level, pairs: Iterable[Pair], *, batch: int) -> Iterator[Hit]:
+def _ordered(pool: Executor, work: Callable, jobs: Iterable) -> Iterator:
+    """``pool.map`` that takes no more jobs than it has room for, so that results do not pile up."""
+    jobs = iter(jobs)
+    ahead = 4 * usable_cores()
+    waiting = [pool.submit(work, job) for job in islice(jobs, ahead)]
+    while waiting:
+        result = waiting.pop(0).result()
+        waiting += [pool.submit(work, job) for job in islice(jobs, 1)]
+        yield result
+
+
+def rescore(level: Level, pairs: Iterable[Pair]) -> Iterator[Hit]:
     """Score pairs at a finer level.
 
     Args:
         level (Level): The level; the pairs index its pictures.
         pairs (Iterable[Pair]): What to score.
-        batch (int): Pairs in one go.
     """
-
-    def same(pair: Pair) -> tuple:
-        return pair.first, pair.symmetry, level.tiles[pair.second].shape
-
+    # Pairs of one part of the set with another in a row: their spectra are still at hand.
+    keys = {
+        pair: (pair.first // _NEAR, pair.second // _NEAR, pair.first, pair.symmetry)
+        for pair in pairs
+    }
     jobs = []
-    for (first, symmetry, shape), members in groupby(sorted(pairs, key=same), key=same):
+    for (*_, first, symmetry), members in groupby(
+        sorted(keys, key=lambda pair: (keys[pair], pair.second)), key=keys.get
+    ):
         members = list(members)
         jobs += [
-            (first, symmetry, shape, members[i : i + batch]) for i in range(0, len(members), batch)
+            (first, symmetry, members[i : i + _QUERIES]) for i in range(0, len(members), _QUERIES)
         ]
 
     def score(job: tuple) -> list[Hit]:
-        first, symmetry, shape, members = job
-        query = level.turned(first, symmetry)
-        scores = level.scores(query, [pair.second for pair in members])
-        return _hits(level, members, scores, level.weight(query[0], shape)[1])
+        first, symmetry, members = job
+        shape, query = level.turned(first, symmetry)
+        hits = []
+        for pair in members:  # one by one: a surface and its spectrum stay in the cache
+            other, spectrum = level.straight(pair.second)
+            weight = level.weight(shape, other)
+            hits.append(_hit(level, pair, level.scores(query, spectrum, weight), weight))
+        return hits
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for hits in pool.map(score, jobs):
+        for hits in _ordered(pool, score, jobs):
             yield from hits
 
 
-def _hits(level: Level, pairs: list[Pair], scores: np.ndarray, common: np.ndarray) -> list[Hit]:
+def _hit(level: Level, pair: Pair, surface: np.ndarray, weight: np.ndarray) -> Hit:
     # The main lobe of a whitened picture is a few pixels wide at every level.
     clear = np.arange(-max(level.grid // 40, 3), max(level.grid // 40, 3) + 1)
-    hits = []
-    for pair, surface in zip(pairs, scores):
-        y, x = (int(i) for i in np.unravel_index(surface.argmax(), surface.shape))
-        score = float(surface[y, x])
-        surface[np.ix_((y + clear) % level.grid, (x + clear) % level.grid)] = 0
-        elsewhere = max(float(surface.max()), 1e-6)
-        correlation = score / max(float(common[y, x]), 1.0) ** 0.5
-        shift = (level.signed(y), level.signed(x))
-        hits.append(Hit(pair, score, score / elsewhere, shift, correlation))
-    return hits
-
-
-def best_symmetry(hits: Iterable[Hit]) -> list[Hit]:
-    """The best hit of each two pictures, in order."""
-    best: dict[tuple[int, int], Hit] = {}
-    for hit in hits:
-        key = hit.pair[:2]
-        if key not in best or hit.score > best[key].score:
-            best[key] = hit
-    return [best[key] for key in sorted(best)]
+    y, x = (int(i) for i in np.unravel_index(surface.argmax(), surface.shape))
+    score = float(surface[y, x])
+    surface[np.ix_((y + clear) % level.grid, (x + clear) % level.grid)] = 0
+    elsewhere = max(float(surface.max()), 1e-6)
+    # The weight is one over the root of the common pixels.
+    correlation = score * float(weight[y, x] or 1.0)
+    shift = (level.signed(y), level.signed(x))
+    return Hit(pair, score, score / elsewhere, shift, correlation)

@@ -3,7 +3,11 @@
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ..arguments import CONFIG, INIT_CFG, check_arguments
 from ..registry import MODELS
+
+#: What the arguments may be.
+RULES = dict(roi_extractor=CONFIG, init_cfg=INIT_CFG)
 
 
 @MODELS.register_module()
@@ -20,6 +24,7 @@ class FP32RoIExtractor(BaseModule):
     """
 
     def __init__(self, roi_extractor: dict, init_cfg: dict | None = None) -> None:
+        check_arguments('FP32RoIExtractor', RULES, locals())
         super().__init__(init_cfg)
         self.roi_extractor = MODELS.build(roi_extractor)
         self.featmap_strides = self.roi_extractor.featmap_strides

@@ -1,12 +1,33 @@
 """SimpleFeaturePyramid: several scales from one map of a plain ViT."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from ..keys.base import require_positive
+from ..arguments import (
+    EMPTY,
+    INDICES,
+    INIT_CFG,
+    check_arguments,
+    either,
+    integer,
+    listing,
+    one_of,
+)
 from ..registry import MODELS
+
+#: What the arguments may be.
+RULES = dict(
+    in_channels=either(integer(1, 65536), listing(integer(1, 65536))),
+    out_channels=integer(1, 65536),
+    num_outs=integer(1, 16),
+    start_level=one_of(range(4)),
+    skip_levels=either(EMPTY, INDICES),
+    init_cfg=INIT_CFG,
+)
 
 
 @MODELS.register_module()
@@ -23,6 +44,8 @@ class SimpleFeaturePyramid(BaseModule):
         num_outs (int): Outputs.
         start_level (int): First output, 0 to 3: 0 is stride s/4, 1 is s/2 and so on. RetinaNet,
             FCOS and DINO leave out the finest with 1.
+        skip_levels (Sequence[int]): Levels behind ``start_level``, at most 3, that no head reads
+            and that are left out: ``num_outs`` counts them, what is returned does not.
         init_cfg (dict, optional): Initialisation.
 
     Raises:
@@ -35,17 +58,17 @@ class SimpleFeaturePyramid(BaseModule):
         out_channels: int = 256,
         num_outs: int = 5,
         start_level: int = 0,
+        skip_levels: Sequence[int] = (),
         init_cfg: dict | None = None,
     ) -> None:
+        check_arguments('SimpleFeaturePyramid', RULES, locals())
         super().__init__(init_cfg)
         dim = in_channels if isinstance(in_channels, int) else in_channels[-1]
-        require_positive('out_channels', out_channels)
-        if dim < 4 or dim % 4:
+        if dim % 4:
             raise ValueError(f'in_channels={dim} is not allowed; it must be a multiple of 4')
-        require_positive('num_outs', num_outs)
-        if start_level not in range(4):
-            raise ValueError(f'start_level={start_level!r} is not allowed; choose from 0, 1, 2, 3')
-        levels = slice(start_level, start_level + num_outs)
+        levels = list(range(start_level, min(start_level + num_outs, 4)))
+        skip_levels = require_levels(skip_levels, levels)
+        levels = [level for level in levels if level not in skip_levels]
         self.num_extra = max(0, start_level + num_outs - 4)
         resample = [
             nn.Sequential(
@@ -66,7 +89,9 @@ class SimpleFeaturePyramid(BaseModule):
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
                 LayerNorm2d(out_channels),
             )
-            for scale, channels in zip(resample[levels], (dim // 4, dim // 2, dim, dim)[levels])
+            for scale, channels in (
+                (resample[i], (dim // 4, dim // 2, dim, dim)[i]) for i in levels
+            )
         )
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -82,3 +107,19 @@ class SimpleFeaturePyramid(BaseModule):
         for _ in range(self.num_extra):
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
         return tuple(outs)
+
+
+def require_levels(skip_levels: Sequence[int], levels: list[int]) -> list[int]:
+    """Check that levels which are left out lie between the first and the last one.
+
+    Raises:
+        ValueError: If one does not.
+    """
+    inner = levels[1:-1]
+    wanted = [skip_levels] if isinstance(skip_levels, int) else list(skip_levels)
+    if not set(wanted) <= set(inner):
+        raise ValueError(
+            f'skip_levels={skip_levels!r} is not allowed; choose from {inner}, the levels between '
+            'the first and the last one'
+        )
+    return wanted

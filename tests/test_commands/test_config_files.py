@@ -76,6 +76,60 @@ class TestReadConfig:
         cfg = config_files.read_config(Path('cfg.py'), options)
         assert cfg.to_dict() == {'a': {'b': 2.5, 'c': [3, 4]}, 'd': 'y', 'e': True}
 
+    @pytest.mark.parametrize(
+        'text, value',
+        [
+            ("{'type': 'SpatialK'}", {'type': 'SpatialK'}),
+            ('{"a": {"b": [1, null, true]}}', {'a': {'b': [1, None, True]}}),
+            ("[{'blocks': [0]}, {'blocks': [1]}]", [{'blocks': [0]}, {'blocks': [1]}]),
+            ("('a', 1)", ('a', 1)),
+            ("'1'", '1'),
+            ('(1, 2)', (1, 2)),
+            ('[a,b]', ['a', 'b']),
+            ('1,2', [1, 2]),
+            ('1e-4', 1e-4),
+            ('None', None),
+            ('false', False),
+            ('', ''),
+        ],
+    )
+    @pytest.mark.parametrize('before', ['None', '3', "'x'"])
+    def test_overrides_are_read_as_python_writes_them(self, text, value, before):
+        Path('cfg.py').write_text(f'a = dict(b={before})')
+        cfg = config_files.read_config(Path('cfg.py'), [f'a.b={text}'])
+        assert cfg.to_dict() == {'a': {'b': value}}
+
+    def test_a_dict_goes_into_one_that_is_there(self):
+        Path('cfg.py').write_text("a = dict(type='KUA', num_charts=8)")
+        cfg = config_files.read_config(Path('cfg.py'), ["a={'num_charts': 4}"])
+        assert cfg.a == dict(type='KUA', num_charts=4)
+
+    @pytest.mark.parametrize('text', ["{'type': SpatialK}", '{x', '[{1,', "{'a': 1}}"])
+    def test_what_is_no_dict_is_told(self, text):
+        Path('cfg.py').write_text('a = 1')
+        with pytest.raises(CommandError, match='is no dict; write it as Python does') as caught:
+            config_files.read_config(Path('cfg.py'), [f'a={text}'])
+        assert '\n' not in str(caught.value)
+
+    def test_nothing_in_an_override_is_executed(self, tmp_path):
+        Path('cfg.py').write_text('a = 1')
+        text = f"__import__('pathlib').Path({str(tmp_path / 'made')!r}).touch()"
+        config_files.read_config(Path('cfg.py'), [f'a={text}'])
+        with pytest.raises(CommandError):
+            config_files.read_config(Path('cfg.py'), [f'a={{1: {text}}}'])
+        assert not (tmp_path / 'made').exists()
+
+    @pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
+    def test_a_base_of_a_library_is_found_by_its_import_name(self, library):
+        pytest.importorskip(library)
+        name = {
+            'mmdet': 'retinanet/retinanet_r50_fpn_1x_coco.py',
+            'mmseg': 'fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py',
+        }[library]
+        Path('cfg.py').write_text(f"_base_ = ['{library}::{name}']\nmodel = dict(extra=1)")
+        cfg = config_files.read_config(Path('cfg.py'), [])
+        assert cfg.default_scope == library and cfg.model.extra == 1
+
     @pytest.mark.parametrize('option', ['a', 'a.b', 'a.b.c=1', 'a.c=[1,(2]'])
     def test_a_bad_override_is_named(self, option):
         Path('cfg.py').write_text('a = dict(b=1)')

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
@@ -59,7 +60,10 @@ def detection_batch(model: torch.nn.Module, size: tuple[int, int]) -> dict:
     """Two images with two objects each, boxes and masks, preprocessed."""
     from mmdet.testing import demo_mm_inputs
 
-    return demo_mm_inputs(2, [(3, *size)] * 2, num_items=[2, 2], num_classes=5, with_mask=True)
+    np.random.seed(0)  # noqa: NPY002 - mmdet draws the class map from the global generator
+    return demo_mm_inputs(
+        2, [(3, *size)] * 2, num_items=[2, 2], num_classes=5, with_mask=True, with_semantic=True
+    )
 
 
 def segmentation_batch(model: torch.nn.Module, size: tuple[int, int]) -> dict:

@@ -23,7 +23,7 @@ def test_the_written_config_trains(retinanet, tmp_path, capsys):
     args = ['key_cfg.type=SpatialK', 'key_cfg.num_charts=2']
     assert main([retinanet, str(out), '--backbone', *arch, *args]) == 0
     told = capsys.readouterr().out
-    assert 'model.neck.in_channels: [512, 1024, 2048] -> [32, 64, 128]' in told
+    assert 'model.neck.in_channels: [256, 512, 1024, 2048] -> [32, 64, 128]' in told
     assert 'note: ' in told and f'wrote {out}' in told
     cfg = Config.fromfile(out)
     assert cfg.model.backbone.key_cfg == dict(type='SpatialK', num_charts=2)

@@ -6,6 +6,7 @@ from mmengine.config import Config
 
 from mkbackbones.swap import SwapError, backbone_features, swap_backbone
 
+from . import zoo
 from .shipped import SWIN, VIT, shipped_config, train_step
 
 DETECTION = [
@@ -33,8 +34,9 @@ SEGMENTATION = [
 
 def small(cfg):
     """Queries that fit a small image."""
-    if cfg.model.type == 'DINO':
-        cfg.model.num_queries = 20
+    if cfg.model.get('num_queries'):
+        cfg.model.num_queries = min(cfg.model.num_queries, 20)
+    if cfg.model.get('dn_cfg'):
         cfg.model.dn_cfg.group_cfg.num_dn_queries = 10
     return cfg
 
@@ -70,10 +72,37 @@ def test_a_plain_vit_trains_in_any_of_them(library, name):
     check_step(swap_backbone(small(shipped_config(library, name)), VIT).cfg, VIT)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('backbone', [SWIN, VIT], ids=['swin', 'vit'])
+@pytest.mark.parametrize(
+    ('library', 'name'),
+    [('mmdet', name) for name in zoo.DETECTION] + [('mmseg', name) for name in zoo.SEGMENTATION],
+)
+def test_the_zoo_trains_with_either(library, name, backbone):
+    pytest.importorskip(library)
+    check_step(swap_backbone(small(shipped_config(library, name)), backbone).cfg, backbone)
+
+
+def test_a_step_of_a_swapped_swin_is_the_same_each_time():
+    """Nothing is left to chance: no stochastic depth, one seed."""
+    pytest.importorskip('mmdet')
+    name = 'swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py'
+
+    def gradients():
+        model = train_step(swap_backbone(shipped_config('mmdet', name), SWIN).cfg)
+        return {n: p.grad for n, p in model.named_parameters()}
+
+    first, second = gradients(), gradients()
+    assert first.keys() == second.keys()
+    for parameter, gradient in first.items():
+        torch.testing.assert_close(gradient, second[parameter], msg=parameter)
+
+
 def check_step(cfg, backbone):
+    """Every parameter of the whole model gets a gradient: distributed training asks for it."""
     model = train_step(cfg)
     assert type(model.backbone).__name__ == backbone['type'].removeprefix('mkbackbones.')
-    trained = dict(model.backbone.named_parameters())
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     # Key biases get none: softmax ignores what is the same for all keys.
     lost = [n for n, p in trained.items() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert not lost, 'distributed training rejects parameters without a gradient'
@@ -93,7 +122,7 @@ def test_every_change_is_told():
     swap = swap_backbone(cfg, SWIN)
     changes = '\n'.join(swap.changes)
     assert 'model.backbone: ResNet -> mkbackbones.ManifoldSwin' in changes
-    assert 'model.neck.in_channels: [512, 1024, 2048] -> [32, 64, 128]' in changes
+    assert 'model.neck.in_channels: [256, 512, 1024, 2048] -> [32, 64, 128]' in changes
     assert swap.cfg.model.backbone.out_indices == (1, 2, 3), 'the FPN starts at its second input'
     assert swap.cfg.model.neck.start_level == 0
     # The caffe ResNet wants BGR with a standard deviation of 1; ImageNet's Swin does not.
@@ -144,7 +173,7 @@ def test_measuring_draws_no_random_numbers():
     ('library', 'name', 'word'),
     [
         ('mmdet', 'faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco.py', 'shared_head'),
-        ('mmdet', 'detectors/cascade-rcnn_r50-rfp_1x_coco.py', 'outputs'),
+        ('mmdet', 'detectors/cascade-rcnn_r50-rfp_1x_coco.py', 'second backbone'),
         ('mmseg', 'ocrnet/ocrnet_r101-d8_4xb2-40k_cityscapes-512x1024.py', 'in_index'),
         ('mmseg', 'fastfcn/fastfcn_r50-d32_jpu_psp_4xb2-80k_cityscapes-512x1024.py', 'JPU'),
     ],
@@ -160,6 +189,16 @@ def test_a_config_without_a_backbone():
         swap_backbone(Config({}), SWIN)
     with pytest.raises(SwapError, match=r'model \(X\) has no backbone; its parts: type, head'):
         swap_backbone(Config(dict(model=dict(type='X', head=1))), SWIN)
+
+
+@pytest.mark.parametrize('backbone', [5, {}, dict(arch='tiny'), 'ManifoldSwin'])
+def test_a_new_backbone_that_is_no_config(backbone):
+    with pytest.raises(SwapError, match='a dict with a type'):
+        swap_backbone(Config(dict(model=dict(backbone=dict(SWIN)))), backbone)
+    loop = dict(SWIN)
+    loop['key_cfg'] = loop
+    with pytest.raises(SwapError, match='contains itself'):
+        swap_backbone(Config(dict(model=dict(backbone=dict(SWIN)))), loop)
 
 
 def test_a_backbone_that_cannot_be_built():
