@@ -5,6 +5,8 @@ import os
 import torch
 from hypothesis import settings
 
+pytest_plugins = ['tests.memory']
+
 # Without a GPU, Triton's kernels are run by its interpreter. Triton reads this when it is imported.
 if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')
