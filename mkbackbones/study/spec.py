@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..hints import did_you_mean
+from .entries import (
+    StudyError,
+    allow,
+    entries,
+    folder_name,
+    is_number,
+    parse_flag,
+    positive,
+    text,
+)
 from .results import TASK_KINDS
 
 __all__ = ['Arm', 'Budget', 'LearningRates', 'Study', 'StudyError', 'Task', 'read_study']
@@ -29,10 +38,6 @@ PRIMARY = {
     },
     'segmentation': {'mIoU': ('mIoU', 1.0)},
 }
-
-
-class StudyError(ValueError):
-    """A study that cannot run as it stands; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -195,8 +200,8 @@ def parse_study(content: dict, path: Path) -> Study:
         key: parse_task(key, task, weights, path.parent) for key, task in entries(content, 'tasks')
     }
     return Study(
-        name=content.get('name', path.stem),
-        question=content.get('question', 'Does the manifold key help?'),
+        name=folder_name(text(content, 'name', path.stem, 'the study'), 'name'),
+        question=text(content, 'question', 'Does the manifold key help?', 'the study'),
         arms=arms,
         tasks=in_order(tasks),
         seeds=seeds,
@@ -205,31 +210,6 @@ def parse_study(content: dict, path: Path) -> Study:
         trusted=parse_flag(content.get('trusted', False), 'trusted'),
         text=path.read_text(encoding='utf-8') if path.is_file() else '',
     )
-
-
-def allow(content: dict, known: tuple[str, ...], where: str) -> None:
-    """Refuse unknown entries."""
-    for key in content:
-        if key not in known:
-            raise StudyError(
-                f'{where} has an entry {key!r}; it may have {", ".join(known)}'
-                f'{did_you_mean(key, known)}'
-            )
-
-
-def entries(content: dict, name: str) -> list[tuple[str, dict]]:
-    """The named sub-dicts of ``content[name]``."""
-    found = content.get(name)
-    if not isinstance(found, dict) or not found:
-        raise StudyError(f'the study needs {name}=dict(NAME=dict(...), ...) with one entry or more')
-    for key, value in found.items():
-        if not isinstance(value, dict):
-            raise StudyError(f'{name}.{key} is {value!r}; it must be a dict')
-        if not re.fullmatch(r'[A-Za-z0-9_]([\w.-]*[\w-])?', key):
-            raise StudyError(
-                f'{name}.{key}: it names folders, so use letters, digits, - and _, and dots inside'
-            )
-    return list(found.items())
 
 
 def parse_seeds(seeds: Any, where: str) -> list[int]:
@@ -256,7 +236,7 @@ def parse_arm(key: str, arm: dict) -> Arm:
     backbone = arm.get('backbone', {})
     if not isinstance(backbone, dict):
         raise StudyError(f'arm {key}: backbone is {backbone!r}; it must be a dict')
-    return Arm(key, arm.get('label', key), role, backbone)
+    return Arm(key, text(arm, 'label', key, f'arm {key}'), role, backbone)
 
 
 def check_roles(arms: dict[str, Arm]) -> None:
@@ -295,11 +275,28 @@ def parse_task(key: str, task: dict, weights: Any, folder: Path) -> Task:
         kind=kind,
         config=find_task_config(key, task.get('config'), folder),
         primary=primary,
-        data_root=task.get('data_root'),
-        options=task.get('options', {}),
+        data_root=parse_root(key, task.get('data_root')),
+        options=parse_options(key, task.get('options', {})),
         initial_weights=weights,
         iters=positive(task.get('iters'), f'task {key}: iters'),
     )
+
+
+def parse_options(key: str, options: Any) -> dict:
+    """Overrides of a task's config."""
+    if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
+        raise StudyError(
+            f'task {key}: options={options!r}; give a dict such as '
+            "{'train_cfg.val_interval': 100}"
+        )
+    return options
+
+
+def parse_root(key: str, root: Any) -> str | None:
+    """The folder of a task's data."""
+    if root is not None and not (isinstance(root, str) and root.strip()):
+        raise StudyError(f'task {key}: data_root={root!r}; give the path of a folder')
+    return root
 
 
 def find_task_config(key: str, config: Any, folder: Path) -> Path:
@@ -326,6 +323,9 @@ def check_weights(key: str, weights: Any) -> None:
             f"task {key}: initial_weights={weights!r}; choose from 'scratch', 'config', "
             "dict(checkpoint='FILE') and dict(task='NAME of a classification task')"
         )
+    (source,) = weights.values()
+    if not isinstance(source, str) or not source:
+        raise StudyError(f'task {key}: initial_weights={weights!r}; its value must be text')
     file = weights.get('checkpoint')
     if file and '://' not in file and not Path(file).is_file():
         raise StudyError(f'task {key}: the checkpoint {file} of initial_weights does not exist')
@@ -356,7 +356,7 @@ def parse_budget(budget: Any) -> Budget:
     if 'iters' in budget:
         return Budget(iters=positive(budget['iters'], 'budget.iters'))
     minutes = budget['minutes']
-    if not isinstance(minutes, int | float) or not 0 < minutes < math.inf:
+    if not is_number(minutes) or not 0 < minutes < math.inf:
         raise StudyError(f'budget.minutes={minutes!r}; it must be a number above 0')
     return Budget(minutes=float(minutes))
 
@@ -374,8 +374,8 @@ def parse_learning_rates(rates: Any, seeds: list[int]) -> LearningRates:
     grid = rates['grid']
     if (
         not isinstance(grid, list | tuple)
+        or not all(is_number(lr) and 0 < lr < math.inf for lr in grid)
         or len(set(grid)) < max(len(grid), 2)
-        or not all(isinstance(lr, int | float) and 0 < lr < math.inf for lr in grid)
     ):
         raise StudyError(
             f'learning_rates.grid={grid!r}; give two or more different numbers above 0'
@@ -389,17 +389,3 @@ def parse_learning_rates(rates: Any, seeds: list[int]) -> LearningRates:
         )
     iters = positive(rates.get('iters'), 'learning_rates.iters')
     return LearningRates(tuple(float(lr) for lr in grid), tuple(trial_seeds), iters)
-
-
-def parse_flag(value: Any, where: str) -> bool:
-    """True or False."""
-    if not isinstance(value, bool):
-        raise StudyError(f'{where}={value!r}; it must be True or False')
-    return value
-
-
-def positive(number: Any, where: str) -> int | None:
-    """A whole number from 1, or None."""
-    if number is not None and (not isinstance(number, int) or number < 1):
-        raise StudyError(f'{where}={number!r}; it must be a whole number from 1')
-    return number
