@@ -21,6 +21,8 @@ from .report import CheckpointError
 __all__ = ['cached_file', 'download']
 
 TRIES = 3
+#: Seconds before the second try; twice as long before the next.
+PAUSE = 1.0
 #: Seconds without a byte after which a server is given up.
 PATIENCE = 30.0
 CHUNK = 1 << 20
@@ -98,7 +100,7 @@ def fetch(url: str, file: Path) -> None:
     reason = ''
     for tried in range(TRIES):
         if tried:
-            time.sleep(2.0 ** (tried - 1))
+            time.sleep(PAUSE * 2 ** (tried - 1))
         try:
             receive(url, file)
             return

@@ -181,9 +181,14 @@ def prepare_study(study: Study, note: Callable[[str], None] = lambda text: None)
 
 def data_roots(root: str, cfg: Config) -> list[str]:
     """The folder of a task's data, and what its splits read from elsewhere."""
-    from ..commands.preflight import stage_paths
+    from ..commands.preflight import dataset_paths, iter_datasets
 
-    paths = {path for split in ('train', 'val', 'test') for _, path in stage_paths(cfg, split)}
+    paths: set[str] = set()
+    for split in ('train', 'val', 'test'):
+        for dataset in iter_datasets(cfg[f'{split}_dataloader'].dataset):
+            if not dataset.get('backend_args'):  # with them, it is not on this file system
+                paths.update(list(dataset_paths(dataset)) or [dataset.get('data_root') or root])
+    paths = {path for path in paths if path and Path(path).exists()}
     inside = Path(root) if root else None
     outside = {path for path in paths if not (inside and Path(path).is_relative_to(inside))}
     return ([root] if root else []) + sorted(outside)

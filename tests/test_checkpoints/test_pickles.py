@@ -151,9 +151,24 @@ WATCHED: list | None = None
 
 
 def watch(event, arguments):
-    if WATCHED is not None and event.split('.')[0] in (
-        *('import', 'exec', 'compile', 'open', 'os', 'subprocess', 'socket', 'shutil', 'ctypes'),
-        *('pickle', 'marshal', 'code', 'function', 'sys', 'builtins', 'glob', 'urllib'),
+    if (
+        WATCHED is not None
+        and event != 'builtins.id'
+        and event.split('.')[0]
+        in (
+            *(
+                'import',
+                'exec',
+                'compile',
+                'open',
+                'os',
+                'subprocess',
+                'socket',
+                'shutil',
+                'ctypes',
+            ),
+            *('pickle', 'marshal', 'code', 'function', 'sys', 'builtins', 'glob', 'urllib'),
+        )
     ):
         WATCHED.append(event)
 
