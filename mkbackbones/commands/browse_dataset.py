@@ -21,7 +21,7 @@ SPLITS = ('train', 'val', 'test')
 EPILOG = """
 examples:
   python -m mkbackbones browse-dataset data/neu-det --split test --out neu-det.png
-  python -m mkbackbones browse-dataset --config retinanet_swin-t_neu-det --classes crazing
+  python -m mkbackbones browse-dataset --config retinanet_swin-t-stock_neu-det --classes crazing
 """
 
 
