@@ -16,6 +16,9 @@ __all__ = ['Heartbeat', 'Progress', 'is_alive', 'read_progress']
 
 FILE = 'progress.json'
 LOCK = 'worker.lock'
+#: Environment variable with the process that started a worker: while libraries were imported, it
+#: may have ended already.
+PARENT = 'MKBACKBONES_STUDY_PROCESS'
 BEAT_SECONDS = 2.0
 #: On another machine a worker whose file is older than this is taken for dead.
 SILENCE_SECONDS = 180.0
@@ -62,7 +65,7 @@ class Heartbeat:
 
     def __init__(self, folder: Path, end_with_parent: bool = False) -> None:
         self.folder = folder
-        self.parent = os.getppid() if end_with_parent else None
+        self.parent = int(os.environ.get(PARENT, os.getppid())) if end_with_parent else None
         self.progress = Progress(host=socket.gethostname(), pid=os.getpid())
         self.lock = take_lock(folder / LOCK)
         self.written = 0.0

@@ -5,6 +5,8 @@ On disk, below the study's folder::
     study.json                                   StudyInfo
     runs/<task>/<arm>/seed<k>/result.json        RunResult of a finished run
     runs/<task>/<arm>/seed<k>/evidence.npz       per-image evidence on the test split
+    runs/<task>/<arm>/seed<k>/config.json        its config as data; config.py is for the worker
+    runs/<task>/<arm>/seed<k>/run.json           what the ledger knows of it
     runs/<task>/<arm>/seed<k>/predictions/       what a report draws: <image stem>.json or .png
 """
 

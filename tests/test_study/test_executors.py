@@ -2,11 +2,13 @@
 
 import os
 import subprocess
+import sys
 import time
 
 import pytest
 
 from mkbackbones.study.executors import LocalExecutor, RayExecutor, SlurmExecutor
+from mkbackbones.study.progress import PARENT
 
 
 def command(monkeypatch, text):
@@ -18,7 +20,7 @@ def command(monkeypatch, text):
         )
 
 
-def wait(job, seconds=60):
+def wait(job, seconds=600):
     end = time.monotonic() + seconds
     while job.poll() is None:
         assert time.monotonic() < end
@@ -70,10 +72,10 @@ class TestLocal:
 
 def test_submitit_on_this_machine(folder, tmp_path, monkeypatch):
     pytest.importorskip('submitit')
-    executor = SlurmExecutor(tmp_path / 'logs', parameters=dict(timeout_min=2), cluster='local')
+    executor = SlurmExecutor(tmp_path / 'logs', parameters=dict(timeout_min=30), cluster='local')
     # Another process picks the job up, so what it runs cannot be replaced: a worker without config.
     job = executor.submit(folder)
-    assert wait(job, 120) == ''
+    assert wait(job, 1500) == ''
     assert 'config.py' in (folder / 'error.json').read_text()
 
 
@@ -83,7 +85,7 @@ def test_ray_on_this_machine(folder):
     executor = RayExecutor(slots=2)
     try:
         assert executor.slots == 2
-        assert wait(executor.submit(folder), 240) == ''
+        assert wait(executor.submit(folder), 1500) == ''
         assert 'config.py' in (folder / 'error.json').read_text()
     finally:
         executor.close()
@@ -94,17 +96,15 @@ def test_a_worker_ends_with_whoever_started_it(folder):
     code = (
         'import sys, time; from pathlib import Path\n'
         'from mkbackbones.study.progress import Heartbeat\n'
-        'beat = Heartbeat(Path(sys.argv[1]), True); print("ready", flush=True); time.sleep(60)'
+        'beat = Heartbeat(Path(sys.argv[1]), True); print("ready", flush=True); time.sleep(3600)'
     )
-    import sys
-
     script = f"{sys.executable} -c '{code}' {folder} & echo $!; wait"
     parent = subprocess.Popen(['/bin/sh', '-c', script], stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())
     assert parent.stdout.readline() == 'ready\n'
     parent.kill()
     parent.wait()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         try:
             os.kill(child, 0)
@@ -112,3 +112,22 @@ def test_a_worker_ends_with_whoever_started_it(folder):
             return
         time.sleep(0.1)
     pytest.fail('the worker is still there')
+
+
+def test_a_worker_whose_starter_ended_before_it_could_look_ends_too(folder):
+    code = (
+        'import os, time; from pathlib import Path; from mkbackbones.study.progress import *\n'
+        f'Heartbeat(Path({str(folder)!r}), True); time.sleep(3600)'
+    )
+    environment = {**os.environ, PARENT: '1', 'PYTHONPATH': os.pathsep.join(sys.path)}
+    code = code.replace('progress import *', 'progress import Heartbeat')
+    worker = subprocess.Popen([sys.executable, '-c', code], env=environment)
+    assert worker.wait(600) == 1
+
+
+def test_ctrl_c_does_not_reach_a_worker(folder, monkeypatch):
+    """One that is still starting would die of it as if it had failed."""
+    command(monkeypatch, 'exec sleep 60')
+    job = LocalExecutor(1, []).submit(folder)
+    assert os.getpgid(job.process.pid) != os.getpgid(0)
+    job.cancel()

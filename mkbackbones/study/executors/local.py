@@ -7,6 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from ..progress import PARENT
 from .base import Executor, Job, worker_command
 
 __all__ = ['LocalExecutor']
@@ -80,7 +81,12 @@ class LocalExecutor(Executor):
         """Environment of the worker in a slot: its GPU, and its share of the cores."""
         threads = max((os.cpu_count() or 1) // self.slots, 1)
         gpu = self.gpus[slot % len(self.gpus)] if self.gpus else ''
-        return {'OMP_NUM_THREADS': str(threads), **os.environ, 'CUDA_VISIBLE_DEVICES': gpu}
+        return {
+            'OMP_NUM_THREADS': str(threads),
+            **os.environ,
+            'CUDA_VISIBLE_DEVICES': gpu,
+            PARENT: str(os.getpid()),
+        }
 
 
 def visible_gpus() -> list[str]:
