@@ -54,6 +54,7 @@ def fit_weights(
     (fit_swin if model.layout == 'swin' else fit_vit)(state, model, report)
     fill_biases(state, model, report)
     expected = expected_shapes(model, state)
+    integers = {n for n, v in model.state_dict().items() if not v.is_floating_point()}
     for entry in sorted(set(state) - set(expected)):
         report.entries.append(Entry('unexpected', entry, hint(entry)))
         del state[entry]
@@ -65,6 +66,10 @@ def fit_weights(
             report.entries.append(Entry('shape', entry, shapes))
             del state[entry]
     refuse_strangers(report, state, source, name)
+    for entry, value in list(state.items()):
+        if not value.is_floating_point() and entry not in integers:
+            report.entries.append(Entry('type', entry, f'{value.dtype}, no floating-point numbers'))
+            del state[entry]
     for entry, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             count = int((~value.isfinite()).sum())

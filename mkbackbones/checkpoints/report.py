@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 #: Nothing else is an error with ``strict=True``.
-PROBLEMS = ('missing', 'unexpected', 'shape', 'not finite')
+PROBLEMS = ('missing', 'unexpected', 'shape', 'type', 'not finite')
 
 
 class CheckpointError(RuntimeError):
@@ -17,7 +17,8 @@ class Entry:
     """One row of a report.
 
     Args:
-        status (str): ``missing``, ``unexpected``, ``shape`` or ``not finite`` (problems);
+        status (str): ``missing``, ``unexpected``, ``shape``, ``type`` (no floating-point
+            numbers) or ``not finite`` (problems);
             ``dropped`` (heads, buffers, parts that the model was built without), ``moved``,
             ``resampled``, ``filled`` (an absent bias, which is zero), ``fresh`` (output norms that
             no classifier has),

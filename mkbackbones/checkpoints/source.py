@@ -109,9 +109,9 @@ def unwrap(
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f'{source} holds a {type(checkpoint).__name__}, not weights by name')
     tensors = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
-    odd = next((name for name in tensors if not isinstance(name, str)), None)
-    if odd is not None:
-        raise CheckpointError(f'{source} has weights under {odd!r}; names must be text')
+    for name in tensors:
+        if not isinstance(name, str) or not name.isprintable():
+            raise CheckpointError(f'{source} has weights under {name!a}; names must be plain text')
     if not tensors:
         names = ', '.join(map(str, list(checkpoint)[:8])) or 'nothing'
         raise CheckpointError(f'{source} holds no weights; its entries are: {names}')

@@ -132,7 +132,7 @@ def progress() -> Iterator[Report]:
     )
 
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     tasks: dict[str, int] = {}
     with Progress(
         *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal

@@ -69,7 +69,7 @@ def demo(args: argparse.Namespace) -> None:
     from ..study.chance import complaints
     from ..study.results import load_results
 
-    console = Console()
+    console = Console(markup=False)
     data = args.work_dir / 'data'
     make_data(data, console)
     os.environ['MKBACKBONES_DATA'] = str(data.resolve())

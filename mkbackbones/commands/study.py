@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
         return
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False)
     prepared = read_and_prepare(args, console)
     folder = args.work_dir or Path('work_dirs/studies') / prepared.study.name
     failed = run_prepared(prepared, folder, args, console)
@@ -222,7 +222,7 @@ def plan(args: argparse.Namespace) -> None:
     from ..study.schedule import open_schedule
     from ..study.spec import StudyError
 
-    console = Console()
+    console = Console(markup=False)
     prepared = read_and_prepare(args, console)
     with tempfile.TemporaryDirectory(prefix='mkbackbones-plan-') as folder:
         executor = build_executor(args, Path(folder))
@@ -260,7 +260,7 @@ def status(args: argparse.Namespace) -> None:
     except LedgerError as error:
         raise CommandError(f'{error}; `study run` makes it again from the runs') from error
     with contextlib.closing(ledger):
-        console = Console()
+        console = Console(markup=False)
         if not args.watch:
             console.print(overview(folder, ledger.rows().values()))
             return
@@ -274,7 +274,7 @@ def report(args: argparse.Namespace) -> None:
     """Write the report of a study, finished or not."""
     from rich.console import Console
 
-    finish(study_folder(args.folder), Console(), args.out, not args.no_examples)
+    finish(study_folder(args.folder), Console(markup=False), args.out, not args.no_examples)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -288,7 +288,7 @@ def compare(args: argparse.Namespace) -> None:
     from ..study.results import load_results
     from ..study.side_by_side import side_by_side
 
-    console = Console()
+    console = Console(markup=False)
     folders = [study_folder(path) for path in (args.first, args.second)]
     names = tuple(folder.name for folder in folders)
     if names[0] == names[1]:
@@ -317,7 +317,7 @@ def export(args: argparse.Namespace) -> None:
     formats = {'.json': to_json, '.csv': to_csv}
     if args.out.suffix not in formats:
         raise CommandError(f'--out {args.out} has to end in {" or ".join(formats)}')
-    console = Console()
+    console = Console(markup=False)
     try:
         with console.status('computing statistics'):
             results = load_results(study_folder(args.folder))

@@ -431,3 +431,27 @@ def test_averages_of_the_weights_are_said_and_can_be_chosen(tmp_path, swin_state
 def test_malformed_entries_are_told_in_a_sentence(swin_state, name, value):
     with pytest.raises(CheckpointError):
         load_checkpoint(manifold_swin(), {**swin_state, name: value}, strict=True)
+
+
+@pytest.mark.parametrize('dtype', [torch.int64, torch.bool, torch.complex64])
+def test_weights_that_are_no_floating_point_numbers_are_problems(swin_state, dtype):
+    name = 'stages.0.blocks.0.attn.w_msa.qkv.weight'
+    state = {**swin_state, name: swin_state[name].to(dtype)}
+    model = manifold_swin()
+    before = model.layers[0].blocks[0].attn.qkv.weight.clone()
+    report = load_checkpoint(model, state)
+    assert [(e.status, e.name) for e in report.problems] == [
+        ('type', 'layers.0.blocks.0.attn.qkv.weight')
+    ]
+    assert torch.equal(model.layers[0].blocks[0].attn.qkv.weight, before)
+
+
+def test_half_precision_is_none_of_their_concern(swin_state):
+    state = {n: v.half() if v.is_floating_point() else v for n, v in swin_state.items()}
+    assert not load_checkpoint(manifold_swin(), state).problems
+
+
+@pytest.mark.parametrize('name', ['a\ud800.weight', 'a\nb', 'a\0'])
+def test_names_that_cannot_be_printed_are_told(swin_state, name):
+    with pytest.raises(CheckpointError, match='plain text'):
+        load_checkpoint(manifold_swin(), {**swin_state, name: torch.zeros(1)})

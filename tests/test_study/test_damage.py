@@ -279,3 +279,13 @@ class TestReport:
         for path in study.rglob('config.py'):
             path.unlink()
         assert 'cannot be read' not in write_report(study).page.read_text()
+
+
+def test_labels_are_text_on_the_console_too(tmp_path, capsys):
+    folder = FakeStudy(tmp_path, arms=2, seeds=2, images=6).run_all()
+    info = json.loads((folder / 'study.json').read_text())
+    info['arms']['spatial']['label'] = '[/x] [red]SpatialK'
+    (folder / 'study.json').write_text(json.dumps(info))
+    assert main(['report', str(folder), '--no-examples']) == 0
+    assert main(['compare', str(folder), str(folder)]) == 0
+    assert capsys.readouterr().out.count('[/x]') >= 2
