@@ -22,6 +22,10 @@ _MODULES = (
     'study',
 )
 _FUNCTIONS = {
+    'ManifoldKeyBackbone': 'backbones',
+    'ManifoldSwin': 'backbones',
+    'ManifoldViT': 'backbones',
+    'SimpleFeaturePyramid': 'necks',
     'apply_manifold_key': 'inject',
     'fold_manifold_keys': 'inject',
     'load_checkpoint': 'checkpoints',

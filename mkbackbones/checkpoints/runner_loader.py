@@ -11,10 +11,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from .download import download
 from .pickles import History
 from .report import CheckpointError
-from .source import load_file
+from .source import load_file, unwrap
 
 __all__ = ['load_for_runner', 'use_safe_loader']
 
@@ -78,6 +80,14 @@ def load_for_runner(filename: str, trusted: bool = False) -> Any:
         CheckpointError: If it cannot be read, or needs ``trusted``.
     """
     checkpoint = load_file(filename, trusted)
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f'{filename} holds a {type(checkpoint).__name__}, not weights by name'
+        )
+    if not isinstance(checkpoint.get('state_dict', checkpoint), dict):
+        raise CheckpointError(f"{filename}: its entry 'state_dict' is no dict of weights")
+    if 'state_dict' not in checkpoint and not any(map(torch.is_tensor, checkpoint.values())):
+        checkpoint = {**checkpoint, 'state_dict': unwrap(checkpoint, filename)}
     hub = checkpoint.get('message_hub') if isinstance(checkpoint, dict) else None
     scalars = hub.get('log_scalars') if isinstance(hub, dict) else None
     if isinstance(scalars, dict):

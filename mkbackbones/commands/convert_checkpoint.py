@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from .errors import CommandError, run_command
 
@@ -53,7 +54,7 @@ def convert(args: argparse.Namespace) -> None:
     """
     from mkbackbones.checkpoints.convert import convert_weights
     from mkbackbones.checkpoints.report import CheckpointError
-    from mkbackbones.checkpoints.source import read_source
+    from mkbackbones.checkpoints.source import not_finite, read_source
     from mkbackbones.checkpoints.write import check_target, pack, save_checkpoint
 
     try:
@@ -65,4 +66,11 @@ def convert(args: argparse.Namespace) -> None:
     except (CheckpointError, FileNotFoundError) as error:
         raise CommandError(error) from error
     print(report)
+    broken = not_finite(state)
+    if broken:
+        print(
+            f'warning: {len(broken)} entries hold values that are not finite (NaN or infinite), '
+            f'e.g. {broken[0]}',
+            file=sys.stderr,
+        )
     print(f'{out}: written')

@@ -13,17 +13,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .config_files import find_config, read_config
+from .config_values import check_values, settle_loaders
 from .errors import CommandError, run_command
 from .preflight import check_cv2, check_scope
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
+    from torch import nn
 
 __all__ = [
     'CommandError',
     'add_launch_arguments',
     'build_runner',
+    'check_names',
     'check_readable',
     'prepare_config',
     'run_command',
@@ -78,6 +81,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
     path = find_config(args.config)
     cfg = read_config(path, args.cfg_options)
     check_scope(cfg, path)
+    check_values(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -99,6 +103,7 @@ def build_runner(cfg: Config, trusted: bool = False) -> Runner:
     from ..checkpoints.runner_loader import use_safe_loader
 
     use_safe_loader(trusted)
+    settle_loaders(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
@@ -112,6 +117,30 @@ def check_readable(checkpoint: str | None, trusted: bool = False) -> None:
             load_file(checkpoint, shapes_only=True)
         except (CheckpointError, FileNotFoundError) as error:
             raise CommandError(error) from error
+
+
+def check_names(model: nn.Module, checkpoint: str | None, trusted: bool = False) -> None:
+    """Raise CommandError if no entry of a local checkpoint has a name in the model.
+
+    mmengine would warn of unexpected keys, and go on with the model's initial weights.
+    """
+    from ..checkpoints.report import CheckpointError
+    from ..checkpoints.source import load_file, unwrap
+
+    if not checkpoint or '://' in checkpoint:
+        return
+    try:
+        state = unwrap(load_file(checkpoint, trusted, shapes_only=not trusted), checkpoint)
+    except (CheckpointError, FileNotFoundError) as error:
+        raise CommandError(error) from error
+    tops = {name.split('.')[0] for name in model.state_dict()}
+    if not any(name.removeprefix('module.').split('.')[0] in tops for name in state):
+        raise CommandError(
+            f'none of the {len(state)} entries of {checkpoint} belongs to the model: they begin '
+            f'with {next(iter(state))}, and its parts are {", ".join(sorted(tops))}; weights of a '
+            "backbone alone go into model.backbone.init_cfg=dict(type='Pretrained', "
+            'checkpoint=...)'
+        )
 
 
 @contextlib.contextmanager

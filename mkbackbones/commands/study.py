@@ -251,6 +251,7 @@ def status(args: argparse.Namespace) -> None:
 
     from ..study.ledger import Ledger, LedgerError
     from ..study.live import overview
+    from ..study.run_folder import read_output
 
     folder = study_folder(args.folder)
     try:
@@ -262,7 +263,15 @@ def status(args: argparse.Namespace) -> None:
     with contextlib.closing(ledger):
         console = Console(markup=False)
         if not args.watch:
-            console.print(overview(folder, ledger.rows().values()))
+            rows = ledger.rows().values()
+            console.print(overview(folder, rows))
+            for row in rows:
+                if row.state == 'done' and read_output(folder / row.key, row.stage)[0] is None:
+                    console.print(
+                        f'note: the result in {folder / row.key} is damaged or gone; `study run` '
+                        'does the run again',
+                        soft_wrap=True,
+                    )
             return
         with Live(console=console, auto_refresh=False) as live:
             while True:

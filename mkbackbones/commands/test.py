@@ -11,6 +11,7 @@ from .errors import CommandError, run_command
 from .launch import (
     add_launch_arguments,
     build_runner,
+    check_names,
     check_readable,
     prepare_config,
     told_in_a_sentence,
@@ -68,6 +69,7 @@ def test(args: argparse.Namespace) -> None:
         paint_into(cfg, args.show_dir)
     with told_in_a_sentence():
         runner = build_runner(cfg, args.trusted)
+        check_names(runner.model, args.checkpoint, args.trusted)
         if args.out is not None:
             dump_into(runner, args.out)
         metrics = runner.test()

@@ -6,10 +6,12 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from .config_values import pretrained_checkpoints
 from .errors import CommandError, run_command
 from .launch import (
     add_launch_arguments,
     build_runner,
+    check_names,
     check_readable,
     prepare_config,
     told_in_a_sentence,
@@ -76,8 +78,14 @@ def train(args: argparse.Namespace) -> None:
     check_classes(cfg, ('train', 'val'))
     check_readable(cfg.get('load_from') if args.resume != 'auto' else latest(cfg), args.trusted)
     set_up_amp(cfg, args.amp)
+    for place, checkpoint in pretrained_checkpoints(cfg.model):
+        if checkpoint and '://' not in checkpoint and not os.path.isfile(checkpoint):
+            raise CommandError(f'{place}: checkpoint {checkpoint} does not exist')
     with told_in_a_sentence():
-        build_runner(cfg, args.trusted).train()
+        runner = build_runner(cfg, args.trusted)
+        if args.resume is None:
+            check_names(runner.model, cfg.get('load_from'), args.trusted)
+        runner.train()
 
 
 def latest(cfg: Config) -> str | None:

@@ -27,6 +27,12 @@ def class_fault(dataset: Mapping, scope: str | None = None) -> str | None:
             as a file is not there, is no fault here.
         scope (str | None): The config's ``default_scope``.
     """
+    stated = (dataset.get('metainfo') or {}).get('classes')
+    if isinstance(stated, str) and not os.path.isfile(stated):
+        return (
+            f'classes={stated!r} is text, which would be taken for a file of names or letter by '
+            f'letter; a single class needs a comma: ({stated!r},)'
+        )
     compared = _compared(dataset, scope)
     if compared is None:
         return None

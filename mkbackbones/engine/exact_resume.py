@@ -59,7 +59,9 @@ class ExactResumeHook(Hook):
         checkpoint[ENTRY] = self.before_validation or random_states()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        self.loaded = {'states': checkpoint.get(ENTRY), 'seed': checkpoint['meta'].get('seed')}
+        meta = checkpoint.get('meta')  # which checkpoints of other libraries lack
+        seed = meta.get('seed') if isinstance(meta, dict) else None
+        self.loaded = {'states': checkpoint.get(ENTRY), 'seed': seed}
 
     def before_train(self, runner: Runner) -> None:
         loaded, self.loaded = self.loaded, None

@@ -81,9 +81,16 @@ def estimate_table(schedule: Schedule, slots: int) -> Table:
                 duration(run_seconds(schedule, main)),
                 f'{seconds / 3600:.2f} h',
             )
+    failed = sum(
+        schedule.ledger.rows()[key].state != 'done'
+        for key, run in schedule.runs.items()
+        if run.stage == 'timing'
+    )
     num_runs = sum(run.stage != 'timing' for run in schedule.runs.values())
     table.caption = (
         f'{num_runs} runs, {total / 3600:.1f} device hours one after the other; with {slots} at '
         f'the same time about {duration(total / slots)} if they do not slow each other down'
     )
+    if failed:
+        table.caption = f'{num_runs} runs; no total, as {failed} timings failed (see above)'
     return table

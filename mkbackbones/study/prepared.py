@@ -196,6 +196,7 @@ def data_roots(root: str, cfg: Config) -> list[str]:
 
 def check_data(study: Study, task: Task, cfg: Config) -> None:
     """Raise StudyError unless the files that a config names are there and can be read."""
+    from ..commands.config_values import check_values, settle_loaders
     from ..commands.errors import CommandError
     from ..commands.launch import check_readable
     from ..commands.preflight import check_classes, check_paths, check_scope
@@ -204,10 +205,32 @@ def check_data(study: Study, task: Task, cfg: Config) -> None:
         check_scope(cfg, task.config)
         check_paths(cfg, ('train', 'val', 'test'))
         check_classes(cfg, ('train', 'val', 'test'))
+        check_values(cfg)
+        settle_loaders(cfg)
         for checkpoint in (start_checkpoint(cfg, task), cfg.get('load_from')):
             check_readable(checkpoint, study.trusted)
+            check_finite(checkpoint, study.trusted)
     except CommandError as error:
         raise StudyError(f'task {task.key}: {error}') from error
+
+
+def check_finite(checkpoint: str | None, trusted: bool) -> None:
+    """Raise CommandError if weights in a local file are not finite: every run would diverge."""
+    from ..checkpoints.report import CheckpointError
+    from ..checkpoints.source import not_finite, read_source
+    from ..commands.errors import CommandError
+
+    if not checkpoint or '://' in checkpoint:
+        return
+    try:
+        names = not_finite(read_source(checkpoint, trusted))
+    except (CheckpointError, FileNotFoundError) as error:
+        raise CommandError(error) from error
+    if names:
+        raise CommandError(
+            f'checkpoint {checkpoint} holds values that are not finite (NaN or infinite) in '
+            f'{len(names)} entries, e.g. {names[0]}'
+        )
 
 
 def check_selection(study: Study, task: Task, cfg: Config) -> None:
