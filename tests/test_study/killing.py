@@ -39,6 +39,7 @@ def numbers(out: Path) -> dict[str, dict]:
     for name in finished(out):
         result = json.loads((out / name).read_text())
         found[name] = {key: value for key, value in result.items() if key not in TIMES}
+        found[name]['environment'].pop('commit')  # whoever works on the checkout changes it
         with np.load((out / name).with_name('evidence.npz')) as evidence:
             found[name]['scores'] = evidence['scores'].tolist()
     return found
