@@ -94,11 +94,12 @@ class Ledger:
             raise FileNotFoundError(f'{folder} holds no study that was started: {FILE} is missing')
         try:
             self.open(path, read_only)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:  # text that is none, too
             if isinstance(error, sqlite3.OperationalError) and 'locked' in str(error):
                 raise
             self.connection.close()
-            raise LedgerError(f'{path} cannot be read: {error}') from error
+            reason = ' '.join(str(error).split())[:200]
+            raise LedgerError(f'{path} cannot be read: {reason}') from error
 
     def open(self, path: Path, read_only: bool) -> None:
         """Open the file, and read all of it once."""
@@ -147,10 +148,9 @@ class Ledger:
             'SELECT * FROM runs WHERE position >= 0 ORDER BY position'
         ):
             content = {key: row[key] for key in row.keys() if key != 'position'}  # noqa: SIM118
-            try:
-                fingerprint = json.loads(row['fingerprint'] or '{}')
-            except ValueError as error:
-                raise sqlite3.DatabaseError('a fingerprint is damaged') from error
+            fingerprint = json.loads(row['fingerprint'] or '{}')
+            if not isinstance(fingerprint, dict) or row['state'] not in STATES:
+                raise ValueError(f'the row of {row["key"]} is damaged')
             found[row['key']] = Row(**content | {'fingerprint': fingerprint})
         return found
 

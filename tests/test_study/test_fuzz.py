@@ -143,6 +143,13 @@ def broken(content, breaks):
     return bytes(content)
 
 
+class Bytes:
+    """Of a file, behind a short name for hypothesis to print."""
+
+    def __init__(self, path):
+        self.content = path.read_bytes()
+
+
 @pytest.fixture(scope='module')
 def ledger(tmp_path_factory):
     """A ledger with four runs, as bytes."""
@@ -155,7 +162,7 @@ def ledger(tmp_path_factory):
         found.set_state(run.key, 'done')
     found.connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
     found.close()
-    return (folder / FILE).read_bytes()
+    return Bytes(folder / FILE)
 
 
 def check_ledger(folder, content):
@@ -179,7 +186,7 @@ def check_ledger(folder, content):
 def test_ledgers(ledger, tmp_path_factory, breaks):
     folder = tmp_path_factory.getbasetemp() / 'broken-ledger'
     folder.mkdir(exist_ok=True)
-    check_ledger(folder, broken(ledger, breaks))
+    check_ledger(folder, broken(ledger.content, breaks))
 
 
 @pytest.mark.slow
@@ -188,7 +195,7 @@ def test_ledgers(ledger, tmp_path_factory, breaks):
 def test_many_ledgers(ledger, tmp_path_factory, breaks):
     folder = tmp_path_factory.getbasetemp() / 'broken-ledger-slow'
     folder.mkdir(exist_ok=True)
-    check_ledger(folder, broken(ledger, breaks))
+    check_ledger(folder, broken(ledger.content, breaks))
 
 
 @pytest.fixture(scope='module')
