@@ -18,6 +18,17 @@ from mkbackbones.datasets.records import DatasetError
 __all__ = ['Source', 'normal_form', 'open_zip', 'walk_files']
 
 _LONGEST_LINK = 1000
+_CLUTTER = frozenset(
+    """
+    __MACOSX .DS_Store .AppleDouble .AppleDB .LSOverride .Spotlight-V100 .Trashes .fseventsd
+    .TemporaryItems .localized .directory .thumbnails @eaDir .git .gitignore .gitattributes
+    .gitkeep .gitmodules .github .gitlab .gitlab-ci.yml .hg .svn .dvc .dvcignore .keep .idea
+    .vscode .cache .venv .ipynb_checkpoints __pycache__ .pytest_cache .ruff_cache .mypy_cache
+    .pre-commit-config.yaml .editorconfig
+    """.split()
+)
+"""What operating systems and tools leave in a folder; anything else that is hidden is read."""
+_CLUTTER_STARTS = ('._', '.Trash-', '.~lock.', '.nfs', '.fuse_hidden')
 _ZIP_FAULTS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -42,26 +53,31 @@ class Source:
 
     Attributes:
         names (list[str]): All files, as sorted POSIX paths below the source, without those that
-            operating systems add.
+            operating systems and tools add (``.DS_Store``, ``.git``); hidden ones are among them.
+        folders (list[str]): All folders, likewise.
 
     Raises:
-        DatasetError: The path does not exist, or is neither a folder nor a zip.
+        DatasetError: The path does not exist, is neither a folder nor a zip, or holds what is
+            neither a file nor a folder, or lies outside of it (``..``).
     """
 
     def __init__(self, path: str | Path, what: str) -> None:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
         if self.path.is_dir():
-            names = [file.relative_to(self.path).as_posix() for file in walk_files(self.path)]
+            files, folders = _walk(self.path)
+            names = [file.relative_to(self.path).as_posix() for file in files]
+            self.folders = [folder.relative_to(self.path).as_posix() for folder in folders]
         elif self.path.is_file():
             self._zip = open_zip(self.path, what)
-            names = [name for name in self._zip.namelist() if not name.endswith(('/', '\\'))]
+            every = self._zip.namelist()
+            names = [name for name in every if not name.endswith(('/', '\\'))]
+            self.folders = sorted({_posix(name, self.path) for name in set(every) - set(names)})
         else:
             raise DatasetError(f'{self.path} does not exist: give the {what} folder or its .zip')
-        # Zip tools of Windows write its separators.
         self._stored: dict[str, str] = {}
         for name in names:
-            posix = name.replace('\\', '/').removeprefix('./').lstrip('/')
+            posix = _posix(name, self.path)
             if _is_clutter(posix):
                 continue
             _check_name(name, self.path)
@@ -166,11 +182,16 @@ def walk_files(root: Path) -> list[Path]:
         DatasetError: A folder that cannot be read, a link to nothing, or one to a folder around it:
             what is not seen would be taken as not annotated.
     """
+    return _walk(root)[0]
+
+
+def _walk(root: Path) -> tuple[list[Path], list[Path]]:
+    """Files and folders below a folder; see :func:`walk_files`."""
 
     def fail(error: OSError) -> None:
         raise DatasetError(f'{error.filename} cannot be read: {error.strerror}')
 
-    files = []
+    files, inner = [], []
     for folder, folders, names in os.walk(root, onerror=fail, followlinks=True):
         real = os.path.realpath(folder)
         for name in list(folders):
@@ -179,14 +200,20 @@ def walk_files(root: Path) -> list[Path]:
                 folders.remove(name)
             elif os.path.islink(path) and f'{real}/'.startswith(f'{os.path.realpath(path)}/'):
                 raise DatasetError(f'{path} is a link to a folder that it lies in: remove it')
+            else:
+                inner.append(Path(path))
         for name in names:
             path = Path(folder, name)
+            if _is_clutter(name):
+                continue
             if path.is_file():
                 _check_link_text(path)
                 files.append(path)
-            elif path.is_symlink() and not _is_clutter(name):
+            elif path.is_symlink() and not path.exists():
                 raise DatasetError(f'{path} is a link to nothing: remove it, or mend its target')
-    return files
+            else:
+                raise DatasetError(f'{path} is neither a file nor a folder: remove it')
+    return files, inner
 
 
 def _check_link_text(path: Path) -> None:
@@ -215,6 +242,15 @@ def _check_name(name: str, root: Path) -> None:
         ) from None
 
 
+def _posix(name: str, root: Path) -> str:
+    """A name of a zip as a path below it; zip tools of Windows write its separators."""
+    parts = [part for part in name.replace('\\', '/').split('/') if part not in ('', '.')]
+    if '..' in parts:
+        raise DatasetError(
+            f'{root} holds {name!r}, a path out of it (..): make the zip anew from its folder'
+        )
+    return '/'.join(parts)
+
+
 def _is_clutter(name: str) -> bool:
-    parts = name.split('/')
-    return parts[0] == '__MACOSX' or any(part.startswith('.') for part in parts)
+    return any(part in _CLUTTER or part.startswith(_CLUTTER_STARTS) for part in name.split('/'))

@@ -99,3 +99,24 @@ def test_damaged_zips(tmp_path, capsys, place, value):
     assert main(['yolo', '--src', str(tmp_path / 'a.zip'), '--out', str(tmp_path / 'out')]) == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and error.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['../labels/b.txt', 'x/../b.txt', 'x\\..\\b.txt', '..'])
+def test_names_out_of_a_zip(tmp_path, name):
+    path = write_zip(tmp_path / 'a.zip', {'a.txt': b'', name: b''})
+    with pytest.raises(DatasetError, match=r'a path out of it \(\.\.\)'):
+        Source(path, 'YOLO')
+
+
+@pytest.mark.parametrize('pack', [write_zip, write_tree])
+def test_hidden_files_are_seen_but_for_what_tools_leave(tmp_path, pack):
+    files = ['.data/b.txt', '.c.txt', '.DS_Store', 'x/._a.txt', '.git/config', '__MACOSX/a/a.txt']
+    path = tmp_path / ('a.zip' if pack is write_zip else 'a')
+    pack(path, dict.fromkeys(files, b''))
+    assert Source(path, 'YOLO').names == ['.c.txt', '.data/b.txt']
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / 'b.txt')
+    with pytest.raises(DatasetError, match=r'b.txt is neither a file nor a folder'):
+        Source(tmp_path, 'YOLO')
