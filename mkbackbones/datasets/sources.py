@@ -10,23 +10,22 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mkbackbones.datasets.naming import first_few
 from mkbackbones.datasets.records import DatasetError
 
-__all__ = ['Source', 'normal_form', 'open_zip', 'walk_files']
+__all__ = ['ONE_IMAGE', 'Source', 'normal_form', 'open_zip', 'walk_files']
 
 _LONGEST_LINK = 1000
-_CLUTTER = frozenset(
-    """
-    __MACOSX .DS_Store .AppleDouble .AppleDB .LSOverride .Spotlight-V100 .Trashes .fseventsd
-    .TemporaryItems .localized .directory .thumbnails @eaDir .git .gitignore .gitattributes
-    .gitkeep .gitmodules .github .gitlab .gitlab-ci.yml .hg .svn .dvc .dvcignore .keep .idea
-    .vscode .cache .venv .ipynb_checkpoints __pycache__ .pytest_cache .ruff_cache .mypy_cache
-    .pre-commit-config.yaml .editorconfig
-    """.split()
-)
+_LEFT_BY_TOOLS = """
+__MACOSX .DS_Store .AppleDouble .AppleDB .LSOverride .Spotlight-V100 .Trashes .fseventsd
+.TemporaryItems .localized .directory .thumbnails @eaDir .git .gitignore .gitattributes
+.gitkeep .gitmodules .github .gitlab .gitlab-ci.yml .hg .svn .dvc .dvcignore .keep .idea
+.vscode .cache .venv .ipynb_checkpoints __pycache__ .pytest_cache .ruff_cache .mypy_cache
+.pre-commit-config.yaml .editorconfig
+"""
+_CLUTTER = frozenset(_LEFT_BY_TOOLS.split())
 """What operating systems and tools leave in a folder; anything else that is hidden is read."""
 _CLUTTER_STARTS = ('._', '.Trash-', '.~lock.', '.nfs', '.fuse_hidden')
 _ZIP_FAULTS = (
@@ -42,6 +41,13 @@ _ZIP_FAULTS = (
 )
 _LARGEST = 2 << 30
 """Bytes that a file of a zip may grow to."""
+_SMALL, _MOST_PACKED = 16 << 20, 200
+"""Above so many bytes, a file of a zip may grow to so many times its packed size."""
+ONE_IMAGE = 16 << 20
+"""Bytes of the annotation of one image, as text."""
+_LARGEST_TEXTS = dict.fromkeys(('.json', '.xml'), 512 << 20) | dict.fromkeys(
+    ('.txt', '.yaml', '.yml', '.names', '.data', '.csv'), ONE_IMAGE
+)
 
 
 class Source:
@@ -93,29 +99,49 @@ class Source:
         self._added[name] = read
         self.names.append(name)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, largest: int | None = None) -> bytes:
         """The content of one of :attr:`names`.
 
+        Args:
+            name (str): The file.
+            largest (int | None): Bytes from which on it is refused; None goes by the suffix: 512
+                MiB for JSON and XML, 16 for other texts, 2048 for a file of a zip.
+
         Raises:
-            DatasetError: The file cannot be read, e.g. for a wrong check sum in the zip.
+            DatasetError: The file cannot be read, e.g. for a wrong check sum in the zip, is larger, or a
+                file of a zip above 16 MiB that is packed to less than a 200th.
         """
         if name in self._added:
             return self._added[name]()
         stored = self._stored.get(name, name)
         try:
+            self._check_size(name, stored, largest)
             if self._zip is None:
                 return (self.path / stored).read_bytes()
-            info = self._zip.getinfo(stored)
-            if info.file_size > _LARGEST:
-                raise DatasetError(
-                    f'{self.where(name)} would take {info.file_size / 2**30:.1f} GiB, more than '
-                    f'the {_LARGEST >> 30} that are read from a zip: unpack it and give the folder'
-                )
-            return self._zip.read(info)
+            return self._zip.read(stored)
         except DatasetError:
             raise
         except (OSError, *_ZIP_FAULTS) as error:
             raise DatasetError(f'{self.where(name)} cannot be read: {error}') from error
+
+    def _check_size(self, name: str, stored: str, largest: int | None) -> None:
+        """Refuse a file that would fill the memory, before it is read."""
+        largest = largest or _LARGEST_TEXTS.get(PurePosixPath(name).suffix.lower())
+        info = None if self._zip is None else self._zip.getinfo(stored)
+        size = (self.path / stored).stat().st_size if info is None else info.file_size
+        if largest is not None and size > largest:
+            raise DatasetError(
+                f'{self.where(name)} has {size / 2**20:.0f} MiB, more than the '
+                f'{largest >> 20} that are read of such a file: split it, or mend it'
+            )
+        if info is not None and (
+            size > _LARGEST or (size > _SMALL and size > _MOST_PACKED * info.compress_size)
+        ):
+            raise DatasetError(
+                f'{self.where(name)} would take {size / 2**20:.0f} MiB, which is more than '
+                f'{_LARGEST >> 20} or more than {_MOST_PACKED} times what the zip holds of it: if '
+                'it is sound, unpack it and give the folder'
+            )
 
     def _check_link(self, name: str) -> None:
         if self._zip is not None and stat.S_ISLNK(self._zip.getinfo(name).external_attr >> 16):

@@ -120,3 +120,21 @@ def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / 'b.txt')
     with pytest.raises(DatasetError, match=r'b.txt is neither a file nor a folder'):
         Source(tmp_path, 'YOLO')
+
+
+@pytest.mark.parametrize(
+    'name, message', [('b.txt', 'has 17 MiB, more than the 16'), ('b.png', 'times what the zip')]
+)
+def test_files_that_would_fill_the_memory(tmp_path, name, message):
+    path = tmp_path / 'a.zip'
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(17 << 20))
+    with pytest.raises(DatasetError, match=f'a.zip:{name} .*{message}'):
+        Source(path, 'YOLO').read(name)
+
+
+def test_texts_of_a_folder_are_bounded(tmp_path):
+    with open(tmp_path / 'b.txt', 'wb') as file:
+        file.truncate((16 << 20) + 1)
+    with pytest.raises(DatasetError, match='more than the 16'):
+        Source(tmp_path, 'YOLO').read('b.txt')

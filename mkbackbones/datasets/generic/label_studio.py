@@ -20,7 +20,7 @@ from mkbackbones.datasets.images import is_image
 from mkbackbones.datasets.naming import first_few, natural_order, shortened
 from mkbackbones.datasets.records import DatasetError, FileFault, Record
 from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import parse_json
+from mkbackbones.datasets.text import flag, parse_json, stated_size
 from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, rotated_corners
 
 __all__ = ['LabelStudio']
@@ -169,12 +169,14 @@ def _chosen(task: dict, where: str, told: Counter[str]) -> dict | None:
     annotations = task.get('annotations', task.get('completions', []))
     if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
         raise DatasetError(f"{where}: 'annotations' is no list of objects")
-    kept = [item for item in annotations if not item.get('was_cancelled')]
+    kept = [
+        item for item in annotations if not flag(item.get('was_cancelled'), 'was_cancelled', where)
+    ]
     told['cancelled annotations left out'] += len(annotations) - len(kept)
     told -= Counter()  # without zeros
     if len(kept) > 1:
         told['tasks have several annotations: the ground truth counts, else the newest'] += 1
-    kept = [item for item in kept if item.get('ground_truth') is True] or kept
+    kept = [item for item in kept if flag(item.get('ground_truth'), 'ground_truth', where)] or kept
     return max(kept, key=_age, default=None)
 
 
@@ -217,8 +219,11 @@ def _path(url: str) -> str:
 
 
 def _size(results: list[dict], where: str) -> tuple[int, int] | None:
-    stated = [(item.get('original_width'), item.get('original_height')) for item in results]
-    sizes = {size for size in stated if all(type(side) is int and side > 0 for side in size)}
+    stated = [
+        stated_size(item.get('original_width'), item.get('original_height'), f'{where}, original')
+        for item in results
+    ]
+    sizes = set(stated) - {None}
     if len(sizes) > 1:
         raise DatasetError(f'{where}: regions of images of different sizes: {sorted(sizes)}')
     return sizes.pop() if sizes else None
@@ -281,8 +286,8 @@ def _region(items: list[dict], where: str) -> Region:
     shapes = [item['value'] for item in items if _geometry(item['value'])]
     if any(_bare(other) != _bare(value) for other in shapes):
         raise DatasetError(f'{where}: two regions have one id')
-    labels = {str(label) for item in items for label in _labels(item['value'])}
-    if len(labels) != 1 or not min(labels).strip():
+    labels = {str(label).strip() for item in items for label in _labels(item['value'])}
+    if len(labels) != 1 or not min(labels):
         names = ', '.join(sorted(labels)) or 'none'
         raise DatasetError(f'{where}: a {kind} needs one label, it has {names}')
     (label,) = labels

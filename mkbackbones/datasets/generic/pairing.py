@@ -128,7 +128,9 @@ def _check_negatives(
 
 
 def _content(source: Source, name: str) -> bytes:
-    return source.read(name) if name in source.names else b''
+    """A file for a hint at its format; nothing where it is no text."""
+    is_text = PurePosixPath(name).suffix.lower() in ('', '.text', *_TEXTS)
+    return source.read(name) if is_text and name in source.names else b''
 
 
 def _stems(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def parse_yolo(
         DatasetError: A malformed line, an unknown class, or coordinates that are in pixels.
     """
     objects = []
-    for number, line in enumerate(decode_text(content, where).splitlines(), start=1):
+    for number, line in enumerate(io.StringIO(decode_text(content, where), None), start=1):
         place = f'{where}, line {number}'
         words = line.split()
         if not words:
