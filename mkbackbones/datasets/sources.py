@@ -108,8 +108,8 @@ class Source:
                 MiB for JSON and XML, 16 for other texts, 2048 for a file of a zip.
 
         Raises:
-            DatasetError: The file cannot be read, e.g. for a wrong check sum in the zip, is larger, or a
-                file of a zip above 16 MiB that is packed to less than a 200th.
+            DatasetError: The file cannot be read, e.g. for a wrong check sum in the zip, is larger,
+                or is above 16 MiB and packed to less than a 200th.
         """
         if name in self._added:
             return self._added[name]()

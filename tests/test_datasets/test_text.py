@@ -12,7 +12,7 @@ from mkbackbones.datasets.text import parse_json, parse_xml, parse_yaml
     'content', [b'["\\ud800"]', b'{"\\udc80x": 1}', '"\ud800"'.encode('utf-8', 'surrogatepass')]
 )
 def test_half_a_character(content):
-    with pytest.raises(DatasetError, match='^a.json: malformed JSON .*half a character'):
+    with pytest.raises(DatasetError, match=r'^a.json: malformed JSON .*half a character'):
         parse_json(content, 'a.json')
     assert parse_json(json.dumps('\U0001f600').encode(), 'a.json') == '\U0001f600'
 
@@ -50,7 +50,7 @@ def test_malformed_yaml(content, message):
 def test_xml_of_too_many_tags(monkeypatch):
     monkeypatch.setattr(text, '_MOST_TAGS', 100)
     assert len(parse_xml(b'<a>' + b'<b/>' * 98 + b'</a>', 'a.xml')) == 98
-    with pytest.raises(DatasetError, match='a.xml: XML of more than'):
+    with pytest.raises(DatasetError, match=r'a.xml: XML of more than'):
         parse_xml(b'<a>' + b'<b/>' * 99 + b'</a>', 'a.xml')
 
 

@@ -41,7 +41,8 @@ class Coco(ListedImages):
         skip_bad (bool): Leave missing images to :meth:`read`.
 
     Raises:
-        DatasetError: No such source, no COCO file, a malformed one, a missing image, or no object at all.
+        DatasetError: No such source, no COCO file, a malformed one, a missing image, or no object
+            at all.
     """
 
     _one_file = 'name the files to read with --annotations'

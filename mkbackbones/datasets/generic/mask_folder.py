@@ -48,8 +48,8 @@ def parse_value(text: str) -> MaskValue:
     match = re.fullmatch(r'(?:(\d+)|#([0-9a-fA-F]{6}))=(.+)', text)
     if match is None:
         raise DatasetError(
-            f'class {shortened(text)}: write VALUE=NAME, e.g. 1=scratch or #ff0000=scratch; or a single '
-            'NAME with --threshold'
+            f'class {shortened(text)}: write VALUE=NAME, e.g. 1=scratch or #ff0000=scratch; or a '
+            'single NAME with --threshold'
         )
     number, colour, name = match.groups()
     if colour is None:

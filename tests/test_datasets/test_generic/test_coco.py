@@ -319,7 +319,7 @@ def test_truth_values_that_are_none(tmp_path, key, value):
 
 def test_a_set_without_any_object(tmp_path):
     write(tmp_path, {'a.json': coco(['a.png', 'b.png']), 'a.png': png(), 'b.png': png(1)})
-    with pytest.raises(DatasetError, match='no object in 2 of 2 images.*--unannotated negative'):
+    with pytest.raises(DatasetError, match=r'no object in 2 of 2 images.*--unannotated negative'):
         Coco(tmp_path)
     assert len(Coco(tmp_path, unannotated='negative')) == 2
 
