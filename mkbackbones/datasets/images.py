@@ -146,7 +146,8 @@ def load_mask(content: bytes, where: str, *, colours: bool = False) -> np.ndarra
 
     Raises:
         DatasetError: Not an image, a truncated one, one of floating point, one of several pages,
-            one with content in its alpha channel alone, or a larger one than :func:`load_image` takes.
+            one with content in its alpha channel alone, or a larger one than :func:`load_image`
+            takes.
     """
     with faults_told(where):
         content, _ = without_orientation(content)

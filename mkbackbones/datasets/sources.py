@@ -218,13 +218,18 @@ def _walk(root: Path) -> tuple[list[Path], list[Path]]:
         raise DatasetError(f'{error.filename} cannot be read: {error.strerror}')
 
     files, inner = [], []
+    # The real folders on the way to each: links may also lead to each other.
+    ways: dict[str, tuple[str, ...]] = {}
     for folder, folders, names in os.walk(root, onerror=fail, followlinks=True):
-        real = os.path.realpath(folder)
+        way = (*ways.get(os.path.dirname(folder), ()), f'{os.path.realpath(folder)}/')
+        ways[folder] = way
         for name in list(folders):
             path = os.path.join(folder, name)
             if _is_clutter(name):
                 folders.remove(name)
-            elif os.path.islink(path) and f'{real}/'.startswith(f'{os.path.realpath(path)}/'):
+            elif os.path.islink(path) and any(
+                step.startswith(f'{os.path.realpath(path)}/') for step in way
+            ):
                 raise DatasetError(f'{path} is a link to a folder that it lies in: remove it')
             else:
                 inner.append(Path(path))

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 from mkbackbones.datasets.boxes import clean_box
 from mkbackbones.datasets.formats import reader_hint
+from mkbackbones.datasets.naming import shortened
 from mkbackbones.datasets.records import DatasetError, Instance
 from mkbackbones.datasets.text import parse_xml
 from mkbackbones.datasets.windows import Window
@@ -185,5 +186,5 @@ def _number(element: ElementTree.Element, path: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DatasetError(f'{where}: <{path}> is {text!r}, not a number')
+        raise DatasetError(f'{where}: <{path}> is {shortened(text)}, not a number')
     return int(value) if value.is_integer() else value

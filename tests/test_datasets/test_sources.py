@@ -138,3 +138,12 @@ def test_texts_of_a_folder_are_bounded(tmp_path):
         file.truncate((16 << 20) + 1)
     with pytest.raises(DatasetError, match='more than the 16'):
         Source(tmp_path, 'YOLO').read('b.txt')
+
+
+def test_links_that_lead_to_each_other(tmp_path):
+    write_tree(tmp_path, {'x/a.txt': b'', 'y/b.txt': b''})
+    (tmp_path / 'x/to').symlink_to('../y')
+    assert Source(tmp_path, 'VOC').names == ['x/a.txt', 'x/to/b.txt', 'y/b.txt']
+    (tmp_path / 'y/back').symlink_to('../x')
+    with pytest.raises(DatasetError, match='is a link to a folder that it lies in'):
+        Source(tmp_path, 'VOC')

@@ -14,7 +14,7 @@ from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.generic.base import class_names, other_formats
 from mkbackbones.datasets.generic.listed import Listed, ListedImages, split_of
 from mkbackbones.datasets.generic.regions import Region, region_instances
-from mkbackbones.datasets.naming import first_few, folder_split, natural_order
+from mkbackbones.datasets.naming import first_few, folder_split, natural_order, shortened
 from mkbackbones.datasets.records import DatasetError, FileFault, Record
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.text import parse_xml, stated_size
@@ -275,5 +275,5 @@ def _number(item: Element, key: str, where: str, default: float | None = None) -
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DatasetError(f'{where}: {key} is {text!r}, not a number')
+        raise DatasetError(f'{where}: {key} is {shortened(text)}, not a number')
     return value

@@ -155,7 +155,9 @@ def _entry(
     entry = Listed(file_name, _size(results, place), name, split_of(name), other_names=others)
     for items in _by_region(results, told).values():
         try:
-            region = _region(items, f'{place} ({file_name}), region {shortened(items[0]["id"])}')
+            region = _region(
+                items, told, f'{place} ({file_name}), region {shortened(items[0]["id"])}'
+            )
         except DatasetError as error:
             if not skip_bad:
                 raise FileFault(str(error)) from error
@@ -277,7 +279,7 @@ def _bare(value: dict) -> dict:
     return {key: content for key, content in value.items() if not key.endswith('labels')}
 
 
-def _region(items: list[dict], where: str) -> Region:
+def _region(items: list[dict], told: Counter[str], where: str) -> Region:
     shape = next((item for item in items if _geometry(item['value'])), None)
     if shape is None:
         kinds = shortened(items[0].get('type'))
@@ -286,11 +288,14 @@ def _region(items: list[dict], where: str) -> Region:
     shapes = [item['value'] for item in items if _geometry(item['value'])]
     if any(_bare(other) != _bare(value) for other in shapes):
         raise DatasetError(f'{where}: two regions have one id')
-    labels = {str(label).strip() for item in items for label in _labels(item['value'])}
-    if len(labels) != 1 or not min(labels):
+    labels = {str(label) for item in items for label in _labels(item['value'])}
+    if len(labels) != 1 or not min(labels).strip():
         names = ', '.join(sorted(labels)) or 'none'
         raise DatasetError(f'{where}: a {kind} needs one label, it has {names}')
-    (label,) = labels
+    (text,) = labels
+    label = text.strip()
+    if label != text:
+        told['labels had blanks around them, which are removed'] += 1
     if shape.get('image_rotation') not in (None, 0):
         raise DatasetError(
             f'{where}: drawn on an image turned by {shape["image_rotation"]!r} degrees: turn it '
