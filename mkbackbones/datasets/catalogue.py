@@ -262,6 +262,12 @@ CATALOGUE: dict[str, Entry] = {
                 options=dict(nargs='+', metavar='JSON'),
             ),
             _CLASSES,
+            Argument(
+                '--unannotated',
+                'what a set without a single object is: a fault, or images without defects; '
+                'default: %(default)s',
+                options=dict(choices=('error', 'negative'), default='error'),
+            ),
             _BIT_DEPTH,
         ),
         takes_skip_bad=True,

@@ -28,6 +28,7 @@ from mkbackbones.datasets.tiff import (
     SAMPLE_BITS,
     read_planes,
     tiff_tags,
+    without_orientation,
 )
 
 __all__ = ['IMAGE_SUFFIXES', 'LoadedImage', 'encode_png', 'is_image', 'load_image', 'load_mask']
@@ -97,12 +98,13 @@ def load_image(
     """
     fixes = []
     with faults_told(where):
+        content, turn = without_orientation(content)
         try:
             with opened(content, where) as image:
                 pages = _pages(image)
                 image.load()
                 suffix = _COPIED.get(image.format)
-                turn = image.getexif().get(_ORIENTATION, 1)
+                turn = image.getexif().get(_ORIENTATION, 1) if turn == 1 else turn
                 pixels, reason = _to_eight_bits(image, content, where, bits)
             del image  # as large as the pixels
             if pages > 1:
@@ -111,7 +113,7 @@ def load_image(
             pixels = _decode_deep(content, where)
             if pixels is None:
                 raise DatasetError(f'{where}: corrupt image file (not an image)') from error
-            suffix, turn = None, 1
+            suffix = None
             pixels, reason = _scale(pixels, where, bits), 'deep colour image reduced to 8 bits'
     if turn in range(2, 9):
         pixels, reason = _turn(pixels, turn, size)
@@ -144,9 +146,11 @@ def load_mask(content: bytes, where: str, *, colours: bool = False) -> np.ndarra
 
     Raises:
         DatasetError: Not an image, a truncated one, one of floating point, one of several pages,
-            or a larger one than :func:`load_image` takes.
+            one with content in its alpha channel alone, or a larger one than :func:`load_image`
+            takes.
     """
     with faults_told(where):
+        content, _ = without_orientation(content)
         try:
             with opened(content, where) as image:
                 pages = _pages(image)
@@ -160,11 +164,24 @@ def load_mask(content: bytes, where: str, *, colours: bool = False) -> np.ndarra
                     pixels = np.asarray(image.convert('RGBA').convert('RGB'))
                 else:
                     pixels = _stored_values(image, content, where)
+                _check_alpha(image, pixels, where)
         except UnidentifiedImageError as error:
             raise DatasetError(f'{where}: corrupt image file (not an image)') from error
     if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
         return pixels[:, :, 0]
     return pixels
+
+
+def _check_alpha(image: Image.Image, pixels: np.ndarray, where: str) -> None:
+    """Refuse a mask that is drawn in its alpha channel alone: it would be empty."""
+    if 'A' not in image.getbands() or (pixels != pixels[:1, :1]).any():
+        return
+    low, high = image.getchannel('A').getextrema()
+    if low != high:
+        raise DatasetError(
+            f'{where}: a mask of one colour whose alpha channel alone has content, and alpha is '
+            'not read: save it as grey values'
+        )
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -42,7 +42,10 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def _number(part: str) -> tuple[int, str]:
-    return (int(part), '') if part.isdecimal() else (-1, part)
+    if not part.isdecimal():
+        return -1, part
+    digits = part.lstrip('0')
+    return len(digits), digits  # orders as the number does, whatever its length
 
 
 def first_few(names: Sequence[str], count: int = 5) -> str:

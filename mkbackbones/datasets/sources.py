@@ -10,14 +10,24 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mkbackbones.datasets.naming import first_few
 from mkbackbones.datasets.records import DatasetError
 
-__all__ = ['Source', 'normal_form', 'open_zip', 'walk_files']
+__all__ = ['ONE_IMAGE', 'Source', 'normal_form', 'open_zip', 'walk_files']
 
 _LONGEST_LINK = 1000
+_LEFT_BY_TOOLS = """
+__MACOSX .DS_Store .AppleDouble .AppleDB .LSOverride .Spotlight-V100 .Trashes .fseventsd
+.TemporaryItems .localized .directory .thumbnails @eaDir .git .gitignore .gitattributes
+.gitkeep .gitmodules .github .gitlab .gitlab-ci.yml .hg .svn .dvc .dvcignore .keep .idea
+.vscode .cache .venv .ipynb_checkpoints __pycache__ .pytest_cache .ruff_cache .mypy_cache
+.pre-commit-config.yaml .editorconfig
+"""
+_CLUTTER = frozenset(_LEFT_BY_TOOLS.split())
+"""What operating systems and tools leave in a folder; anything else that is hidden is read."""
+_CLUTTER_STARTS = ('._', '.Trash-', '.~lock.', '.nfs', '.fuse_hidden')
 _ZIP_FAULTS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -31,6 +41,13 @@ _ZIP_FAULTS = (
 )
 _LARGEST = 2 << 30
 """Bytes that a file of a zip may grow to."""
+_SMALL, _MOST_PACKED = 16 << 20, 200
+"""Above so many bytes, a file of a zip may grow to so many times its packed size."""
+ONE_IMAGE = 16 << 20
+"""Bytes of the annotation of one image, as text."""
+_LARGEST_TEXTS = dict.fromkeys(('.json', '.xml'), 512 << 20) | dict.fromkeys(
+    ('.txt', '.yaml', '.yml', '.names', '.data', '.csv'), ONE_IMAGE
+)
 
 
 class Source:
@@ -42,26 +59,31 @@ class Source:
 
     Attributes:
         names (list[str]): All files, as sorted POSIX paths below the source, without those that
-            operating systems add.
+            operating systems and tools add (``.DS_Store``, ``.git``); hidden ones are among them.
+        folders (list[str]): All folders, likewise.
 
     Raises:
-        DatasetError: The path does not exist, or is neither a folder nor a zip.
+        DatasetError: The path does not exist, is neither a folder nor a zip, or holds what is
+            neither a file nor a folder, or lies outside of it (``..``).
     """
 
     def __init__(self, path: str | Path, what: str) -> None:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
         if self.path.is_dir():
-            names = [file.relative_to(self.path).as_posix() for file in walk_files(self.path)]
+            files, folders = _walk(self.path)
+            names = [file.relative_to(self.path).as_posix() for file in files]
+            self.folders = [folder.relative_to(self.path).as_posix() for folder in folders]
         elif self.path.is_file():
             self._zip = open_zip(self.path, what)
-            names = [name for name in self._zip.namelist() if not name.endswith(('/', '\\'))]
+            every = self._zip.namelist()
+            names = [name for name in every if not name.endswith(('/', '\\'))]
+            self.folders = sorted({_posix(name, self.path) for name in set(every) - set(names)})
         else:
             raise DatasetError(f'{self.path} does not exist: give the {what} folder or its .zip')
-        # Zip tools of Windows write its separators.
         self._stored: dict[str, str] = {}
         for name in names:
-            posix = name.replace('\\', '/').removeprefix('./').lstrip('/')
+            posix = _posix(name, self.path)
             if _is_clutter(posix):
                 continue
             _check_name(name, self.path)
@@ -77,29 +99,49 @@ class Source:
         self._added[name] = read
         self.names.append(name)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, largest: int | None = None) -> bytes:
         """The content of one of :attr:`names`.
 
+        Args:
+            name (str): The file.
+            largest (int | None): Bytes from which on it is refused; None goes by the suffix: 512
+                MiB for JSON and XML, 16 for other texts, 2048 for a file of a zip.
+
         Raises:
-            DatasetError: The file cannot be read, e.g. for a wrong check sum in the zip.
+            DatasetError: The file cannot be read, e.g. for a wrong check sum in the zip, is larger,
+                or is above 16 MiB and packed to less than a 200th.
         """
         if name in self._added:
             return self._added[name]()
         stored = self._stored.get(name, name)
         try:
+            self._check_size(name, stored, largest)
             if self._zip is None:
                 return (self.path / stored).read_bytes()
-            info = self._zip.getinfo(stored)
-            if info.file_size > _LARGEST:
-                raise DatasetError(
-                    f'{self.where(name)} would take {info.file_size / 2**30:.1f} GiB, more than '
-                    f'the {_LARGEST >> 30} that are read from a zip: unpack it and give the folder'
-                )
-            return self._zip.read(info)
+            return self._zip.read(stored)
         except DatasetError:
             raise
         except (OSError, *_ZIP_FAULTS) as error:
             raise DatasetError(f'{self.where(name)} cannot be read: {error}') from error
+
+    def _check_size(self, name: str, stored: str, largest: int | None) -> None:
+        """Refuse a file that would fill the memory, before it is read."""
+        largest = largest or _LARGEST_TEXTS.get(PurePosixPath(name).suffix.lower())
+        info = None if self._zip is None else self._zip.getinfo(stored)
+        size = (self.path / stored).stat().st_size if info is None else info.file_size
+        if largest is not None and size > largest:
+            raise DatasetError(
+                f'{self.where(name)} has {size / 2**20:.0f} MiB, more than the '
+                f'{largest >> 20} that are read of such a file: split it, or mend it'
+            )
+        if info is not None and (
+            size > _LARGEST or (size > _SMALL and size > _MOST_PACKED * info.compress_size)
+        ):
+            raise DatasetError(
+                f'{self.where(name)} would take {size / 2**20:.0f} MiB, which is more than '
+                f'{_LARGEST >> 20} or more than {_MOST_PACKED} times what the zip holds of it: if '
+                'it is sound, unpack it and give the folder'
+            )
 
     def _check_link(self, name: str) -> None:
         if self._zip is not None and stat.S_ISLNK(self._zip.getinfo(name).external_attr >> 16):
@@ -166,27 +208,43 @@ def walk_files(root: Path) -> list[Path]:
         DatasetError: A folder that cannot be read, a link to nothing, or one to a folder around it:
             what is not seen would be taken as not annotated.
     """
+    return _walk(root)[0]
+
+
+def _walk(root: Path) -> tuple[list[Path], list[Path]]:
+    """Files and folders below a folder; see :func:`walk_files`."""
 
     def fail(error: OSError) -> None:
         raise DatasetError(f'{error.filename} cannot be read: {error.strerror}')
 
-    files = []
+    files, inner = [], []
+    # The real folders on the way to each: links may also lead to each other.
+    ways: dict[str, tuple[str, ...]] = {}
     for folder, folders, names in os.walk(root, onerror=fail, followlinks=True):
-        real = os.path.realpath(folder)
+        way = (*ways.get(os.path.dirname(folder), ()), f'{os.path.realpath(folder)}/')
+        ways[folder] = way
         for name in list(folders):
             path = os.path.join(folder, name)
             if _is_clutter(name):
                 folders.remove(name)
-            elif os.path.islink(path) and f'{real}/'.startswith(f'{os.path.realpath(path)}/'):
+            elif os.path.islink(path) and any(
+                step.startswith(f'{os.path.realpath(path)}/') for step in way
+            ):
                 raise DatasetError(f'{path} is a link to a folder that it lies in: remove it')
+            else:
+                inner.append(Path(path))
         for name in names:
             path = Path(folder, name)
+            if _is_clutter(name):
+                continue
             if path.is_file():
                 _check_link_text(path)
                 files.append(path)
-            elif path.is_symlink() and not _is_clutter(name):
+            elif path.is_symlink() and not path.exists():
                 raise DatasetError(f'{path} is a link to nothing: remove it, or mend its target')
-    return files
+            else:
+                raise DatasetError(f'{path} is neither a file nor a folder: remove it')
+    return files, inner
 
 
 def _check_link_text(path: Path) -> None:
@@ -215,6 +273,15 @@ def _check_name(name: str, root: Path) -> None:
         ) from None
 
 
+def _posix(name: str, root: Path) -> str:
+    """A name of a zip as a path below it; zip tools of Windows write its separators."""
+    parts = [part for part in name.replace('\\', '/').split('/') if part not in ('', '.')]
+    if '..' in parts:
+        raise DatasetError(
+            f'{root} holds {name!r}, a path out of it (..): make the zip anew from its folder'
+        )
+    return '/'.join(parts)
+
+
 def _is_clutter(name: str) -> bool:
-    parts = name.split('/')
-    return parts[0] == '__MACOSX' or any(part.startswith('.') for part in parts)
+    return any(part in _CLUTTER or part.startswith(_CLUTTER_STARTS) for part in name.split('/'))

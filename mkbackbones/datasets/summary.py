@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mkbackbones.datasets.records import SPLITS
@@ -68,7 +69,7 @@ class Summary:
 
 def print_summary(summary: Summary, title: str, console: Console | None = None) -> None:
     """Print split by split: images, instances per class, image sizes, defect-free images."""
-    table = Table(title=title, title_justify='left')
+    table = Table(title=escape(title), title_justify='left')
     table.add_column('')
     for split in (*SPLITS, 'total'):
         table.add_column(split, justify='right')
@@ -83,7 +84,7 @@ def print_summary(summary: Summary, title: str, console: Console | None = None) 
     table.add_row('image size', *sizes, _size_range(every), end_section=True)
     for label, name in enumerate(summary.classes):
         add_row(
-            name,
+            escape(name),
             [summary.instances[split, label] for split in SPLITS],
             end_section=label == len(summary.classes) - 1,
         )
@@ -95,6 +96,9 @@ def print_summary(summary: Summary, title: str, console: Console | None = None) 
 
 
 def _remarks(summary: Summary) -> Iterator[str]:
+    images = sum(summary.images.values())
+    if images and not any(summary.instances.values()):
+        yield f'note: no object in {images} of {images} images'
     for note in summary.notes:
         yield f'note: {note}'
     for kind, count in summary.fix_counts().items():

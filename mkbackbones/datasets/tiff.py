@@ -9,11 +9,19 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-__all__ = ['MINIMUM_IS_WHITE', 'PHOTOMETRIC', 'SAMPLE_BITS', 'read_planes', 'tiff_tags']
+__all__ = [
+    'MINIMUM_IS_WHITE',
+    'PHOTOMETRIC',
+    'SAMPLE_BITS',
+    'read_planes',
+    'tiff_tags',
+    'without_orientation',
+]
 
 SAMPLE_BITS = 258
 PHOTOMETRIC = 262
 MINIMUM_IS_WHITE = 0
+_ORIENTATION = 274
 _SAMPLES = 277
 _PLANES = 284
 _SEPARATE = 2
@@ -36,6 +44,32 @@ def tiff_tags(content: bytes) -> ImageFileDirectory_v2 | None:
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
         return None
     return tags
+
+
+def without_orientation(content: bytes) -> tuple[bytes, int]:
+    """A TIFF whose pixels are read as they are stored, and its orientation.
+
+    PIL turns a TIFF while it loads it, other than a JPEG or a PNG, and OpenCV does not.
+
+    Args:
+        content (bytes): A file of any kind.
+
+    Returns:
+        tuple[bytes, int]: The file with the orientation 1, and the one it had; any other file as it
+        is, and 1.
+    """
+    tags = tiff_tags(content)
+    turn = 1 if tags is None else tags.get(_ORIENTATION, 1)
+    if turn == 1:
+        return content, 1
+    order = '<' if content[:2] == b'II' else '>'
+    (start,) = struct.unpack_from(f'{order}L', content, 4)
+    (count,) = struct.unpack_from(f'{order}H', content, start)
+    changed = bytearray(content)
+    for place in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack_from(f'{order}H', content, place)[0] == _ORIENTATION:
+            struct.pack_into(f'{order}HHLHH', changed, place, _ORIENTATION, 3, 1, 1, 0)
+    return bytes(changed), turn
 
 
 def read_planes(content: bytes) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 from mkbackbones.datasets.boxes import clean_box
 from mkbackbones.datasets.formats import reader_hint
+from mkbackbones.datasets.naming import shortened
 from mkbackbones.datasets.records import DatasetError, Instance
 from mkbackbones.datasets.text import parse_xml
 from mkbackbones.datasets.windows import Window
@@ -16,6 +17,7 @@ from mkbackbones.datasets.windows import Window
 __all__ = ['VocAnnotation', 'VocObject', 'parse_voc']
 
 _CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+_GEOMETRY = frozenset(('bndbox', 'robndbox', 'bbox', 'box', 'polygon', 'points', *_CORNERS))
 
 
 @dataclass
@@ -111,6 +113,7 @@ def parse_voc(content: bytes, where: str) -> VocAnnotation:
     odd = next((item.tag for item in root.iter() if _looks_like_object(item.tag)), None)
     if odd is not None:
         raise DatasetError(f'{where}: <{odd}> is not what VOC calls an object: write <object>')
+    _check_outside(root, elements, where)
     lines = _object_lines(content, len(elements))
     objects = []
     for number, (element, line) in enumerate(zip(elements, lines), start=1):
@@ -129,7 +132,29 @@ def parse_voc(content: bytes, where: str) -> VocAnnotation:
 
 
 def _looks_like_object(tag: str) -> bool:
-    return tag != 'object' and tag.rpartition('}')[2].lower() in ('object', 'objects')
+    return tag != 'object' and _local(tag) in ('object', 'objects')
+
+
+def _check_outside(
+    root: ElementTree.Element, objects: list[ElementTree.Element], where: str
+) -> None:
+    """Refuse coordinates outside of the objects: the image would count as free of defects."""
+    inside = {id(part) for item in objects for part in item.iter()}
+    for child in root:
+        for part in child.iter():
+            names = (_local(name) for name in (part.tag, *part.keys()))
+            found = next((name for name in names if name in _GEOMETRY), None)
+            if found is not None and id(part) not in inside:
+                place = '' if _local(child.tag) in _GEOMETRY else f' in <{child.tag}>'
+                raise DatasetError(
+                    f'{where}: <{found}>{place} belongs to no <object>, which is what '
+                    'VOC calls a defect: write <object> around its name and its box'
+                )
+
+
+def _local(tag: str) -> str:
+    """A tag without its namespace, in lower case."""
+    return tag.rpartition('}')[2].lower()
 
 
 def _span(low: float, high: float) -> tuple[float, float]:
@@ -161,5 +186,5 @@ def _number(element: ElementTree.Element, path: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DatasetError(f'{where}: <{path}> is {text!r}, not a number')
+        raise DatasetError(f'{where}: <{path}> is {shortened(text)}, not a number')
     return int(value) if value.is_integer() else value

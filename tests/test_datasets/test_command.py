@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 
 from mkbackbones.commands.prepare_dataset import main
+
+from . import fakes
 
 SMALL = ['--size', '64', '--num-train', '3', '--num-val', '1', '--num-test', '1']
 
@@ -59,3 +62,16 @@ def test_help_has_an_example(name, capsys):
         main([name, '--help'])
     assert stop.value.code == 0
     assert f'prepare-dataset {name}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['[red]x[/red]', '[/x]', 'a[bold]b', '\\[x]'])
+def test_names_with_the_signs_of_markup(tmp_path, capsys, name):
+    image = fakes.encode(np.zeros((20, 30), np.uint8), 'PNG')
+    files = {'classes.txt': name.encode(), 'a.png': image, 'a.txt': b''}
+    fakes.write_tree(tmp_path / 'src', files)
+    out = tmp_path / 'out[/b]'
+    assert (
+        main(['yolo', '--src', str(tmp_path / 'src'), '--out', str(out), '--split', 'random']) == 0
+    )
+    shown = capsys.readouterr().out
+    assert name in shown and 'note: no object in 1 of 1 images' in shown

@@ -213,3 +213,47 @@ def test_more_pixels_than_pillow_takes_by_itself(monkeypatch):
         warnings.simplefilter('error')
         assert load_image(content, 'a.png').width == 200
     assert Image.MAX_IMAGE_PIXELS == 5000
+
+
+@pytest.mark.parametrize('form', ['TIFF', 'PNG'])
+@pytest.mark.parametrize('deep', [False, True])
+@pytest.mark.parametrize('turn', range(1, 9))
+def test_orientation_counts_alike_in_all_formats(form, deep, turn):
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    stored = pixels.astype(np.uint16) << 8 if deep else pixels
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    stream = io.BytesIO()
+    Image.fromarray(stored).save(stream, form, exif=exif)
+    content = stream.getvalue()
+
+    expected = {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.T,
+        6: pixels[::-1].T,
+        7: pixels[::-1, ::-1].T,
+        8: pixels[:, ::-1].T,
+    }[turn]
+    image = load_image(content, 'a')
+    assert np.array_equal(image.pixels, expected)
+    if turn > 1:
+        assert image.fixes[0].startswith('image turned upright by its EXIF entry')
+    if turn > 4:
+        kept = load_image(content, 'a', size=(4, 3))
+        assert np.array_equal(kept.pixels, pixels)
+        assert kept.fixes[0].startswith('EXIF orientation dropped')
+        with pytest.raises(DatasetError, match='says 5x3 pixels'):
+            load_image(content, 'a', size=(5, 3))
+    assert np.array_equal(load_mask(content, 'a'), stored)
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'LA'])
+def test_masks_in_the_alpha_channel_alone(mode):
+    image = Image.new(mode, (4, 3))
+    assert not load_mask(encode(image), 'a').any()
+    image.putalpha(Image.fromarray(np.eye(3, 4, dtype=np.uint8) * 255))
+    with pytest.raises(DatasetError, match='alpha channel alone'):
+        load_mask(encode(image), 'a')

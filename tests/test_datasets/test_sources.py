@@ -99,3 +99,51 @@ def test_damaged_zips(tmp_path, capsys, place, value):
     assert main(['yolo', '--src', str(tmp_path / 'a.zip'), '--out', str(tmp_path / 'out')]) == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and error.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['../labels/b.txt', 'x/../b.txt', 'x\\..\\b.txt', '..'])
+def test_names_out_of_a_zip(tmp_path, name):
+    path = write_zip(tmp_path / 'a.zip', {'a.txt': b'', name: b''})
+    with pytest.raises(DatasetError, match=r'a path out of it \(\.\.\)'):
+        Source(path, 'YOLO')
+
+
+@pytest.mark.parametrize('pack', [write_zip, write_tree])
+def test_hidden_files_are_seen_but_for_what_tools_leave(tmp_path, pack):
+    files = ['.data/b.txt', '.c.txt', '.DS_Store', 'x/._a.txt', '.git/config', '__MACOSX/a/a.txt']
+    path = tmp_path / ('a.zip' if pack is write_zip else 'a')
+    pack(path, dict.fromkeys(files, b''))
+    assert Source(path, 'YOLO').names == ['.c.txt', '.data/b.txt']
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / 'b.txt')
+    with pytest.raises(DatasetError, match=r'b.txt is neither a file nor a folder'):
+        Source(tmp_path, 'YOLO')
+
+
+@pytest.mark.parametrize(
+    'name, message', [('b.txt', 'has 17 MiB, more than the 16'), ('b.png', 'times what the zip')]
+)
+def test_files_that_would_fill_the_memory(tmp_path, name, message):
+    path = tmp_path / 'a.zip'
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(17 << 20))
+    with pytest.raises(DatasetError, match=f'a.zip:{name} .*{message}'):
+        Source(path, 'YOLO').read(name)
+
+
+def test_texts_of_a_folder_are_bounded(tmp_path):
+    with open(tmp_path / 'b.txt', 'wb') as file:
+        file.truncate((16 << 20) + 1)
+    with pytest.raises(DatasetError, match='more than the 16'):
+        Source(tmp_path, 'YOLO').read('b.txt')
+
+
+def test_links_that_lead_to_each_other(tmp_path):
+    write_tree(tmp_path, {'x/a.txt': b'', 'y/b.txt': b''})
+    (tmp_path / 'x/to').symlink_to('../y')
+    assert Source(tmp_path, 'VOC').names == ['x/a.txt', 'x/to/b.txt', 'y/b.txt']
+    (tmp_path / 'y/back').symlink_to('../x')
+    with pytest.raises(DatasetError, match='is a link to a folder that it lies in'):
+        Source(tmp_path, 'VOC')

@@ -19,6 +19,7 @@ from mkbackbones.datasets.naming import (
 )
 from mkbackbones.datasets.records import IGNORE, DatasetError, FileFault, Instance, Record
 from mkbackbones.datasets.sources import Source
+from mkbackbones.datasets.text import check_class_name
 from mkbackbones.datasets.windows import Window
 
 __all__ = ['FileSet', 'attempt', 'class_names', 'image_names', 'other_formats', 'without_masks']
@@ -174,8 +175,9 @@ def class_names(given: Sequence[str] | None, found: Iterable[str]) -> tuple[str,
     Raises:
         DatasetError: One is given twice, or there is none.
     """
-    names = tuple(given) if given else tuple(natural_order(set(found)))
-    if any(not name.strip() for name in names):
+    names = given or natural_order(set(found))
+    names = tuple(check_class_name(name) for name in names)
+    if any(not name for name in names):
         raise DatasetError('a class has no name')
     if len(set(names)) < len(names):
         raise DatasetError(f'a class is given twice: {", ".join(names)}')

@@ -14,7 +14,7 @@ from mkbackbones.datasets.naming import first_few, shortened
 from mkbackbones.datasets.records import DatasetError, FileFault, Instance, Record
 from mkbackbones.datasets.rle import run_lengths
 from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import parse_json
+from mkbackbones.datasets.text import flag, parse_json, stated_size
 from mkbackbones.datasets.windows import Window, draw_polygons, draw_runs
 
 __all__ = ['Coco', 'coco_window']
@@ -35,11 +35,14 @@ class Coco(ListedImages):
         annotations (Sequence[str] | None): JSONs to read, by their path in the source.
         classes (Sequence[str] | None): Names in their order; None takes those of the categories,
             by id.
+        unannotated (str): ``negative`` takes a set without a single object; an image without
+            one beside others with some is always a negative.
         bit_depth (int): Used bits of images that store 16.
         skip_bad (bool): Leave missing images to :meth:`read`.
 
     Raises:
-        DatasetError: No such source, no COCO file, a malformed one, or a missing image.
+        DatasetError: No such source, no COCO file, a malformed one, a missing image, or no object
+            at all.
     """
 
     _one_file = 'name the files to read with --annotations'
@@ -49,24 +52,34 @@ class Coco(ListedImages):
         src: str | Path,
         annotations: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
+        unannotated: str = 'error',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:
         source = Source(src, 'COCO')
         files, notes = _files(source, annotations)
         names: dict[str, None] = {}
+        blanks = 0
         entries: list[Listed] = []
         for json_name, content in files.items():
             found, faults = _entries(content, source.where(json_name), json_name, names)
             if faults and not skip_bad:
                 raise FileFault(faults[0])
+            blanks += sum(item['name'] != item['name'].strip() for item in content['categories'])
             orphans = [fault for fault in faults if ': image_id ' in fault]
             notes += [f'left out: {fault}' for fault in orphans]
             if orphans:
                 _doubt_negatives(found, len(orphans))
             entries += found
+        if blanks:
+            notes.append(f'blanks around {blanks} class names removed')
         self.classes = class_names(classes or list(names), ())
         super().__init__(source, entries, bit_depth, notes, skip_bad)
+        if entries and unannotated != 'negative' and not any(item.annotations for item in entries):
+            raise DatasetError(
+                f'{source.path} has no object in {len(entries)} of {len(entries)} images: take the '
+                'file with annotations; if all are free of defects, say --unannotated negative'
+            )
         self.has_masks = any(
             _has_mask(item.get('segmentation'))
             for entry in entries
@@ -153,7 +166,8 @@ def _instance(
     item: Mapping, label: int, width: int, height: int, where: str
 ) -> tuple[Instance | None, str | None]:
     # mmdet leaves out what is to be ignored, so that it would train as background.
-    crowd = bool(item.get('iscrowd') or item.get('ignore'))
+    marks = [flag(item.get(key), key, where) for key in ('iscrowd', 'ignore')]
+    crowd = any(marks)
     segmentation = item.get('segmentation')
     if _has_mask(segmentation):
         window = coco_window(segmentation, (height, width), where)
@@ -224,8 +238,8 @@ def _entries(
     for number, item in categories.items():
         name = item.get('name')
         if not isinstance(name, str) or not name.strip():
-            raise DatasetError(f'{where}: category {number} without a name')
-    by_id = {number: item['name'] for number, item in categories.items()}
+            raise DatasetError(f'{where}: category {shortened(number)} without a name')
+    by_id = {number: item['name'].strip() for number, item in categories.items()}
     try:
         names.update(dict.fromkeys(by_id[number] for number in sorted(by_id)))
     except TypeError:
@@ -258,9 +272,12 @@ def _by_id(items: list, what: str, several: str, where: str) -> dict[int | str, 
         if not isinstance(item, dict):
             raise DatasetError(f'{where}: {what} {number} is not an object')
         if not _is_id(item.get('id')):
-            raise DatasetError(f'{where}: {what} {number} without an id, a number or text')
+            state = f'; its id is {shortened(item["id"])}' if 'id' in item else ''
+            raise DatasetError(
+                f'{where}: {what} {number} without an id, a whole number or text{state}'
+            )
         if item['id'] in found:
-            raise DatasetError(f'{where}: two {several} have one id ({item["id"]})')
+            raise DatasetError(f'{where}: two {several} have one id ({shortened(item["id"])})')
         found[item['id']] = item
     return found
 
@@ -271,7 +288,8 @@ def _is_id(value: object) -> bool:
 
 def _image(item: dict, json_name: str, where: str) -> Listed:
     if not isinstance(item.get('file_name'), str) or not item['file_name'].strip('/\\. '):
-        raise DatasetError(f'{where}: image {item["id"]} without a file_name')
-    size = (item.get('width'), item.get('height'))
-    stated = all(type(side) is int and side > 0 for side in size)
-    return Listed(item['file_name'], size if stated else None, json_name, split_of(json_name))
+        raise DatasetError(f'{where}: image {shortened(item["id"])} without a file_name')
+    size = stated_size(
+        item.get('width'), item.get('height'), f'{where}, image {shortened(item["id"])}'
+    )
+    return Listed(item['file_name'], size, json_name, split_of(json_name))

@@ -14,10 +14,10 @@ from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.generic.base import class_names, other_formats
 from mkbackbones.datasets.generic.listed import Listed, ListedImages, split_of
 from mkbackbones.datasets.generic.regions import Region, region_instances
-from mkbackbones.datasets.naming import first_few, folder_split, natural_order
+from mkbackbones.datasets.naming import first_few, folder_split, natural_order, shortened
 from mkbackbones.datasets.records import DatasetError, FileFault, Record
 from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import parse_xml
+from mkbackbones.datasets.text import parse_xml, stated_size
 from mkbackbones.datasets.windows import (
     Window,
     draw_ellipse,
@@ -160,9 +160,9 @@ def _entry(item: Element, number: int, name: str, where: str, skip_bad: bool) ->
     if not file_name.strip('/\\. '):
         raise DatasetError(f'{place}: no name')
     place = f'{place} ({file_name})'
-    size = tuple(int(text) if (text := item.get(key) or '').isdecimal() else 0 for key in _SIZE)
+    size = stated_size(item.get('width'), item.get('height'), place)
     split = folder_split(f'{item.get("subset") or ""}/x') or split_of(name)
-    entry = Listed(file_name, size if min(size) > 0 else None, name, split)
+    entry = Listed(file_name, size, name, split)
     for index, shape in enumerate((shape for shape in item if shape.tag != 'tag'), start=1):
         try:
             entry.annotations.append(_region(shape, f'{place}, shape {index}'))
@@ -275,5 +275,5 @@ def _number(item: Element, key: str, where: str, default: float | None = None) -
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DatasetError(f'{where}: {key} is {text!r}, not a number')
+        raise DatasetError(f'{where}: {key} is {shortened(text)}, not a number')
     return value

@@ -20,7 +20,7 @@ from mkbackbones.datasets.images import is_image
 from mkbackbones.datasets.naming import first_few, natural_order, shortened
 from mkbackbones.datasets.records import DatasetError, FileFault, Record
 from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import parse_json
+from mkbackbones.datasets.text import flag, parse_json, stated_size
 from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, rotated_corners
 
 __all__ = ['LabelStudio']
@@ -155,7 +155,9 @@ def _entry(
     entry = Listed(file_name, _size(results, place), name, split_of(name), other_names=others)
     for items in _by_region(results, told).values():
         try:
-            region = _region(items, f'{place} ({file_name}), region {shortened(items[0]["id"])}')
+            region = _region(
+                items, told, f'{place} ({file_name}), region {shortened(items[0]["id"])}'
+            )
         except DatasetError as error:
             if not skip_bad:
                 raise FileFault(str(error)) from error
@@ -169,12 +171,14 @@ def _chosen(task: dict, where: str, told: Counter[str]) -> dict | None:
     annotations = task.get('annotations', task.get('completions', []))
     if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
         raise DatasetError(f"{where}: 'annotations' is no list of objects")
-    kept = [item for item in annotations if not item.get('was_cancelled')]
+    kept = [
+        item for item in annotations if not flag(item.get('was_cancelled'), 'was_cancelled', where)
+    ]
     told['cancelled annotations left out'] += len(annotations) - len(kept)
     told -= Counter()  # without zeros
     if len(kept) > 1:
         told['tasks have several annotations: the ground truth counts, else the newest'] += 1
-    kept = [item for item in kept if item.get('ground_truth') is True] or kept
+    kept = [item for item in kept if flag(item.get('ground_truth'), 'ground_truth', where)] or kept
     return max(kept, key=_age, default=None)
 
 
@@ -217,8 +221,11 @@ def _path(url: str) -> str:
 
 
 def _size(results: list[dict], where: str) -> tuple[int, int] | None:
-    stated = [(item.get('original_width'), item.get('original_height')) for item in results]
-    sizes = {size for size in stated if all(type(side) is int and side > 0 for side in size)}
+    stated = [
+        stated_size(item.get('original_width'), item.get('original_height'), f'{where}, original')
+        for item in results
+    ]
+    sizes = set(stated) - {None}
     if len(sizes) > 1:
         raise DatasetError(f'{where}: regions of images of different sizes: {sorted(sizes)}')
     return sizes.pop() if sizes else None
@@ -272,7 +279,7 @@ def _bare(value: dict) -> dict:
     return {key: content for key, content in value.items() if not key.endswith('labels')}
 
 
-def _region(items: list[dict], where: str) -> Region:
+def _region(items: list[dict], told: Counter[str], where: str) -> Region:
     shape = next((item for item in items if _geometry(item['value'])), None)
     if shape is None:
         kinds = shortened(items[0].get('type'))
@@ -285,7 +292,10 @@ def _region(items: list[dict], where: str) -> Region:
     if len(labels) != 1 or not min(labels).strip():
         names = ', '.join(sorted(labels)) or 'none'
         raise DatasetError(f'{where}: a {kind} needs one label, it has {names}')
-    (label,) = labels
+    (text,) = labels
+    label = text.strip()
+    if label != text:
+        told['labels had blanks around them, which are removed'] += 1
     if shape.get('image_rotation') not in (None, 0):
         raise DatasetError(
             f'{where}: drawn on an image turned by {shape["image_rotation"]!r} degrees: turn it '

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,7 +20,7 @@ from mkbackbones.datasets.images import is_image, load_mask
 from mkbackbones.datasets.naming import natural_order
 from mkbackbones.datasets.records import DatasetError, Instance
 from mkbackbones.datasets.sources import Source, normal_form
-from mkbackbones.datasets.text import parse_json
+from mkbackbones.datasets.text import parse_json, stated_size
 from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, hull, unite
 
 __all__ = ['IGNORED', 'Labelme', 'LabelmeFile', 'LabelmeShape', 'parse_labelme']
@@ -31,6 +32,7 @@ _BACKGROUND = '_background_'
 _CORNERED = ('polygon', 'rotation', 'oriented_rectangle', 'quadrilateral', 'cuboid')
 _AREAS = (*_CORNERED, 'circle', 'mask')
 _NO_AREA = ('point', 'points', 'line', 'linestrip')
+_OTHER_LISTS = ('objects', 'annotations', 'regions', 'instances', 'polygons', 'boxes', 'bboxes')
 _MIN_POINTS = dict.fromkeys(_CORNERED, 3) | dict(rectangle=2, circle=2, mask=2, cuboid=4)
 
 
@@ -92,11 +94,13 @@ class LabelmeFile:
         size (tuple[int, int] | None): Stated width and height.
         shapes (list[LabelmeShape]): In the order of the file.
         image_path (str): The image that it was drawn on, as stated.
+        blanks (int): Labels that had blanks around them, which are removed.
     """
 
     size: tuple[int, int] | None
     shapes: list[LabelmeShape]
     image_path: str = ''
+    blanks: int = 0
 
     @property
     def labels(self) -> list[str]:
@@ -185,17 +189,23 @@ def parse_labelme(content: bytes, where: str) -> LabelmeFile:
         raise DatasetError(
             f"{where}: not a labelme file: no list 'shapes'{reader_hint(content, 'labelme')}"
         )
-    size = (data.get('imageWidth'), data.get('imageHeight'))
+    size = stated_size(data.get('imageWidth'), data.get('imageHeight'), f'{where}, image')
+    others = [key for key in _OTHER_LISTS if isinstance(data.get(key), list) and data[key]]
+    if others and not data['shapes']:
+        raise DatasetError(
+            f"{where}: the list 'shapes' is empty, but {others[0]!r} is not: labelme's shapes are "
+            "in 'shapes'"
+        )
     shapes = [
         _shape(item, f'{where}, shape {number}')
         for number, item in enumerate(data['shapes'], start=1)
     ]
     path = data.get('imagePath')
-    stated = all(type(side) is int and side > 0 for side in size)
     return LabelmeFile(
-        size if stated else None,
+        size,
         shapes,
         path.replace('\\', '/') if isinstance(path, str) else '',
+        sum(str(item['label']) != shape.label for item, shape in zip(data['shapes'], shapes)),
     )
 
 
@@ -232,20 +242,29 @@ def _shape(item: object, where: str) -> LabelmeShape:
     if group is not None and not isinstance(group, int | str):
         raise DatasetError(f'{where}: group_id is {group!r}, neither a number nor text')
     bitmap = _bitmap(item.get('mask'), where) if kind == 'mask' else None
-    return LabelmeShape(label, kind, points, group, where, bitmap)
+    return LabelmeShape(label.strip(), kind, points, group, where, bitmap)
 
 
 def _bitmap(text: object, where: str) -> np.ndarray:
     if not isinstance(text, str):
         raise DatasetError(f'{where}: malformed mask (no text)')
     try:
-        content = base64.b64decode(text)
+        content = _decoded(text)
     except ValueError as error:
         raise DatasetError(f'{where}: malformed mask ({error})') from None
     bitmap = load_mask(content, where)
     if bitmap.ndim != 2:
         raise DatasetError(f'{where}: malformed mask (in colour)')
     return bitmap > 0
+
+
+def _decoded(text: str) -> bytes:
+    """Base64, also behind the head of a data URI (``data:image/png;base64,``).
+
+    Raises:
+        ValueError: Not base64.
+    """
+    return base64.b64decode(re.sub(r'\Adata:[^,]{0,100};base64,', '', text))
 
 
 def _instance(label: int, window: Window) -> Instance:
@@ -264,6 +283,9 @@ class Labelme(AnnotatedFiles):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.has_masks = any(file.has_areas for file in self._good)
+        blanks = sum(file.blanks for file in self._good)
+        if blanks:
+            self.notes.append(f'blanks around the labels of {blanks} shapes removed')
         if not self.has_masks:
             shapes = [shape for file in self._good for shape in file.shapes]
             count = sum(shape.label == IGNORED for shape in shapes)
@@ -321,6 +343,6 @@ def _embedded(content: bytes, where: str) -> bytes | None:
     if not isinstance(text, str) or not text:
         return None
     try:
-        return base64.b64decode(text)
+        return _decoded(text)
     except ValueError:
         return None

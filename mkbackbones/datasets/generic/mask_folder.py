@@ -19,7 +19,7 @@ from mkbackbones.datasets.generic.base import (
 from mkbackbones.datasets.generic.pairing import pair_files
 from mkbackbones.datasets.images import load_mask
 from mkbackbones.datasets.instances import components, specks_fix
-from mkbackbones.datasets.naming import stem_of
+from mkbackbones.datasets.naming import shortened, stem_of
 from mkbackbones.datasets.records import IGNORE, DatasetError, Record
 from mkbackbones.datasets.sources import Source
 
@@ -48,11 +48,15 @@ def parse_value(text: str) -> MaskValue:
     match = re.fullmatch(r'(?:(\d+)|#([0-9a-fA-F]{6}))=(.+)', text)
     if match is None:
         raise DatasetError(
-            f'class {text!r}: write VALUE=NAME, e.g. 1=scratch or #ff0000=scratch; or a single '
-            'NAME with --threshold'
+            f'class {shortened(text)}: write VALUE=NAME, e.g. 1=scratch or #ff0000=scratch; or a '
+            'single NAME with --threshold'
         )
     number, colour, name = match.groups()
     if colour is None:
+        if len(number) > 5:
+            raise DatasetError(
+                f'class {shortened(text)}: mask values go up to 65535: write a smaller VALUE'
+            )
         return MaskValue(name, int(number))
     return MaskValue(name, tuple(bytes.fromhex(colour)))
 
@@ -98,7 +102,7 @@ class MaskFolder(FileSet):
             if len(classes) != 1 or '=' in classes[0]:
                 raise DatasetError('--threshold goes with a single class name')
             self._values: list[MaskValue] = []
-            self.classes = tuple(classes)
+            self.classes = class_names(classes, ())
         else:
             self._values = [parse_value(text) for text in classes]
             _check_values(self._values, ignore)

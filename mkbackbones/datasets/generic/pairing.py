@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
 from mkbackbones.datasets.formats import reader_hint
+from mkbackbones.datasets.images import is_image
 from mkbackbones.datasets.naming import KIND_WORDS, first_few, folder_split, stem_of
 from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.sources import Source, normal_form
@@ -15,6 +16,8 @@ from mkbackbones.datasets.sources import Source, normal_form
 __all__ = ['UNANNOTATED', 'match_files', 'pair_files']
 
 _UNREAD = ('.gif', '.jp2', '.pbm', '.pgm', '.ppm', '.heic', '.avif', '.jxl', '.npy', '.dcm', '.dng')
+_TEXTS = ('.txt', '.json', '.xml', '.csv', '.yaml', '.yml')
+_ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.7z', '.rar', '.zst')
 UNANNOTATED = ('error', 'negative', 'skip')
 
 
@@ -27,6 +30,7 @@ def pair_files(
     unannotated: str = 'error',
     skip_bad: bool = False,
     own: str = '',
+    others: Collection[str] = (),
 ) -> tuple[list[tuple[str, str | None]], list[str]]:
     """Pair images with annotations of the same stem.
 
@@ -44,14 +48,16 @@ def pair_files(
             (it has no defect), or to ``skip``.
         skip_bad (bool): Leave annotations without an image out, with a note, instead of raising.
         own (str): Format of the annotations, where it is one that is read as text.
+        others (Collection[str]): Files that are known to be no annotation.
 
     Returns:
         tuple[list[tuple[str, str | None]], list[str]]: Image and annotation, in the order of the
         images; and notes on what was left out.
 
     Raises:
-        DatasetError: An annotation without an image or with several, an image with two, or an
-            unannotated one that is an error.
+        DatasetError: An annotation without an image or with several, an image with two, an
+            unannotated one that is an error, or a negative beside which lies what may be its
+            annotation in another form.
     """
     found, alone = match_files(source, images, annotations, suffix)
     if alone and not skip_bad:
@@ -68,6 +74,8 @@ def pair_files(
             f'{first_few(bare)}; say what they are: --unannotated negative (without defects) or '
             'skip'
         )
+    if bare and unannotated == 'negative':
+        _check_negatives(source, images, bare, {*found.values(), *others}, own or 'YOLO')
     kept = [name for name in images if name in found or unannotated == 'negative']
     notes = [f'left out, since there is no image for it: {name}' for name in alone]
     if bare and unannotated == 'negative':
@@ -81,6 +89,54 @@ def pair_files(
     if len(kept) < len(images):
         notes.append(f'{len(images) - len(kept)} images without an annotation left out')
     return [(name, found.get(name)) for name in kept], notes
+
+
+def _check_negatives(
+    source: Source, images: Sequence[str], bare: Sequence[str], read: Collection[str], own: str
+) -> None:
+    """Refuse negatives whose annotation may be there, but is not read.
+
+    Raises:
+        DatasetError: A file in another form (b.json, b.txt.gz, b, .b.txt, a folder b.txt) that has
+            the stem of an image without an annotation, or an archive beside the files.
+    """
+    without = set(bare)
+    by_stem = defaultdict(list)
+    for name in images:
+        key = _key(name)
+        by_stem[key[-1]].append((name, key))
+    folders = [name for name in source.folders if PurePosixPath(name).suffix.lower() in _TEXTS]
+    for name in [*source.names, *folders]:
+        if name in read or is_image(name):
+            continue
+        if name.lower().endswith(_ARCHIVES) and stem_of(name).lower() in KIND_WORDS:
+            raise DatasetError(
+                f'{source.where(name)} is not read, and {len(without)} images have no annotation: '
+                'unpack it'
+            )
+        key = _key(name)
+        stem = next((stem for stem in _stems(PurePosixPath(name).name) if stem in by_stem), None)
+        same = by_stem.get(stem, [])
+        near = [image for image, other in same if _agree(key, other)]
+        doubtful = [image for image in near or [image for image, _ in same] if image in without]
+        if doubtful:
+            raise DatasetError(
+                f'{source.where(name)} is not read as an annotation, but has the name of '
+                f'{doubtful[0]}, which has none and would count as free of defects: bring it to '
+                f'the form of the others, or remove it{reader_hint(_content(source, name), own)}'
+            )
+
+
+def _content(source: Source, name: str) -> bytes:
+    """A file for a hint at its format; nothing where it is no text."""
+    is_text = PurePosixPath(name).suffix.lower() in ('', '.text', *_TEXTS)
+    return source.read(name) if is_text and name in source.names else b''
+
+
+def _stems(name: str) -> list[str]:
+    """What may be the stem of a file, the longest first: b.txt.gz, b.txt and b."""
+    parts = normal_form(name).lstrip('.').split('.')
+    return ['.'.join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
 def _unread(source: Source, annotation: str, suffix: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from mkbackbones.datasets.generic.annotated import AnnotatedFiles
 from mkbackbones.datasets.naming import folder_split, stem_of
-from mkbackbones.datasets.sources import Source
+from mkbackbones.datasets.sources import ONE_IMAGE, Source
 from mkbackbones.datasets.text import decode_text
 from mkbackbones.datasets.voc import VocAnnotation, parse_voc
 
@@ -33,7 +33,7 @@ class Voc(AnnotatedFiles):
         return VocAnnotation(None, [])
 
     def _parse(self, name: str) -> VocAnnotation:
-        return parse_voc(self._source.read(name), self._source.where(name))
+        return parse_voc(self._source.read(name, ONE_IMAGE), self._source.where(name))
 
 
 def _splits(source: Source, images: list[str]) -> list[str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.formats import reader_hint
+from mkbackbones.datasets.formats import name_format, reader_hint
 from mkbackbones.datasets.generic.annotated import FilePerImage
 from mkbackbones.datasets.generic.base import (
     class_names,
@@ -94,7 +95,7 @@ def parse_yolo(
         DatasetError: A malformed line, an unknown class, or coordinates that are in pixels.
     """
     objects = []
-    for number, line in enumerate(decode_text(content, where).splitlines(), start=1):
+    for number, line in enumerate(io.StringIO(decode_text(content, where), None), start=1):
         place = f'{where}, line {number}'
         words = line.split()
         if not words:
@@ -167,7 +168,7 @@ class Yolo(FilePerImage[list[YoloLine]]):
         notes += remarks
         listed, remarks = split_images(source, config, images)
         notes += remarks
-        labels, remarks = _label_files(source, config, images)
+        labels, known, remarks = _label_files(source, config, images)
         notes += remarks
         if not labels:
             raise DatasetError(
@@ -175,7 +176,7 @@ class Yolo(FilePerImage[list[YoloLine]]):
                 f'{other_formats(source, "YOLO")}'
             )
         pairs, remarks = pair_files(
-            source, images, labels, unannotated=unannotated, skip_bad=skip_bad
+            source, images, labels, unannotated=unannotated, skip_bad=skip_bad, others=known
         )
         notes += remarks
         if listed and any(image not in listed for image, _ in pairs):
@@ -236,35 +237,42 @@ def _names(
 
 def _label_files(
     source: Source, config: YoloConfig, images: list[str]
-) -> tuple[list[str], list[str]]:
-    """Text files that are labels, and notes on those that are not.
+) -> tuple[list[str], list[str], list[str]]:
+    """Text files that are labels, files known to be none, and notes on texts that are neither.
 
     A file that has an image of its stem is one wherever it lies. Of the others, those in a folder
-    of labels are (their image is missing then), and those beside an image that look like one.
+    of labels are (their image is missing then), and those that look like one.
     """
     lists = {PurePosixPath(entry).name for entries in config.splits.values() for entry in entries}
     stems = {normal_form(stem_of(name)) for name in images}
     folders = {PurePosixPath(name).parent for name in images}
-    labels, other = [], []
+    labels, known, other = [], [], []
     for name in source.names:
         path = PurePosixPath(name)
-        if path.suffix.lower() != '.txt' or path.name.lower() in NAME_FILES:
+        if path.name.lower() in NAME_FILES or name in config.name.split(', '):
+            known.append(name)
+            continue
+        if path.suffix.lower() != '.txt':
             continue
         in_labels = any(part.lower() in _LABEL_FOLDERS for part in path.parts[:-1])
         is_list = path.name in lists or ('/' not in name and path.name in LISTS)
         if is_list and not in_labels and is_image_list(source, name):
+            known.append(name)
             continue
         beside = path.parent in folders
         paired = in_labels or normal_form(path.stem) in stems
-        if paired or (beside and _has_numbers(source.read(name))):
+        if paired or _may_be_labels(source.read(name), beside):
             labels.append(name)
-        elif beside:
+        else:
             other.append(name)
     notes = [f'no label files, passed over: {first_few(other)}'] if other else []
-    return labels, notes
+    return labels, known, notes
 
 
-def _has_numbers(content: bytes) -> bool:
-    """Whether a text may be labels: it is empty, or its first line begins with a number."""
+def _may_be_labels(content: bytes, beside: bool) -> bool:
+    """Whether a text may be labels; beside an image also one that is empty, or that begins with a
+    number."""
+    if name_format(content) == 'YOLO':
+        return True
     words = content.split(None, 1)
-    return not words or words[0].lstrip(b'\xef\xbb\xbf').isdigit()
+    return beside and (not words or words[0].lstrip(b'\xef\xbb\xbf').isdigit())

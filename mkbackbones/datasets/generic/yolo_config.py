@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-import yaml
-
 from mkbackbones.datasets.images import is_image
-from mkbackbones.datasets.naming import first_few
+from mkbackbones.datasets.naming import first_few, shortened
 from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import decode_text
+from mkbackbones.datasets.text import decode_text, parse_yaml
 
 __all__ = [
     'LISTS',
@@ -29,6 +27,7 @@ __all__ = [
 NAME_FILES = ('classes.txt', 'obj.names')
 LISTS = {'train.txt': 'train', 'val.txt': 'val', 'valid.txt': 'val', 'test.txt': 'test'}
 """Darknet's lists of images, as CVAT and others write them."""
+_LONGEST_YAML = 1 << 20
 _SPLIT_KEYS = dict(train='train', val='val', valid='val', test='test')
 
 
@@ -170,17 +169,15 @@ def _yaml(source: Source, name: str) -> dict | None:
     """Content of a YAML with class names, all scalars as text; None for any other."""
     where = source.where(name)
     content = source.read(name)
-    named = re.search(rb'(?m)^[\s{"\']*names["\']?\s*:', content) is not None
-    if not named:
+    text = decode_text(content, where)
+    if re.search(r'(?m)^[ \t{"\']*names["\']?[ \t]*:', text) is None:
         return None
-    try:
-        # The base loader knows text, lists and mappings only: no dates, and `no` stays a name.
-        data = yaml.load(decode_text(content, where), Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
-        if isinstance(error, DatasetError):
-            raise
-        message = ' '.join(str(error).split())
-        raise DatasetError(f'{where}: malformed YAML ({message})') from None
+    if len(content) > _LONGEST_YAML:
+        raise DatasetError(
+            f'{where}: class names and folders in {len(content) / 2**20:.1f} MiB of YAML, more '
+            'than the 1 that is read'
+        )
+    data = parse_yaml(content, where)
     return data if isinstance(data, dict) and 'names' in data else None
 
 
@@ -202,7 +199,7 @@ def _from_yaml(content: dict, name: str, where: str) -> YoloConfig:
         if not (
             isinstance(shape, list)
             and len(shape) == 2
-            and all(isinstance(side, str) and side.isdecimal() for side in shape)
+            and all(isinstance(side, str) and re.fullmatch('[0-9]{1,6}', side) for side in shape)
         ):
             raise DatasetError(f'{where}: kpt_shape is not a number of points and of values each')
         config.key_points = int(shape[0]) * int(shape[1])
@@ -218,7 +215,7 @@ def _names(names: object, where: str) -> list[str]:
             )
         names = [names[number] for number in numbers]
     if not isinstance(names, list):
-        raise DatasetError(f'{where}: names is {names!r}, not a list: write names: [...]')
+        raise DatasetError(f'{where}: names is {shortened(names)}, not a list: write names: [...]')
     if not all(isinstance(name, str) for name in names):
         raise DatasetError(f'{where}: a name of a class is no text')
     return names

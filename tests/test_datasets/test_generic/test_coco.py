@@ -107,7 +107,7 @@ def test_splits_and_folders(tmp_path):
             'annotations/other.json': '{"info": []}',
         },
     )
-    records = by_name(Coco(tmp_path))
+    records = by_name(Coco(tmp_path, unannotated='negative'))
     assert {name: record.split for name, record in records.items()} == {
         'train2017__1.png': 'train',
         'val2017__1.png': 'val',
@@ -125,14 +125,14 @@ def test_paths_and_unicode_forms(tmp_path):
             f'img/{unicodedata.normalize("NFD", name)}': png(),
         },
     )
-    assert len(Coco(tmp_path)) == 1
+    assert len(Coco(tmp_path, unannotated='negative')) == 1
 
 
 def test_missing_images(tmp_path):
     write(tmp_path, {'a.json': coco([f'{n}.png' for n in range(8)]), '0.png': png()})
     with pytest.raises(DatasetError, match=r'7 of 8 images are missing: 1.png, .*5.png and 2 more'):
         Coco(tmp_path)
-    converter = Coco(tmp_path, skip_bad=True)
+    converter = Coco(tmp_path, unannotated='negative', skip_bad=True)
     assert len(converter) == 8 and converter.read(0).width == 30
     with pytest.raises(DatasetError, match=r'1.png is missing'):
         converter.read(1)
@@ -183,7 +183,7 @@ def test_named_files(tmp_path):
     write(tmp_path, {'a.json': coco(['a.png']), 'b.json': coco(['a.png']), 'a.png': png()})
     with pytest.raises(DatasetError, match=r'listed twice, in a.json and b.json.*--annotations'):
         Coco(tmp_path)
-    assert len(Coco(tmp_path, annotations=['b.json'])) == 1
+    assert len(Coco(tmp_path, unannotated='negative', annotations=['b.json'])) == 1
     with pytest.raises(DatasetError, match=r'c.json does not exist'):
         Coco(tmp_path, annotations=['c.json'])
 
@@ -295,4 +295,47 @@ def test_a_box_of_another_image(tmp_path):
     item = dict(bbox=[1, 2, 1e5, 6])
     write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()})
     with pytest.raises(DatasetError, match=r'annotation 1 .*far outside of the image of 30x20'):
+        Coco(tmp_path).read(0)
+
+
+@pytest.mark.parametrize('key', ['iscrowd', 'ignore'])
+@pytest.mark.parametrize(
+    'value, crowd', [(0, 0), (1, 1), (True, 1), (False, 0), (1.0, 1), (None, 0)]
+)
+def test_truth_values(tmp_path, key, value, crowd):
+    item = dict(bbox=[1, 1, 5, 5], **{key: value})
+    write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()})
+    assert Coco(tmp_path).read(0).instances[0].crowd is bool(crowd)
+
+
+@pytest.mark.parametrize('key', ['iscrowd', 'ignore'])
+@pytest.mark.parametrize('value', ['0', 'false', 2, [], {}, ''])
+def test_truth_values_that_are_none(tmp_path, key, value):
+    item = dict(bbox=[1, 1, 5, 5], **{key: value})
+    write(tmp_path, {'a.json': coco(['a.png'], [item]), 'a.png': png()})
+    with pytest.raises(DatasetError, match=rf'annotation 1 \(id 0\): {key} is .*, not 0, 1, true'):
+        Coco(tmp_path).read(0)
+
+
+def test_a_set_without_any_object(tmp_path):
+    write(tmp_path, {'a.json': coco(['a.png', 'b.png']), 'a.png': png(), 'b.png': png(1)})
+    with pytest.raises(DatasetError, match=r'no object in 2 of 2 images.*--unannotated negative'):
+        Coco(tmp_path)
+    assert len(Coco(tmp_path, unannotated='negative')) == 2
+
+
+@pytest.mark.parametrize(
+    'side, message',
+    [('400', 'says 400x20'), (400.0, 'says 400x20'), ('wide', "width is 'wide', not a number of")]
+    + [
+        (True, 'width is True'),
+        (3.5, 'width is 3.5'),
+        ('9' * 5000, 'width is .{60,70}, not a number'),
+    ],
+)
+def test_stated_sizes_of_any_form_are_compared(tmp_path, side, message):
+    item = dict(image_id=1, category_id=3, bbox=[1, 1, 5, 5])
+    image = dict(id=1, file_name='a.png', width=side, height='20')
+    write(tmp_path, {'a.json': coco([], [], images=[image], annotations=[item]), 'a.png': png()})
+    with pytest.raises(DatasetError, match=message):
         Coco(tmp_path).read(0)

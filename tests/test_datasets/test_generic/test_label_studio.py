@@ -213,3 +213,12 @@ def test_malformed_files(tmp_path, content, message):
     write(tmp_path, {'a.png': png(), 'x.json': content})
     with pytest.raises(DatasetError, match=message):
         LabelStudio(tmp_path)
+
+
+@pytest.mark.parametrize('key', ['was_cancelled', 'ground_truth'])
+def test_truth_values_that_are_text(tmp_path, key):
+    annotation = {'result': [], key: 'false'}
+    task = dict(data=dict(image='a.png'), annotations=[annotation])
+    write(tmp_path, {'a.json': json.dumps([task]), 'a.png': png()})
+    with pytest.raises(DatasetError, match=f"{key} is 'false', not 0, 1, true or false"):
+        LabelStudio(tmp_path, classes=['dent'])

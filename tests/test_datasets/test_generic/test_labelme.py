@@ -238,3 +238,30 @@ def test_malformed_json(tmp_path, text, message):
     write(tmp_path, {'a.png': png(), 'a.json': text})
     with pytest.raises(DatasetError, match=message):
         Labelme(tmp_path)
+
+
+@pytest.mark.parametrize('key', ['objects', 'annotations', 'regions'])
+def test_objects_in_another_list_make_no_negative(tmp_path, key):
+    content = json.dumps(dict(shapes=[], **{key: [dict(label='dent')]}))
+    write(tmp_path, {'a.png': png(), 'a.json': content})
+    with pytest.raises(DatasetError, match=f"a.json: the list 'shapes' is empty, but '{key}'"):
+        Labelme(tmp_path, classes=['dent'])
+
+
+@pytest.mark.parametrize('side, message', [('400', 'says 400x20'), (400.0, 'says 400x20')])
+def test_stated_sizes_of_any_form_are_compared(tmp_path, side, message):
+    with pytest.raises(DatasetError, match=message):
+        read(tmp_path, shape('dent', SQUARE), width=side)
+
+
+def test_blanks_around_labels_are_told(tmp_path):
+    files = {'a.png': png(), 'a.json': labelme(shape(' dent', SQUARE), shape('dent', SQUARE))}
+    converter = Labelme(write(tmp_path, files))
+    assert converter.classes == ('dent',)
+    assert converter.notes == ['blanks around the labels of 1 shapes removed']
+
+
+def test_an_embedded_image_behind_the_head_of_a_data_uri(tmp_path):
+    text = 'data:image/png;base64,' + base64.b64encode(png()).decode()
+    content = json.dumps(dict(shapes=[shape('dent', SQUARE)], imageData=text))
+    assert Labelme(write(tmp_path, {'a.json': content})).read(0).width == 30

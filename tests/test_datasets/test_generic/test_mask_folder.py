@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mkbackbones.datasets import DatasetError
-from mkbackbones.datasets.generic.mask_folder import MaskFolder
+from mkbackbones.datasets.generic.mask_folder import MaskFolder, parse_value
 
 from .common import boxes, by_name, png, write
 
@@ -111,3 +111,8 @@ def test_palettes_by_colour_and_by_number(tmp_path, classes):
     image.save(stream, 'PNG')
     write(tmp_path, {'images/a.png': png(), 'masks/a.png': stream.getvalue()})
     assert boxes(MaskFolder(tmp_path, classes).read(0)) == [(0, (3, 2, 6, 4))]
+
+
+def test_mask_values_of_thousands_of_digits():
+    with pytest.raises(DatasetError, match='mask values go up to 65535'):
+        parse_value('9' * 5000 + '=dent')

@@ -134,3 +134,28 @@ def test_names_in_the_declared_encoding(tmp_path, encoding):
     content = f'<?xml version="1.0" encoding="{encoding}"?>{xml(name).decode()}'
     write(tmp_path, {'a.png': png(), 'a.xml': content.encode(encoding)})
     assert Voc(tmp_path).classes == (name,)
+
+
+@pytest.mark.parametrize(
+    'content, fault',
+    [
+        ('<item><name>dent</name>{box}</item>', '<bndbox> in <item>'),
+        ('<defects><defect><name>dent</name>{box}</defect></defects>', '<bndbox> in <defects>'),
+        ('<name>dent</name>{box}', '<bndbox> belongs'),
+        ('<a><xmin>1</xmin></a>', '<xmin> in <a>'),
+        ('<a xmin="1"/>', '<xmin> in <a>'),
+        ('<a><polygon/></a>', '<polygon> in <a>'),
+    ],
+)
+def test_boxes_outside_of_objects_make_no_negative(tmp_path, content, fault):
+    box = '<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>'
+    odd = f'<annotation>{content.format(box=box)}</annotation>'
+    write(tmp_path, {'a.png': png(), 'a.xml': xml(), 'b.png': png(1), 'b.xml': odd})
+    with pytest.raises(DatasetError, match=f'b.xml: {fault}'):
+        Voc(tmp_path)
+
+
+def test_parts_of_objects_are_no_objects(tmp_path):
+    part = b'<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part></object>'
+    write(tmp_path, {'a.png': png(), 'a.xml': xml().replace(b'</object>', part)})
+    assert boxes(Voc(tmp_path).read(0)) == [(0, (0, 0, 10, 10))]

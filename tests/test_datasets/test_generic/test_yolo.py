@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from mkbackbones.datasets import DatasetError
 from mkbackbones.datasets.generic.yolo import Yolo, parse_yolo
 
+from ..fakes import write_zip
 from .common import boxes, by_name, pixels, png, write
 
 BOX = '1 0.5 0.5 0.2 0.4\n'  # 6 x 8 pixels around (15, 10)
@@ -281,3 +282,37 @@ def test_labels_in_another_encoding(tmp_path):
     (tmp_path / 'classes.txt').write_bytes('Kratzer\nDrückstelle'.encode('latin-1'))
     with pytest.raises(DatasetError, match=r'classes.txt: not text in UTF-8 \(byte 10\)'):
         Yolo(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['images/b.json', 'labels/b.xml', 'b.csv', 'labels/b.text', 'labels/b.txt.gz', 'labels/b']
+    + ['labels/b.txt/x', 'other/b.png.json', 'labels.zip'],
+)
+def test_a_label_in_another_form_makes_no_negative(tmp_path, name):
+    files = {'data.yaml': DATA, 'images/a.png': png(), 'labels/a.txt': BOX, 'images/b.png': png(1)}
+    write(tmp_path, {**files, name: BOX})
+    message = 'labels.zip is not read.*unpack' if name == 'labels.zip' else 'not read.*images/b.png'
+    with pytest.raises(DatasetError, match=message):
+        Yolo(tmp_path)
+    assert len(Yolo(tmp_path, unannotated='skip')) == 1
+    if name != 'labels.zip':  # b has its label, the other file is of no account
+        write(tmp_path, {'classes.txt': 'dent\nscratch', 'images/b.txt': BOX})
+        assert len(Yolo(tmp_path)) == 2
+
+
+@pytest.mark.parametrize('name', ['labels/.b.txt', 'annos/c.txt', '.data/labels/c.txt'])
+@pytest.mark.parametrize('pack', [False, True])
+def test_a_label_without_an_image_is_told_wherever_it_lies(tmp_path, name, pack):
+    files = {'data.yaml': DATA, 'images/a.png': png(), 'labels/a.txt': BOX, 'images/b.png': png(1)}
+    files[name] = BOX
+    path = write_zip(tmp_path / 'a.zip', files) if pack else write(tmp_path, files)
+    with pytest.raises(DatasetError, match=f'no image for 1 of 2 annotation files: {name}'):
+        Yolo(path)
+
+
+def test_files_of_the_set_are_no_labels_in_another_form(tmp_path):
+    files = {'data.yaml': DATA, 'images/a.png': png(), 'labels/a.txt': BOX}
+    files |= {'images/data.png': png(1), 'images/classes.png': png(2)}
+    files |= {'classes.txt': 'dent\nscratch\n', '._a.txt': 'x', 'images/.DS_Store': 'x'}
+    assert len(Yolo(write(tmp_path, files))) == 3
