@@ -12,6 +12,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint cannot be read, does not fit, or cannot be written in a naming."""
 
 
+class UntrustedError(CheckpointError):
+    """A checkpoint is whole, and holds more than data."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One row of a report.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .archive import read_archive
 from .download import download
 from .pickles import UnsafePickle
-from .report import CheckpointError
+from .report import CheckpointError, UntrustedError
 
 #: Where libraries keep the weights in a checkpoint, best first.
 WRAPPERS = (
@@ -145,7 +145,8 @@ def load_file(path: str | os.PathLike, trusted: bool = False, shapes_only: bool 
 
     Raises:
         FileNotFoundError: If it does not exist.
-        CheckpointError: If it cannot be read, or is a pickle that needs ``trusted``.
+        CheckpointError: If it cannot be read.
+        UntrustedError: If it is a pickle that needs ``trusted``.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -162,7 +163,7 @@ def load_file(path: str | os.PathLike, trusted: bool = False, shapes_only: bool 
             return torch.load(path, map_location='cpu', weights_only=False)
         return read_archive(path, shapes_only)
     except UnsafePickle as error:
-        raise CheckpointError(refusal(path, error.wanted)) from error
+        raise UntrustedError(refusal(path, error.wanted)) from error
     except Exception as error:  # a broken file raises any of a dozen types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f'{path} cannot be read as a checkpoint: {reason}') from error

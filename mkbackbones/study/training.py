@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..checkpoints.report import CheckpointError
+from ..checkpoints.report import CheckpointError, UntrustedError
 from ..checkpoints.source import load_file
 from ..files import written_aside
 from .fairness import PairedRandomHook, SharedStartHook
@@ -51,7 +51,7 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     ] + [dict(type=EXACT_RESUME)]
     if study.stage == 'timing':
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    drop_damaged(folder)
+    drop_damaged(folder, study.get('trusted', False))
     if (folder / LATEST).is_file():
         cfg.resume, cfg.load_from = True, str(folder / LATEST)
     baseline = copy.deepcopy(cfg.model)
@@ -63,11 +63,15 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     return runner, recorder
 
 
-def drop_damaged(folder: Path) -> None:
-    """Remove checkpoints of a run that cannot be read, and say so: what is left decides.
+def drop_damaged(folder: Path, trusted: bool) -> None:
+    """Remove checkpoints of a run that are damaged, and say so: what is left decides.
 
     Without ``latest.pth`` the run starts again. Without ``best.pth`` it starts again too, unless
     ``latest.pth`` has the same weights.
+
+    Raises:
+        UntrustedError: One is whole, but holds what a hook of the user has put into it, and the
+            study file does not say ``trusted``.
     """
     contents = {}
     for name in (LATEST, BEST):
@@ -75,7 +79,9 @@ def drop_damaged(folder: Path) -> None:
         if not path.is_file():
             continue
         try:
-            contents[name] = load_file(path)
+            contents[name] = load_file(path, trusted)
+        except UntrustedError:
+            raise
         except CheckpointError as error:
             print(f'{error}; it is removed', file=sys.stderr)
             path.unlink()
@@ -103,7 +109,7 @@ def train(runner: Runner, recorder: RecordHook) -> None:
     """Train what is left of a run; nothing, where it was stopped after its last iteration."""
     path = recorder.folder / LATEST
     if path.is_file():
-        checkpoint = load_file(path)
+        checkpoint = load_file(path, runner.cfg.study.get('trusted', False))
         if checkpoint['meta']['iter'] >= runner.cfg.train_cfg.max_iters:
             recorder.after_load_checkpoint(runner, checkpoint)
             return

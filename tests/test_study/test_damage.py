@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mkbackbones.checkpoints.report import UntrustedError
 from mkbackbones.commands.study import main
 from mkbackbones.files import written_aside
 from mkbackbones.study.plan import Run
@@ -215,6 +216,15 @@ class TestCheckpoints:
         assert self.finish(stopped)
         again = torch.load(folder / BEST, weights_only=False)
         assert 'optimizer' not in again
+
+    def test_what_a_hook_of_the_user_has_put_into_it_is_no_damage(self, stopped):
+        """It is kept and told, not thrown away with the training in it."""
+        folder = stopped[0]
+        content = torch.load(folder / LATEST, weights_only=False)
+        torch.save({**content, 'mine': Path}, folder / LATEST)
+        with pytest.raises(UntrustedError, match='trusted=True'):
+            self.finish(stopped)
+        assert (folder / LATEST).is_file()
 
 
 def stop(recorder, iteration):
