@@ -15,8 +15,9 @@ import pytest
 MIB = 2**20
 #: Growth of the memory that stays after a file's last test, by file.
 GROWTH: Counter[str] = Counter()
-#: Peak memory of each process, by its name.
-PEAKS: dict[str, int] = {}
+#: Peak memory of each process, by its name, and the file whose tests raised it the most.
+PEAKS: dict[str, tuple[int, str]] = {}
+RISES: Counter[str] = Counter()
 
 
 def resident() -> int:
@@ -44,33 +45,39 @@ def release() -> None:
         ctypes.CDLL('libc.so.6').malloc_trim(0)
 
 
+def highest_rise() -> str:
+    """The file whose tests raised the peak the most."""
+    return ''.join(name for name, _ in RISES.most_common(1))
+
+
 @pytest.fixture(scope='module', autouse=True)
 def _memory(request: pytest.FixtureRequest):
-    before = resident()
+    before, highest = resident(), peak()
     yield
     release()
     GROWTH[request.node.nodeid] += resident() - before
+    RISES[request.node.nodeid] += peak() - highest
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, 'workeroutput', None)
     if output is not None:
-        output['memory'] = (peak(), dict(GROWTH))
+        output['memory'] = (peak(), dict(GROWTH), highest_rise())
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
     found = getattr(node, 'workeroutput', {}).get('memory')
     if found:
-        PEAKS[node.gateway.id] = found[0]
+        PEAKS[node.gateway.id] = (found[0], found[2])
         GROWTH.update(found[1])
 
 
 def pytest_terminal_summary(terminalreporter: object) -> None:
-    peaks = PEAKS or {'this process': peak()}
+    peaks = PEAKS or {'this process': (peak(), highest_rise())}
     terminalreporter.section('memory')
-    text = ', '.join(f'{name} {used / MIB:,.0f} MiB' for name, used in sorted(peaks.items()))
-    terminalreporter.write_line(f'peak: {text}')
+    for name, (used, where) in sorted(peaks.items()):
+        terminalreporter.write_line(f'peak of {name}: {used / MIB:,.0f} MiB, most by {where}')
     for name, grown in GROWTH.most_common(10):
         if grown > 50 * MIB:
             terminalreporter.write_line(f'{grown / MIB:6,.0f} MiB stay after {name}')

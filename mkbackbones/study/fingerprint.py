@@ -29,7 +29,7 @@ NOT_IN_A_RUN = (
     *('study/side_by_side.py', 'study/fingerprint.py'),
 )
 #: Commands that a run does pass through.
-COMMANDS = ('config_files', 'errors', 'launch', 'preflight', 'train')
+COMMANDS = ('config_files', 'config_values', 'errors', 'launch', 'preflight', 'train')
 #: Data sets up to this size are hashed by content, larger ones by names and sizes.
 CONTENT_BYTES = 1 << 30
 LIBRARIES = ('torch', 'torchvision', 'timm', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmseg')
