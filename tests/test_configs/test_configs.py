@@ -26,7 +26,7 @@ ARCHS = {'t': 'tiny', 's': 'small', 'b': 'base'}
 
 
 def test_every_folder_is_tested_somewhere():
-    """Here, in test_own_data.py, with classification (tests/test_classification), or with studies."""
+    """Here, in test_own_data.py, with classification, or with studies."""
     folders = {p.name for p in ROOT.iterdir() if p.is_dir()} - {'__pycache__'}
     known = {'_base_', 'classification', 'demo', 'detection', 'own', 'segmentation', 'studies'}
     assert folders <= known
