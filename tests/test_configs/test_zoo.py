@@ -1,5 +1,7 @@
 """Every shipped config trains a step and predicts, with its own model, optimiser and pipelines."""
 
+import gc
+
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -28,6 +30,13 @@ FAST = {
     'segmentation/deeplabv3plus_swin-t-spatial_neu-seg',
     'segmentation/mask2former_swin-t-spatial_ade20k',
 }
+
+
+@pytest.fixture(autouse=True)
+def one_model_at_a_time():
+    """Models and runners are circles: without this, two of them share the memory."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
