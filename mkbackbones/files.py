@@ -39,7 +39,8 @@ def sync(path: Path) -> None:
     """
     is_folder = path.is_dir()
     try:
-        handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+        # Windows asks for a handle that may write, and others for none.
+        handle = os.open(path, os.O_RDWR if os.name == 'nt' else os.O_RDONLY)
     except OSError:
         if is_folder:  # Windows opens no folders
             return

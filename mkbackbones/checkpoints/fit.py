@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..qkv import ManifoldQKV
 from .read import Weights
 from .report import CheckpointError, Entry, Report
-from .tensors import resize_patches, resize_positions, resize_table
+from .tensors import not_finite, resize_patches, resize_positions, resize_table
 
 #: What to do about an entry that only one side has.
 HINTS = (
@@ -70,10 +70,9 @@ def fit_weights(
         if not value.is_floating_point() and entry not in integers:
             report.entries.append(Entry('type', entry, f'{value.dtype}, no floating-point numbers'))
             del state[entry]
-    for entry, value in state.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            count = int((~value.isfinite()).sum())
-            report.entries.append(Entry('not finite', entry, f'{count} of {value.numel()} values'))
+    for entry in not_finite(state):
+        count, numel = int((~state[entry].isfinite()).sum()), state[entry].numel()
+        report.entries.append(Entry('not finite', entry, f'{count} of {numel} values'))
     if model.layout == 'swin':
         excuse_output_norms(weights, report)
     report.loaded, report.total = len(state), len(expected)

@@ -118,15 +118,6 @@ def unwrap(
     return tensors
 
 
-def not_finite(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of entries with values that are NaN or infinite."""
-    return [
-        name
-        for name, value in state.items()
-        if (value.is_floating_point() or value.is_complex()) and not bool(value.isfinite().all())
-    ]
-
-
 def sets_of_weights(checkpoint: Any) -> list[str]:
     """Names of the entries that can be weights by name, best first."""
     if not isinstance(checkpoint, Mapping):

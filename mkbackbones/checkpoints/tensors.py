@@ -1,7 +1,7 @@
 """Values that differ between libraries, not in their name but in order or size."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from timm.layers import (
@@ -103,3 +103,12 @@ def count_prefix(num_positions: int, num_tokens: int) -> int | None:
         if num_prefix <= num_tokens and side and side * side == num_positions - num_prefix:
             return num_prefix
     return None
+
+
+def not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of entries with values that are NaN or infinite."""
+    return [
+        name
+        for name, value in state.items()
+        if (value.is_floating_point() or value.is_complex()) and not bool(value.isfinite().all())
+    ]

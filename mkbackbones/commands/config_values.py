@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import Rule, is_int, is_number, optional
 from .errors import CommandError
 
 if TYPE_CHECKING:
@@ -13,39 +14,28 @@ if TYPE_CHECKING:
 __all__ = ['check_values', 'pretrained_checkpoints', 'settle_loaders']
 
 
-def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and value >= least
+def _whole(least: int) -> Rule:
+    return Rule(lambda value: is_int(value) and value >= least, f'a whole number from {least}')
 
 
-def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or check(value)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-
-
-def _typed(value: Any) -> bool:
-    return isinstance(value, dict) and 'type' in value
-
-
-#: Place in a config, what its value has to be, and how to say so. Places that are not there count
-#: as left out.
-RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ('model', _typed, "a dict with a 'type'"),
-    ('model.backbone', _optional(_typed), "a dict with a 'type'"),
-    ('randomness.seed', _optional(_whole(0)), 'a whole number from 0'),
-    ('train_cfg.max_iters', _optional(_whole(1)), 'a whole number from 1'),
-    ('train_cfg.max_epochs', _optional(_whole(1)), 'a whole number from 1'),
-    ('train_cfg.val_interval', _optional(_whole(1)), 'a whole number from 1'),
-    ('optim_wrapper.optimizer', _optional(_typed), "a dict with a 'type'"),
-    ('optim_wrapper.optimizer.lr', _optional(_number), 'a number from 0'),
-    *(
-        (f'{split}_dataloader.{name}', _optional(_whole(least)), f'a whole number from {least}')
+_RATE = Rule(lambda value: is_number(value) and value >= 0, 'a number from 0')
+_TYPED = Rule(lambda value: isinstance(value, dict) and 'type' in value, "a dict with a 'type'")
+#: What the value at a place in a config has to be. Places that are not there count as left out.
+RULES: dict[str, Rule] = {
+    'model': _TYPED,
+    'model.backbone': optional(_TYPED),
+    'randomness.seed': optional(_whole(0)),
+    'train_cfg.max_iters': optional(_whole(1)),
+    'train_cfg.max_epochs': optional(_whole(1)),
+    'train_cfg.val_interval': optional(_whole(1)),
+    'optim_wrapper.optimizer': optional(_TYPED),
+    'optim_wrapper.optimizer.lr': optional(_RATE),
+    **{
+        f'{split}_dataloader.{name}': optional(_whole(least))
         for split in ('train', 'val', 'test')
         for name, least in (('batch_size', 1), ('num_workers', 0))
-    ),
-)
+    },
+}
 MISSING = object()
 
 
@@ -61,10 +51,10 @@ def look_up(cfg: Any, place: str) -> Any:
 def check_values(cfg: Config) -> None:
     """Raise CommandError for the first value that cannot be what it has to be."""
     content = cfg._cfg_dict
-    for place, check, words in RULES:
+    for place, rule in RULES.items():
         value = look_up(content, place)
-        if value is not MISSING and not check(value):
-            raise CommandError(f'{place}={value!r}; it has to be {words}'[:400])
+        if value is not MISSING and not rule.allows(value):
+            raise CommandError(f'{place}={value!r}; it has to be {rule.text}'[:400])
 
 
 def settle_loaders(cfg: Config) -> None:

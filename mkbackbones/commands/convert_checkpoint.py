@@ -54,7 +54,8 @@ def convert(args: argparse.Namespace) -> None:
     """
     from mkbackbones.checkpoints.convert import convert_weights
     from mkbackbones.checkpoints.report import CheckpointError
-    from mkbackbones.checkpoints.source import not_finite, read_source
+    from mkbackbones.checkpoints.source import read_source
+    from mkbackbones.checkpoints.tensors import not_finite
     from mkbackbones.checkpoints.write import check_target, pack, save_checkpoint
 
     try:

@@ -28,6 +28,7 @@ __all__ = [
     'build_runner',
     'check_names',
     'check_readable',
+    'entry_names',
     'prepare_config',
     'run_command',
     'select_device',
@@ -119,25 +120,38 @@ def check_readable(checkpoint: str | None, trusted: bool = False) -> None:
             raise CommandError(error) from error
 
 
-def check_names(model: nn.Module, checkpoint: str | None, trusted: bool = False) -> None:
-    """Raise CommandError if no entry of a local checkpoint has a name in the model.
+def entry_names(checkpoint: str | None, trusted: bool = False) -> list[str]:
+    """Names of the weights in a local checkpoint, whose values are not read; [] for a URL.
 
-    mmengine would warn of unexpected keys, and go on with the model's initial weights.
+    Raises:
+        CommandError: If it cannot be read.
     """
     from ..checkpoints.report import CheckpointError
     from ..checkpoints.source import load_file, unwrap
 
     if not checkpoint or '://' in checkpoint:
-        return
+        return []
     try:
-        state = unwrap(load_file(checkpoint, trusted, shapes_only=not trusted), checkpoint)
+        return list(unwrap(load_file(checkpoint, trusted, shapes_only=True), checkpoint))
     except (CheckpointError, FileNotFoundError) as error:
         raise CommandError(error) from error
+
+
+def check_names(model: nn.Module, names: list[str], checkpoint: str) -> None:
+    """Raise CommandError if no entry of a checkpoint has a name in the model.
+
+    mmengine would warn of unexpected keys, and go on with the model's initial weights.
+
+    Args:
+        model (nn.Module): The model.
+        names (list[str]): From :func:`entry_names`.
+        checkpoint (str): The checkpoint, for the message.
+    """
     tops = {name.split('.')[0] for name in model.state_dict()}
-    if not any(name.removeprefix('module.').split('.')[0] in tops for name in state):
+    if names and not any(name.removeprefix('module.').split('.')[0] in tops for name in names):
         raise CommandError(
-            f'none of the {len(state)} entries of {checkpoint} belongs to the model: they begin '
-            f'with {next(iter(state))}, and its parts are {", ".join(sorted(tops))}; weights of a '
+            f'none of the {len(names)} entries of {checkpoint} belongs to the model: they begin '
+            f'with {names[0]}, and its parts are {", ".join(sorted(tops))}; weights of a '
             "backbone alone go into model.backbone.init_cfg=dict(type='Pretrained', "
             'checkpoint=...)'
         )

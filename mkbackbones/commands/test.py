@@ -12,7 +12,7 @@ from .launch import (
     add_launch_arguments,
     build_runner,
     check_names,
-    check_readable,
+    entry_names,
     prepare_config,
     told_in_a_sentence,
 )
@@ -64,12 +64,12 @@ def test(args: argparse.Namespace) -> None:
     cfg.load_from = args.checkpoint
     check_paths(cfg, ('test',))
     check_classes(cfg, ('test',))
-    check_readable(args.checkpoint, args.trusted)
+    names = entry_names(args.checkpoint, args.trusted)
     if args.show_dir is not None:
         paint_into(cfg, args.show_dir)
     with told_in_a_sentence():
         runner = build_runner(cfg, args.trusted)
-        check_names(runner.model, args.checkpoint, args.trusted)
+        check_names(runner.model, names, args.checkpoint)
         if args.out is not None:
             dump_into(runner, args.out)
         metrics = runner.test()

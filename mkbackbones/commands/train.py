@@ -13,6 +13,7 @@ from .launch import (
     build_runner,
     check_names,
     check_readable,
+    entry_names,
     prepare_config,
     told_in_a_sentence,
 )
@@ -76,15 +77,18 @@ def train(args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     check_paths(cfg, ('train', 'val'))
     check_classes(cfg, ('train', 'val'))
-    check_readable(cfg.get('load_from') if args.resume != 'auto' else latest(cfg), args.trusted)
+    names = []
+    if args.resume is None:
+        names = entry_names(cfg.get('load_from'), args.trusted)
+    else:
+        check_readable(latest(cfg) if args.resume == 'auto' else cfg.load_from, args.trusted)
     set_up_amp(cfg, args.amp)
     for place, checkpoint in pretrained_checkpoints(cfg.model):
         if checkpoint and '://' not in checkpoint and not os.path.isfile(checkpoint):
             raise CommandError(f'{place}: checkpoint {checkpoint} does not exist')
     with told_in_a_sentence():
         runner = build_runner(cfg, args.trusted)
-        if args.resume is None:
-            check_names(runner.model, cfg.get('load_from'), args.trusted)
+        check_names(runner.model, names, cfg.get('load_from'))
         runner.train()
 
 

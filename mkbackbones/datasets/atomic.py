@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mkbackbones.datasets.records import DatasetError
+from mkbackbones.files import sync
 
 try:
     import fcntl
@@ -172,8 +173,4 @@ def _sync_tree(root: Path) -> None:
 
 def _sync(path: Path) -> None:
     with contextlib.suppress(OSError):  # file systems that cannot
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+        sync(path)

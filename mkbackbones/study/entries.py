@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..arguments import is_int
 from ..hints import did_you_mean
 
 __all__ = [
@@ -12,7 +13,6 @@ __all__ = [
     'allow',
     'entries',
     'folder_name',
-    'is_number',
     'parse_flag',
     'positive',
     'text',
@@ -71,15 +71,9 @@ def text(content: dict, name: str, default: str, where: str) -> str:
     return value
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is a number and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def positive(number: Any, where: str) -> int | None:
     """A whole number from 1, or None."""
-    whole = isinstance(number, int) and not isinstance(number, bool)
-    if number is not None and not (whole and 1 <= number < 1 << 40):
+    if number is not None and not (is_int(number) and 1 <= number < 1 << 40):
         raise StudyError(f'{where}={number!r}; it must be a whole number from 1')
     return number
 

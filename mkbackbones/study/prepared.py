@@ -198,7 +198,6 @@ def check_data(study: Study, task: Task, cfg: Config) -> None:
     """Raise StudyError unless the files that a config names are there and can be read."""
     from ..commands.config_values import check_values, settle_loaders
     from ..commands.errors import CommandError
-    from ..commands.launch import check_readable
     from ..commands.preflight import check_classes, check_paths, check_scope
 
     try:
@@ -208,7 +207,6 @@ def check_data(study: Study, task: Task, cfg: Config) -> None:
         check_values(cfg)
         settle_loaders(cfg)
         for checkpoint in (start_checkpoint(cfg, task), cfg.get('load_from')):
-            check_readable(checkpoint, study.trusted)
             check_finite(checkpoint, study.trusted)
     except CommandError as error:
         raise StudyError(f'task {task.key}: {error}') from error
@@ -217,7 +215,8 @@ def check_data(study: Study, task: Task, cfg: Config) -> None:
 def check_finite(checkpoint: str | None, trusted: bool) -> None:
     """Raise CommandError if weights in a local file are not finite: every run would diverge."""
     from ..checkpoints.report import CheckpointError
-    from ..checkpoints.source import not_finite, read_source
+    from ..checkpoints.source import read_source
+    from ..checkpoints.tensors import not_finite
     from ..commands.errors import CommandError
 
     if not checkpoint or '://' in checkpoint:

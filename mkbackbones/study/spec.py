@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..arguments import is_number
 from ..hints import did_you_mean
 from .entries import (
     StudyError,
     allow,
     entries,
     folder_name,
-    is_number,
     parse_flag,
     positive,
     text,

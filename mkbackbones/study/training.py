@@ -109,7 +109,8 @@ def train(runner: Runner, recorder: RecordHook) -> None:
     """Train what is left of a run; nothing, where it was stopped after its last iteration."""
     path = recorder.folder / LATEST
     if path.is_file():
-        checkpoint = load_file(path, runner.cfg.study.get('trusted', False))
+        # Its values are read by whoever goes on from them.
+        checkpoint = load_file(path, runner.cfg.study.get('trusted', False), shapes_only=True)
         if checkpoint['meta']['iter'] >= runner.cfg.train_cfg.max_iters:
             recorder.after_load_checkpoint(runner, checkpoint)
             return

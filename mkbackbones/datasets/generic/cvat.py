@@ -12,10 +12,10 @@ import numpy as np
 
 from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.generic.base import class_names, other_formats
-from mkbackbones.datasets.generic.listed import Listed, ListedImages, split_of
-from mkbackbones.datasets.generic.regions import Region, region_instances
+from mkbackbones.datasets.generic.listed import Listed, split_of
+from mkbackbones.datasets.generic.regions import Region, RegionImages, regions_of
 from mkbackbones.datasets.naming import first_few, folder_split, natural_order, shortened
-from mkbackbones.datasets.records import DatasetError, FileFault, Record
+from mkbackbones.datasets.records import DatasetError, FileFault
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.text import parse_xml, stated_size
 from mkbackbones.datasets.windows import (
@@ -36,7 +36,7 @@ _WINDOW = ('left', 'top', *_SIZE)
 _CUBOID = ('tl1', 'bl1', 'br1', 'tr1', 'tl2', 'bl2', 'br2', 'tr2')
 
 
-class Cvat(ListedImages):
+class Cvat(RegionImages):
     """Records of "CVAT for images 1.1" files: boxes, polygons, ellipses, masks and cuboids.
 
     Every such XML below the source is read. A turned box has the mask of its four corners, an
@@ -81,9 +81,7 @@ class Cvat(ListedImages):
                 f'{source.path} holds no {_FORMAT} file (*.xml with images)'
                 f'{other_formats(source, _FORMAT)}'
             )
-        regions = [
-            item for entry in entries for item in entry.annotations if isinstance(item, Region)
-        ]
+        regions = regions_of(entries)
         self.classes = class_names(classes or _classes(declared, regions), ())
         _check_tags(tags, self.classes)
         notes = []
@@ -94,21 +92,6 @@ class Cvat(ListedImages):
             notes.append(f'{attributes} attributes of shapes left out')
         super().__init__(source, entries, bit_depth, notes, skip_bad)
         self.has_masks = any(region.window is not None for region in regions)
-
-    def read(self, index: int) -> Record:
-        """Image ``index``, in the order of the files.
-
-        Raises:
-            DatasetError: A file with a fault.
-        """
-        entry, image = self._listed(index)
-        for item in entry.annotations:
-            if isinstance(item, DatasetError):
-                raise item
-        instances, fixes = region_instances(
-            entry.annotations, self.classes, image.width, image.height
-        )
-        return self._record(index, image, instances, fixes)
 
 
 def _root(source: Source, name: str) -> Element:

@@ -14,11 +14,11 @@ import numpy as np
 from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.generic.base import class_names, other_formats
 from mkbackbones.datasets.generic.brush import draw_brush
-from mkbackbones.datasets.generic.listed import Listed, ListedImages, split_of
-from mkbackbones.datasets.generic.regions import Region, region_instances
+from mkbackbones.datasets.generic.listed import Listed, split_of
+from mkbackbones.datasets.generic.regions import Region, RegionImages, regions_of
 from mkbackbones.datasets.images import is_image
 from mkbackbones.datasets.naming import first_few, natural_order, shortened
-from mkbackbones.datasets.records import DatasetError, FileFault, Record
+from mkbackbones.datasets.records import DatasetError, FileFault
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.text import flag, parse_json, stated_size
 from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, rotated_corners
@@ -42,7 +42,7 @@ _UPLOAD = re.compile(r'^[0-9a-f]{8}-')
 """What Label Studio puts before the name of an uploaded file."""
 
 
-class LabelStudio(ListedImages):
+class LabelStudio(RegionImages):
     """Records of Label Studio's "JSON" exports: rectangles, polygons, ellipses and brushes.
 
     A turned rectangle has the mask of its four corners, an upright one none. Key points have no
@@ -99,29 +99,12 @@ class LabelStudio(ListedImages):
             told[f'tasks without an annotation {what}'] = len(bare)
         if not entries:
             raise DatasetError(f'{source.path} holds no task with an annotation')
-        regions = [
-            item for entry in entries for item in entry.annotations if isinstance(item, Region)
-        ]
+        regions = regions_of(entries)
         names = natural_order({item.label for item in regions if item.is_object})
         self.classes = class_names(classes or names, ())
         notes = [f'{count} {what}' for what, count in sorted(told.items())]
         super().__init__(source, entries, bit_depth, notes, skip_bad)
         self.has_masks = any(region.window is not None for region in regions)
-
-    def read(self, index: int) -> Record:
-        """Image ``index``, in the order of the tasks.
-
-        Raises:
-            DatasetError: A file with a fault.
-        """
-        entry, image = self._listed(index)
-        for item in entry.annotations:
-            if isinstance(item, DatasetError):
-                raise item
-        instances, fixes = region_instances(
-            entry.annotations, self.classes, image.width, image.height
-        )
-        return self._record(index, image, instances, fixes)
 
 
 def _tasks(source: Source, name: str) -> list[dict]:

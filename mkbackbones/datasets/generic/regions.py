@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.records import DatasetError, Instance
+from mkbackbones.datasets.generic.listed import Listed, ListedImages
+from mkbackbones.datasets.records import DatasetError, Instance, Record
 from mkbackbones.datasets.windows import Window
 
-__all__ = ['Region', 'region_instances']
+__all__ = ['Region', 'RegionImages', 'region_instances', 'regions_of']
 
 
 @dataclass
@@ -73,3 +74,27 @@ def region_instances(
         else:
             fixes.append(f'{region.kind} without a pixel in the image dropped: {region.where}')
     return instances, fixes
+
+
+def regions_of(entries: Sequence[Listed]) -> list[Region]:
+    """The regions of all entries, those with a fault left out."""
+    return [item for entry in entries for item in entry.annotations if isinstance(item, Region)]
+
+
+class RegionImages(ListedImages):
+    """Images of a list whose annotations are regions, or the faults of those that are none."""
+
+    def read(self, index: int) -> Record:
+        """Image ``index``, in the order of the files.
+
+        Raises:
+            DatasetError: A file with a fault.
+        """
+        entry, image = self._listed(index)
+        for item in entry.annotations:
+            if isinstance(item, DatasetError):
+                raise item
+        instances, fixes = region_instances(
+            entry.annotations, self.classes, image.width, image.height
+        )
+        return self._record(index, image, instances, fixes)

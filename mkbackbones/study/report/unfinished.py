@@ -48,7 +48,7 @@ def open_runs(folder: Path, results: StudyResults) -> list[OpenRun]:
             rows = ledger.rows()
     except (FileNotFoundError, LedgerError, sqlite3.Error):  # e.g. a copy without its ledger
         rows = {}
-    why = {name: text for name, _, text in (line.rpartition(': ') for line in results.failures)}
+    why = {name: text for name, _, text in (line.partition(': ') for line in results.failures)}
     found = []
     for key, row in rows.items():
         if key in missing or row.state in ('failed', 'stale'):
