@@ -49,12 +49,11 @@ def examples(results: StudyResults, task: str) -> list[Block]:
         ]
     parts: list[Block] = [Heading(task, 3)]
     for arm, choices in chosen.items():
-        pictures, missing, alike = [], 0, 0
+        pictures, missing = [], 0
         for number, choice in enumerate(choices):
             try:
                 picture = _picture(results, task, arm, choice, images, evidence)
                 if picture is None:
-                    alike += 1
                     continue
                 picture.name += f'-{number}'
                 pictures.append(picture)
@@ -68,7 +67,7 @@ def examples(results: StudyResults, task: str) -> list[Block]:
                     'predicted for it is gone.'
                 )
             )
-        if alike and not pictures and not missing:
+        if not pictures and not missing:
             continue  # nothing to see
         label = f'{info.arms[arm].label} against {info.arms[info.baseline].label}'
         parts.append(Fold(label, blocks, open=len(chosen) == 1))

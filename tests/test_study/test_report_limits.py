@@ -1,0 +1,87 @@
+"""What is too little to rely on stands below the answer; what has nothing to show is left out."""
+
+import json
+
+import pytest
+
+from mkbackbones.commands.study import main
+from mkbackbones.study.report import write_report
+from mkbackbones.study.report.curves import learning_curves
+from mkbackbones.study.report.limits import limits
+from mkbackbones.study.results import load_results
+from mkbackbones.study.statistics import analyse
+
+from .fake import FakeStudy
+
+
+@pytest.fixture
+def study(tmp_path):
+    return FakeStudy(tmp_path, arms=2, tasks=('detection',), seeds=2, images=16).run_all()
+
+
+def sentences(folder):
+    results = load_results(folder)
+    return limits(results, analyse(results, num_resamples=50))
+
+
+def change(folder, **changes):
+    for path in folder.rglob('result.json'):
+        seed = int(path.parent.name.removeprefix('seed'))
+        content = json.loads(path.read_text())
+        content |= {name: value(content['arm'], seed) for name, value in changes.items()}
+        path.write_text(json.dumps(content))
+
+
+def test_few_groups_and_few_good_images_are_told(study):
+    found = sentences(study)
+    groups = len(set(analyse(load_results(study), 50).test_groups.values()))
+    assert groups == 1 and any('groups, and intervals want 30' in text for text in found)
+    assert any('free of defects, so recall at 5 % false alarms' in text for text in found)
+    page = write_report(study, examples=False).text.read_text()
+    assert page.index('intervals want 30') < page.index('Verdicts')
+
+
+def test_times_that_are_noise_are_told_and_others_not(study):
+    change(study, step_seconds=lambda arm, seed: 1.0 + seed)
+    assert any('by 100% between seeds' in text for text in sentences(study))
+    change(study, step_seconds=lambda arm, seed: 2.0 if arm == 'spatial' else 1.0)
+    assert not any('noise' in text for text in sentences(study))
+
+
+def test_the_two_parts_of_the_variance_stand_beside_the_interval(study):
+    results = load_results(study)
+    found = analyse(results).difference('detection', 'spatial')
+    by_seeds = found.seed_sd / 2**0.5
+    text = write_report(study, examples=False).text.read_text()
+    assert f'{by_seeds:.2f}, {found.test_sd:.2f}' in text
+
+
+def test_a_single_point_is_no_curve(study):
+    from mkbackbones.study.report.style import Look
+
+    change(study, val_curve=lambda arm, seed: [[10, 5.0]], losses=lambda arm, seed: [1.0])
+    results = load_results(study)
+    labels = {key: arm.label for key, arm in results.info.arms.items()}
+    assert learning_curves(results, Look(labels), 'detection') is None
+
+
+def test_pictures_without_a_box_are_left_out(study):
+    before = write_report(study).page.read_text()
+    for path in study.rglob('predictions/*.json'):
+        path.write_text('[]')
+    after = write_report(study).page.read_text()
+    assert 'Where the arms differ most' in before and 'Where the arms differ most' not in after
+
+
+def test_compare_says_what_is_unfinished(tmp_path, capsys):
+    folders = []
+    for name, skip in (('whole', []), ('part', [('detection', 'spatial', 1)])):
+        (tmp_path / name).mkdir()
+        folders.append(str(FakeStudy(tmp_path / name, seeds=2, images=6).run_all(skip)))
+    assert main(['compare', *folders]) == 0
+    out = ' '.join(capsys.readouterr().out.split())
+    assert 'part is unfinished: 3 of 4 runs have a result' in out and 'whole is unf' not in out
+    for path in (tmp_path / 'part').rglob('result.json'):
+        path.unlink()
+    assert main(['compare', *folders]) == 0
+    assert 'nothing to compare' in ' '.join(capsys.readouterr().out.split())
