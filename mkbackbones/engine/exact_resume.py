@@ -1,179 +1,197 @@
 """Resumed training that computes what uninterrupted training computes, to the last digit."""
 
+from __future__ import annotations
+
 import logging
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader, IterableDataset
 
 from ..registry import HOOKS
+from .counted import BATCH, MODEL, VALIDATION, CountedBatches, SeededSamples, seed_generators
 
-#: Entry of the checkpoint with the states of the random generators.
+#: Entry of a checkpoint that says with which seed its training drew.
 ENTRY = 'mkbackbones_random_states'
 
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Save the states of the random generators with each checkpoint and go on from them.
+    """Draw random numbers by seed and iteration, so that a resumed training draws the same.
 
     ``custom_hooks=[dict(type='mkbackbones.ExactResumeHook')]``. mmengine saves weights, optimiser
-    and schedules, but not the generators of Python, NumPy, torch and CUDA, which decide on drop
-    path, sampled regions and augmentations.
+    and schedules, but not where the generators of Python, NumPy, torch and CUDA are, which decide
+    on drop path, sampled regions and augmentations. With this hook they are seeded anew, from the
+    seed, the rank and a count: before each iteration for the model, before each sample for the
+    data. Nothing has to be saved, and nothing that was trained is loaded again.
 
     Guaranteed: 2k iterations, or k iterations, a stop and k more, give the same losses and weights
     bit by bit, where the machine computes deterministically (a CPU does; on a GPU set
-    ``randomness=dict(seed=..., deterministic=True)``), in one process, with the same config, which
-    has to name a seed, and for
+    ``randomness=dict(seed=..., deterministic=True)``), with the same config, which has to name a
+    seed, with as many processes as before and any number of data loader workers, for
+    ``IterBasedTrainLoop`` resumed from any iteration and ``EpochBasedTrainLoop`` resumed from the
+    end of an epoch. Resuming takes the same time from any iteration; indices of what was trained
+    are drawn, samples are not loaded.
 
-    - ``IterBasedTrainLoop``, resumed from any iteration, with any number of workers. With workers
-      the skipped batches are loaded again, so that the workers' generators get to where they were;
-      without this hook newer mmengine skips them unseen, fast but with other augmentations;
-    - ``EpochBasedTrainLoop``, resumed from the end of an epoch, without workers, or with workers
-      that are not persistent.
-
-    Validation leaves the generators of the training as they were. Not covered: several processes
-    (the checkpoint holds the first one's states only; there the hook says so and does nothing),
-    generators that a dataset or a transform owns, and ``fast_forward_on_resume``, which asks for
-    other data. Where something stands in the way, a warning says what.
+    Two kinds of loaders are gone through from the start: those with transforms that keep pictures
+    of earlier samples (mmdet's cached mosaic), which takes as many workers as before, and those
+    that are no map-style ``DataLoader`` with batches. Not covered: generators that a data set or a
+    transform owns, and ``fast_forward_on_resume``, which asks for other data. Where something
+    stands in the way, a warning says what.
     """
 
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.seed: int | None = None
+        self.seed: int = 0
         self.loaded: dict | None = None
-        self.pending: dict | None = None
-        self.before_validation: dict | None = None
+        self.counted: CountedBatches | None = None
+
+    @property
+    def words(self) -> tuple[int, int]:
+        """Seed and rank."""
+        return self.seed, get_rank()
 
     def before_run(self, runner: Runner) -> None:
         self.seed = runner.seed  # what the samplers are built from, before a resume may replace it
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        # The best checkpoint is saved during validation, but training goes on from before it.
-        checkpoint[ENTRY] = self.before_validation or random_states()
+        checkpoint[ENTRY] = {'seed': self.seed}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        meta = checkpoint.get('meta')  # which checkpoints of other libraries lack
-        seed = meta.get('seed') if isinstance(meta, dict) else None
-        self.loaded = {'states': checkpoint.get(ENTRY), 'seed': seed}
+        self.loaded = {'entry': checkpoint.get(ENTRY)}
 
     def before_train(self, runner: Runner) -> None:
         loaded, self.loaded = self.loaded, None
         loop = runner.train_loop
-        if loaded is None or loop.iter == 0:  # from scratch, or load_from
-            return
-        if reason := self.why_not(loaded):
+        resumed = loaded is not None and loop.iter > 0  # neither from scratch nor load_from
+        if resumed and (reason := self.why_not(loaded['entry'])):
             print_log(f'Resuming is not exact: {reason}', logger='current', level=logging.WARNING)
-        if loaded['states'] is None or get_world_size() > 1:
-            return
-        if hasattr(loop, 'dataloader_iterator'):
-            loop.dataloader_iterator = ResumedBatches(
-                loop.dataloader_iterator,
-                0 if getattr(loop, 'fast_forward_on_resume', False) else loop.iter,
-                loop.dataloader.num_workers,
-                lambda: restore_random_states(loaded['states']),
+        loader = loop.dataloader
+        by_iteration = hasattr(loop, 'dataloader_iterator')
+        done = loop.iter if by_iteration and resumed else 0
+        if getattr(loop, 'fast_forward_on_resume', False):
+            done = 0
+        replay = has_memory(loader)
+        if can_count(loader):
+            self.counted = CountedBatches(
+                loader.batch_sampler, self.words, by_iteration, 0 if replay else done
             )
+            put_inside(loader, self.counted, SeededSamples(loader.dataset, self.words))
         else:
-            self.pending = loaded['states']
+            replay = True
+        if by_iteration:
+            loop.dataloader_iterator = Batches(loader, self.words, done, replay)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        if self.pending is not None:
-            restore_random_states(self.pending)
-            self.pending = None
+        if self.counted is not None:
+            self.counted.epoch = runner.epoch
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        seed_generators(MODEL, *self.words, runner.iter)
 
     def before_val(self, runner: Runner) -> None:
-        self.before_validation = random_states()
+        seed_generators(VALIDATION, *self.words, runner.iter)
 
-    def after_val(self, runner: Runner) -> None:
-        if self.before_validation is not None:
-            restore_random_states(self.before_validation)
-            self.before_validation = None
-
-    def why_not(self, loaded: dict) -> str | None:
+    def why_not(self, entry: Any) -> str | None:
         """Why the resumed training will differ, as far as the checkpoint shows."""
-        if loaded['states'] is None:
-            return 'the checkpoint was saved without ExactResumeHook'
-        if get_world_size() > 1:
-            return f'ExactResumeHook supports one process, and there are {get_world_size()}'
-        if loaded['seed'] != self.seed:
+        if not isinstance(entry, dict) or 'seed' not in entry:
+            return 'the checkpoint was saved without this ExactResumeHook'
+        if entry['seed'] != self.seed:
             return (
-                f'the data are shuffled with seed {self.seed}, in the checkpoint with '
-                f'{loaded["seed"]}; set randomness=dict(seed={loaded["seed"]})'
+                f'random numbers are drawn with seed {self.seed}, in the checkpoint with '
+                f'{entry["seed"]}; set randomness=dict(seed={entry["seed"]})'
             )
         return None
 
 
-class ResumedBatches:
-    """The batches of an ``IterBasedTrainLoop`` that skips what has been trained already.
+def can_count(loader: Any) -> bool:
+    """Whether a loader takes lists of indices from a batch sampler."""
+    return (
+        isinstance(loader, DataLoader)
+        and not isinstance(loader.dataset, IterableDataset)
+        and loader.batch_sampler is not None
+    )
+
+
+def has_memory(loader: Any) -> bool:
+    """Whether a transform keeps earlier samples, as mmdet's cached mosaic does."""
+    datasets = [getattr(loader, 'dataset', None)]
+    while datasets:
+        dataset = datasets.pop()
+        pipeline = getattr(dataset, 'pipeline', None)
+        transforms = pipeline if isinstance(pipeline, list) else getattr(pipeline, 'transforms', [])
+        if any(hasattr(transform, 'results_cache') for transform in transforms):
+            return True
+        inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+        datasets += [one for one in inner if one is not None]
+    return False
+
+
+def put_inside(loader: DataLoader, batches: CountedBatches, dataset: SeededSamples) -> None:
+    """Change what a loader reads, for all iterators that are made from now on.
+
+    A new loader would do, but for those who ask this one for its sampler or its batch size.
+    """
+    loader._iterator = None  # of persistent workers, with what it read before
+    object.__setattr__(loader, 'batch_sampler', batches)
+    object.__setattr__(loader, 'dataset', dataset)
+
+
+class Batches:
+    """The batches of an ``IterBasedTrainLoop``.
 
     Args:
-        batches (Iterator): The loop's own iterator.
-        num_done (int): Batches that the loop will skip.
-        num_workers (int): Workers of the data loader.
-        restore (Callable): Called once, before the first batch that is trained.
+        loader (DataLoader): The loader.
+        words (tuple[int, ...]): Seed and rank.
+        done (int): Batches that have been trained, which the loop skips.
+        replay (bool): Whether the loader starts from the first batch all the same.
     """
 
-    def __init__(
-        self, batches: Iterator, num_done: int, num_workers: int, restore: Callable[[], None]
-    ) -> None:
-        self.batches = batches
-        self.num_left = num_done
-        self.num_workers = num_workers
-        self.restore: Callable[[], None] | None = restore
+    def __init__(self, loader: DataLoader, words: tuple[int, ...], done: int, replay: bool) -> None:
+        self.loader = loader
+        self.words = words
+        self.to_skip = done
+        self.replay = replay
+        self.number = 0 if replay else done
+        self.iterator: Iterator | None = None
 
     def skip_iter(self, num_iters: int) -> None:
-        """Newer mmengine: skip all at once."""
-        if self.num_workers:
+        """Newer mmengine: skip all at once; older takes them one by one."""
+        if self.replay:
             print_log(
-                f'ExactResumeHook: loading {num_iters} batches again for the random numbers of '
-                f'{self.num_workers} workers',
+                f'ExactResumeHook: loading {num_iters} batches again, which this loader needs to '
+                'get to where it was',
                 logger='current',
             )
-            for _ in range(num_iters):
-                next(self.batches)
-        else:
-            self.batches.skip_iter(num_iters)
-        self.num_left = 0
+        while self.to_skip:
+            next(self)
 
-    def __iter__(self) -> 'ResumedBatches':
+    def __iter__(self) -> Batches:
         return self
 
     def __next__(self) -> Any:
-        if self.num_left:  # older mmengine: skip one by one
-            self.num_left -= 1
-            return next(self.batches)
-        if self.restore is not None:
-            if hasattr(self.batches, '_ensure_iterator'):
-                self.batches._ensure_iterator()  # draws a seed, which the first run did long ago
-            self.restore()
-            self.restore = None
-        return next(self.batches)
+        if self.to_skip:
+            self.to_skip -= 1
+            if not self.replay:
+                return None
+        try:
+            return self.load()
+        except StopIteration:  # a loader that is not counted ends with its data
+            self.iterator = None
+            return self.load()
 
-
-def random_states() -> dict:
-    """The states of all generators, in types that ``torch.load(weights_only=True)`` accepts."""
-    _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - what mm uses
-    return {
-        'python': random.getstate(),
-        'numpy': (torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
-        'torch': torch.get_rng_state(),
-        'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def restore_random_states(states: dict) -> None:
-    """Put all generators back to saved states."""
-    version, internal, gauss = states['python']
-    random.setstate((version, tuple(internal), gauss))
-    keys, position, has_gauss, cached = states['numpy']
-    keys = keys.cpu().numpy().astype(np.uint32)
-    np.random.set_state(('MT19937', keys, position, has_gauss, cached))  # noqa: NPY002
-    torch.set_rng_state(states['torch'].cpu())
-    if states['cuda'] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([state.cpu() for state in states['cuda']])
+    def load(self) -> Any:
+        """The next batch."""
+        seed_generators(BATCH, *self.words, self.number)
+        if self.iterator is None:
+            self.iterator = iter(self.loader)
+        batch = next(self.iterator)
+        self.number += 1
+        return batch

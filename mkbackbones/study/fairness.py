@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import copy
-import random
 
-import numpy as np
-import torch
 from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from torch import nn
 
-from ..engine.exact_resume import random_states, restore_random_states
-
-__all__ = ['PairedRandomHook', 'SharedStartHook', 'start_like']
+__all__ = ['SharedStartHook', 'start_like']
 
 #: Entries of a state dict that belong to the backbone.
 BACKBONE = 'backbone.'
@@ -75,36 +70,3 @@ def start_like(model: nn.Module, baseline: nn.Module, with_backbone: bool) -> li
     names = list(shared)
     model.load_state_dict(shared, strict=False)
     return names
-
-
-class PairedRandomHook(Hook):
-    """Let the data and the model draw from streams of their own, which depend on the seed alone.
-
-    Augmentation in the training process, drop path and sampled regions share Python's, NumPy's and
-    torch's generators. An arm that draws once more would see other images from there on. Here the
-    model draws, in each iteration, from generators seeded with the seed and the iteration, and the
-    data from generators that no model touches.
-    """
-
-    priority = 'VERY_HIGH'
-
-    def __init__(self) -> None:
-        self.data_states: dict = {}
-
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
-    ) -> None:
-        self.data_states = random_states()
-        seed = np.random.SeedSequence([runner.seed, runner.iter]).generate_state(1)[0]
-        random.seed(int(seed))
-        np.random.seed(seed)  # noqa: NPY002 - what mm uses
-        torch.manual_seed(int(seed))
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
-        restore_random_states(self.data_states)

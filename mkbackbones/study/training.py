@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from ..checkpoints.report import CheckpointError, UntrustedError
 from ..checkpoints.source import load_file
 from ..files import written_aside
-from .fairness import PairedRandomHook, SharedStartHook
+from .fairness import SharedStartHook
 from .progress import Heartbeat
 from .recording import ENTRY, RecordHook
 from .run_folder import BEST, LATEST
@@ -58,7 +58,7 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     baseline.backbone = study.baseline_backbone
     runner = build_runner(cfg, study.get('trusted', False))
     recorder = RecordHook(folder, study.metric, study.factor, max(interval, 1), heartbeat)
-    for hook in (SharedStartHook(baseline, study.share_backbone), PairedRandomHook(), recorder):
+    for hook in (SharedStartHook(baseline, study.share_backbone), recorder):
         runner.register_hook(hook)
     return runner, recorder
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from mkbackbones.study.fairness import PairedRandomHook, start_like
+from mkbackbones.study.fairness import start_like
 from mkbackbones.study.plan import Run
 from mkbackbones.study.prepared import prepare_study
 from mkbackbones.study.progress import Heartbeat
@@ -89,26 +89,3 @@ def test_start_like_leaves_what_only_the_arm_has():
     assert torch.equal(model['backbone'].weight, backbone)
     start_like(model, baseline, with_backbone=True)
     assert torch.equal(model['backbone'].weight, baseline['backbone'].weight)
-
-
-def test_data_draw_on_as_if_no_model_had_drawn():
-    class Runner:
-        seed, iter = 5, 0
-
-    def draw():
-        return random.random(), np.random.rand(), float(torch.rand(()))  # noqa: NPY002
-
-    hook, runner = PairedRandomHook(), Runner()
-    torch.manual_seed(0), random.seed(0), np.random.seed(0)  # noqa: NPY002
-    wanted = [draw(), draw()]
-    torch.manual_seed(0), random.seed(0), np.random.seed(0)  # noqa: NPY002
-    assert draw() == wanted[0]
-    hook.before_train_iter(runner, 0)
-    first = draw()
-    hook.after_train_iter(runner, 0)
-    assert draw() == wanted[1]
-    hook.before_train_iter(runner, 0)
-    assert draw() == first  # a function of seed and iteration
-    runner.iter = 1
-    hook.before_train_iter(runner, 1)
-    assert draw() != first
