@@ -14,7 +14,15 @@ import numpy as np
 from mkbackbones.leakage.level import Level
 from mkbackbones.leakage.pictures import Picture
 from mkbackbones.leakage.pieces import turned_origin
-from mkbackbones.leakage.search import Hit, Pair, most_partners, propose, propose_turned, rescore
+from mkbackbones.leakage.search import (
+    Hit,
+    Pair,
+    most_partners,
+    ordered,
+    propose,
+    propose_turned,
+    rescore,
+)
 from mkbackbones.leakage.surfaces import COARSE, FULL, MIDDLE, Surfaces
 from mkbackbones.leakage.symmetries import SYMMETRIES, turn
 
@@ -105,8 +113,9 @@ def find_shared(
         )
     hits = _search(surfaces, turned_crops, report, warn)
     judged = {}
-    for hit in hits:
-        pair = judge(surfaces, pictures, hit)
+    pairs = ordered(lambda hit: judge(surfaces, pictures, hit), hits)
+    for done, (hit, pair) in enumerate(zip(hits, pairs), start=1):
+        report('measuring what is shared', done, len(hits))
         if pair.correlation > MIN_CORRELATION:
             key = tuple(surfaces.pieces[index].picture for index in hit.pair[:2])
             judged[key] = pair

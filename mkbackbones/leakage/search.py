@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from mkbackbones.leakage.level import Level
 from mkbackbones.leakage.symmetries import SYMMETRIES, turn
 
-__all__ = ['Hit', 'Pair', 'most_partners', 'propose', 'propose_turned', 'rescore']
+__all__ = ['Hit', 'Pair', 'most_partners', 'ordered', 'propose', 'propose_turned', 'rescore']
 
 #: Pictures correlated in one go: with more, the batch leaves the processor's cache.
 _BATCH = 128
@@ -97,11 +97,10 @@ def propose(
         return [found[index] for index in queries]
 
     proposals: Proposals = []
-    with ThreadPoolExecutor(usable_cores()) as pool:  # numpy and scipy's FFT release the GIL
-        for results in _ordered(pool, compare, _queries(shapes)):
-            for found in results:
-                proposals += sorted(found, reverse=True)[:most]
-                on_picture(len(found) > most)
+    for results in ordered(compare, _queries(shapes)):
+        for found in results:
+            proposals += sorted(found, reverse=True)[:most]
+            on_picture(len(found) > most)
     return proposals
 
 
@@ -171,15 +170,18 @@ def _blocks(start: int, stop: int) -> Iterator[slice]:
         yield slice(begin, min(begin + _BATCH, stop))
 
 
-def _ordered(pool: Executor, work: Callable, jobs: Iterable) -> Iterator:
-    """``pool.map`` that takes no more jobs than it has room for, so that results do not pile up."""
+def ordered(work: Callable, jobs: Iterable) -> Iterator:
+    """``map`` on all cores; numpy, OpenCV and scipy's FFT release the GIL.
+
+    Takes no more jobs than it has room for, so that results do not pile up.
+    """
     jobs = iter(jobs)
-    ahead = 4 * usable_cores()
-    waiting = [pool.submit(work, job) for job in islice(jobs, ahead)]
-    while waiting:
-        result = waiting.pop(0).result()
-        waiting += [pool.submit(work, job) for job in islice(jobs, 1)]
-        yield result
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        waiting = [pool.submit(work, job) for job in islice(jobs, 4 * usable_cores())]
+        while waiting:
+            result = waiting.pop(0).result()
+            waiting += [pool.submit(work, job) for job in islice(jobs, 1)]
+            yield result
 
 
 def rescore(level: Level, pairs: Iterable[Pair]) -> Iterator[Hit]:
@@ -213,9 +215,8 @@ def rescore(level: Level, pairs: Iterable[Pair]) -> Iterator[Hit]:
             hits.append(_hit(level, pair, level.scores(query, spectrum, weight), weight))
         return hits
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for hits in _ordered(pool, score, jobs):
-            yield from hits
+    for hits in ordered(score, jobs):
+        yield from hits
 
 
 def _hit(level: Level, pair: Pair, surface: np.ndarray, weight: np.ndarray) -> Hit:

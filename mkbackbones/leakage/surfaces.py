@@ -30,6 +30,8 @@ PIECES = 2000
 PIECES_A_PICTURE = 1
 #: Tiles of the last level that are kept, half a megabyte each at most.
 KEPT = 512
+#: Evenly lit whole pictures that are kept.
+LIT = 64
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Surfaces:
         self._coarse = [tiles[i][0] for i in order]
         self._middle = [tiles[i][1] for i in order]
         self._full = lru_cache(KEPT)(self._full_tile)
+        # Hits come by their first picture: it is at hand for all its partners.
+        self.lit = lru_cache(LIT)(self._lit)
 
     def _read(
         self, index: int, picture: Picture
@@ -118,7 +122,7 @@ class Surfaces:
         """Grey values of a whole picture, float32."""
         return self.kept[picture].grey.astype(np.float32)
 
-    def lit(self, picture: int) -> np.ndarray:
+    def _lit(self, picture: int) -> np.ndarray:
         """A whole picture, evenly lit."""
         return even_light(self.grey(picture))
 
