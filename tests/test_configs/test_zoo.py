@@ -1,6 +1,6 @@
 """Every shipped config trains a step and predicts, with its own model, optimiser and pipelines."""
 
-import gc
+import zlib
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
+from ..memory import release
 from .zoo import CONFIGS, libraries, load, make_small, read, without_download, write_data
 
 pytest.importorskip('mmdet')
@@ -36,7 +37,7 @@ FAST = {
 def one_model_at_a_time():
     """Models and runners are circles: without this, two of them share the memory."""
     yield
-    gc.collect()
+    release()
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +61,10 @@ def test_trains_a_step_and_predicts(name, tmp_path, monkeypatch):
     libraries()
     cfg = without_download(read(name))
     # Smaller, P6 has one place, where the CPU's bfloat16 convolution yields NaN as the gradient of
-    # a 3x3 kernel. DINO picks 900 queries among the places of its maps.
-    make_small(cfg, side=256 if '/dino' in name else 128)
+    # a 3x3 kernel.
+    make_small(cfg, side=128)
+    if 'num_queries' in cfg.model:  # DINO and Mask2Former pick them among the places of their maps
+        cfg.model.num_queries = 100
     write_data(cfg)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -79,7 +82,7 @@ def check_a_step(model, optim_wrapper, cfg):
     reached = set()
     before = {}
     for name, parameter in model.named_parameters():
-        before[name] = parameter.detach().clone()
+        before[name] = digest(parameter)
         parameter.register_post_accumulate_grad_hook(lambda _, name=name: reached.add(name))
     model.train()
     losses = model.train_step(first_batch(cfg.train_dataloader), optim_wrapper)
@@ -87,10 +90,15 @@ def check_a_step(model, optim_wrapper, cfg):
         assert value.isfinite().all(), name
     without = [n for n, p in model.named_parameters() if p.requires_grad and n not in reached]
     assert not without, f'no gradient: {without}'
-    moved = [n for n, p in model.named_parameters() if not torch.equal(p, before[n])]
+    moved = [n for n, p in model.named_parameters() if digest(p) != before[n]]
     assert any('backbone' in n for n in moved) and any('head' in n for n in moved)
     broken = [n for n, p in model.named_parameters() if not p.isfinite().all()]
     assert not broken, f'not finite: {broken}'
+
+
+def digest(parameter):
+    """Tells values apart without a copy of all of them, a quarter of a model's training."""
+    return zlib.crc32(parameter.detach().contiguous().numpy())
 
 
 def first_batch(loader):
