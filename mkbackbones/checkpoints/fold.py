@@ -165,19 +165,20 @@ def find_backbone(model_cfg: dict) -> dict:
 def is_plain_linear(state: dict[str, Tensor], layer: str) -> bool:
     """Whether a layer's key is a LinearK, which its entries alone tell."""
     key = {n.removeprefix(f'{layer}.key.') for n in state if n.startswith(f'{layer}.key.')}
-    return 'proj.weight' in key and key <= {'proj.weight', 'proj.bias'}
+    return 'proj.weight' in key and key <= {'proj.weight', 'proj.bias', 'temperature'}
 
 
 def fold_plain(state: dict[str, Tensor], layers: list[str]) -> dict[str, Tensor]:
     """Fold LinearK layers: put query, key and value into one projection."""
     state = dict(state)
     for layer in layers:
+        temperature = state.pop(f'{layer}.key.temperature', 1)
         for kind in ('weight', 'bias'):
             qv = state.pop(f'{layer}.qv.{kind}', None)
             key = state.pop(f'{layer}.key.proj.{kind}', None)
             if qv is not None and key is not None:
                 q, v = qv.chunk(2)
-                state[f'{layer}.{kind}'] = torch.cat([q, key, v])
+                state[f'{layer}.{kind}'] = torch.cat([q, temperature * key, v])
     return state
 
 

@@ -21,6 +21,7 @@ NO_DECAY = (
     'bias',
     'gamma',
     'out_scale',
+    'temperature',
     'pos_embed',
     'absolute_pos_embed',
     'cls_token',

@@ -37,19 +37,11 @@ class SpatialK(ManifoldKey):
         self.kernel_size = kernel_size
         channels = self.num_charts * self.chart_channels
         self.spatial_weight = nn.Parameter(torch.empty(channels, 1, kernel_size, kernel_size))
-        self.reset_spatial()
-
-    @torch.no_grad()
-    def reset_spatial(self) -> None:
-        """Set the convolution to the identity."""
-        self.spatial_weight.zero_()
-        self.spatial_weight[:, :, self.kernel_size // 2, self.kernel_size // 2] = 1
+        set_identity(self.spatial_weight)
 
     def charts(self, x: Tensor, grid: tuple[int, int] | None, num_prefix_tokens: int) -> Tensor:
         z = F.linear(x, *self.chart_map())
-        prefix, patches = z.split([num_prefix_tokens, z.shape[1] - num_prefix_tokens], dim=1)
-        patches = self.mix(patches, checked_grid(grid, patches.shape[1]))
-        z = torch.cat([prefix, patches], dim=1) if num_prefix_tokens else patches
+        z = mix_neighbours(z, self.spatial_weight, grid, num_prefix_tokens)
         z = self.activate(z).unflatten(-1, (self.num_charts, self.chart_channels))
         return self.aggregate(z, x)
 
@@ -74,13 +66,6 @@ class SpatialK(ManifoldKey):
             prefix=num_prefix_tokens,
         )
 
-    def mix(self, z: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Depthwise convolution of the grid's tokens: (B, h w, H d) -> the same shape."""
-        # (B, H d, h, w) with channels-last strides: no copy here and none on the way back.
-        z = z.unflatten(1, grid).permute(0, 3, 1, 2)
-        z = F.conv2d(z, self.spatial_weight, padding=self.kernel_size // 2, groups=z.shape[1])
-        return z.flatten(2).transpose(1, 2)
-
     def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
         return z.mean(-2)
 
@@ -88,8 +73,41 @@ class SpatialK(ManifoldKey):
     def load_stock_charts(self, weight: Tensor, bias: Tensor | None) -> bool:
         if not super().load_stock_charts(weight, bias):
             return False
-        self.reset_spatial()
+        set_identity(self.spatial_weight)
         return True
+
+
+@torch.no_grad()
+def set_identity(weight: Tensor) -> None:
+    """Let a depthwise convolution (channels, 1, side, side) pass on what it reads."""
+    weight.zero_()
+    weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2] = 1
+
+
+def mix_neighbours(
+    z: Tensor, weight: Tensor, grid: tuple[int, int] | None, num_prefix_tokens: int
+) -> Tensor:
+    """Depthwise convolution over the token grid; class and register tokens bypass it.
+
+    Args:
+        z (Tensor): (B, N, channels).
+        weight (Tensor): (channels, 1, side, side).
+        grid (tuple[int, int], optional): Rows and columns; a square where none is known.
+        num_prefix_tokens (int): Tokens before the grid.
+
+    Returns:
+        Tensor: (B, N, channels).
+
+    Raises:
+        ValueError: If the grid does not fit the number of tokens.
+    """
+    prefix, patches = z.split([num_prefix_tokens, z.shape[1] - num_prefix_tokens], dim=1)
+    grid = checked_grid(grid, patches.shape[1])
+    # (B, channels, h, w) with channels-last strides: no copy here and none on the way back.
+    patches = patches.unflatten(1, grid).permute(0, 3, 1, 2)
+    patches = F.conv2d(patches, weight, padding=weight.shape[-1] // 2, groups=len(weight))
+    patches = patches.flatten(2).transpose(1, 2)
+    return torch.cat([prefix, patches], dim=1) if num_prefix_tokens else patches
 
 
 def checked_grid(grid: tuple[int, int] | None, num_tokens: int) -> tuple[int, int]:
@@ -116,7 +134,7 @@ def square_grid(num_tokens: int) -> tuple[int, int]:
     side = math.isqrt(num_tokens)
     if side * side != num_tokens:
         raise ValueError(
-            f'SpatialK needs the token grid, and {num_tokens} tokens are no square; set '
-            'ManifoldQKV.grid to the rows and columns of the tokens'
+            f'a key that mixes neighbours needs the token grid, and {num_tokens} tokens are no '
+            'square; set ManifoldQKV.grid to the rows and columns of the tokens'
         )
     return side, side

@@ -7,6 +7,8 @@ VIT = dict(embed_dims=32, depth=4, num_heads=2)
 VARIANTS = ('VanillaK', 'SimpleK', 'KUA', 'SpatialK')
 KEY_CFGS = [None, dict(type='LinearK'), dict(type='MLPK', match=dict(type='KUA', num_charts=2))]
 KEY_CFGS += [dict(type=v, num_charts=2) for v in VARIANTS]
+MIXED = dict(type='MLPK', match=dict(type='SpatialK', num_charts=2), spatial=True)
+KEY_CFGS += [MIXED, dict(type='LinearK', temperature=True)]
 
 
 def tiny_swin(**args):
@@ -20,4 +22,6 @@ def tiny_vit(**args):
 
 
 def key_name(cfg):
-    return 'stock' if cfg is None else cfg['type']
+    if cfg is None:
+        return 'stock'
+    return '-'.join([cfg['type'], *(name for name in ('spatial', 'temperature') if name in cfg)])

@@ -12,6 +12,7 @@ from .common import tiny_swin, tiny_vit
 
 FOLDABLE = [
     dict(type='LinearK'),
+    dict(type='LinearK', temperature=True),
     dict(type='VanillaK', act_cfg=None, num_charts=3),
     dict(type='VanillaK', act_cfg=None, num_charts=2, chart_channels=5, base=False),
     dict(type='SimpleK', act_cfg=None, num_charts=3),

@@ -23,6 +23,7 @@ from .test_load_from import MM_BACKBONE, SWAPPED, detector, segmentor
 
 LINEAR = [
     dict(type='LinearK'),
+    dict(type='LinearK', temperature=True),
     dict(type='VanillaK', act_cfg=None, num_charts=2),
     dict(type='SimpleK', act_cfg=None, num_charts=2, base=False),
 ]
@@ -53,7 +54,9 @@ def fold(*args):
     return main([str(arg) for arg in args])
 
 
-@pytest.mark.parametrize('key_cfg', [*LINEAR, MIXED], ids=['linear', 'vanilla', 'simple', 'mixed'])
+@pytest.mark.parametrize(
+    'key_cfg', [*LINEAR, MIXED], ids=['linear', 'temperature', 'vanilla', 'simple', 'mixed']
+)
 @pytest.mark.parametrize(('make', 'scope'), [(detector, 'mmdet'), (segmentor, 'mmseg')])
 def test_whole_model_runs_on_the_stock_backbone(tmp_path, key_cfg, make, scope):
     backbone = {**SWAPPED, 'key_cfg': key_cfg}

@@ -22,6 +22,8 @@ from .peers import (
 VARIANTS = ('VanillaK', 'SimpleK', 'KUA', 'SpatialK')
 BASED = [dict(type=name, num_charts=4) for name in VARIANTS]
 BASED += [dict(type='MLPK', match=dict(type='KUA', num_charts=4)), dict(type='LinearK')]
+BASED += [dict(type='LinearK', temperature=True)]
+BASED += [dict(type='MLPK', match=dict(type='SpatialK', num_charts=4), spatial=True)]
 BASED += [dict(type='VanillaK', num_charts=4, act_cfg=None)]
 LINEAR = [dict(type=name, num_charts=4, act_cfg=None, base=False) for name in VARIANTS]
 EXACT = BASED + LINEAR

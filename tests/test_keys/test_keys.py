@@ -55,6 +55,12 @@ def test_own_variant_in_a_few_lines():
         (dict(type='KUA', gamma_init='ones'), ["gamma_init='ones'", 'one number']),
         (dict(type='SpatialK', kernel_size=2), ['kernel_size=2', 'odd']),
         (dict(type='MLPK', match=dict(type='LinearK')), ['match=', 'charts']),
+        (
+            dict(type='MLPK', match=dict(type='KUA'), spatial=True),
+            ['spatial=True', "'KUA'", 'match a SpatialK'],
+        ),
+        (dict(type='MLPK', match=dict(type='SpatialK'), spatial=3), ['spatial=3']),
+        (dict(type='LinearK', temperature=2.0), ['temperature=2.0']),
         (dict(num_charts=8), ["key_cfg.type 'None' is unknown"]),
     ],
 )
@@ -129,6 +135,50 @@ def test_mlp_matches_the_parameter_count(variant, dims, base):
         wanted = count_parameters(build_key(match, dims))
     assert abs(count_parameters(control) - wanted) <= 0.01 * wanted
     assert (control.base is not None) == base
+
+
+@pytest.mark.parametrize('side', [3, 5])
+@pytest.mark.parametrize('dims', [96, 192, 384, 768])
+@pytest.mark.parametrize('base', [True, False])
+def test_mixing_mlp_matches_parameters_and_multiplications(dims, base, side):
+    match = dict(type='SpatialK', num_charts=8, base=base, kernel_size=side)
+    with torch.device('meta'):
+        control = build_key(dict(type='MLPK', match=match, spatial=True), dims)
+        wanted = build_key(match, dims)
+    assert abs(count_parameters(control) / count_parameters(wanted) - 1) <= 0.01
+    assert control.spatial_weight.shape[-2:] == (side, side)
+    # A weight multiplies once a token, but for Gamma, which is folded in.
+    macs = count_parameters(wanted) - wanted.gamma.numel()
+    assert abs(count_parameters(control) / macs - 1) <= 0.02
+
+
+def test_mixing_mlp_starts_as_the_plain_one_and_then_reads_neighbours():
+    match = dict(type='SpatialK', num_charts=2, base=False)
+    key = build_key(dict(type='MLPK', match=match, spatial=True), 16)
+    x = torch.randn(1, 13, 16)  # a class token and 3 x 4
+    plain = key.fc2(key.act(key.fc1(x)))
+    torch.testing.assert_close(key(x, (3, 4), 1), plain)
+    torch.nn.init.normal_(key.spatial_weight)
+    moved = x.clone()
+    moved[:, 1] += 1  # upper left corner
+    changed = (key(moved, (3, 4), 1) - key(x, (3, 4), 1)).abs().sum(-1)[0] > 0
+    assert changed.nonzero().flatten().tolist() == [1, 2, 5, 6]
+    moved = x.clone()
+    moved[:, 0] += 1  # the class token bypasses the mixing
+    changed = (key(moved, (3, 4), 1) - key(x, (3, 4), 1)).abs().sum(-1)[0] > 0
+    assert changed.nonzero().flatten().tolist() == [0]
+
+
+def test_temperature_scales_the_key_and_is_trained():
+    key = build_key(dict(type='LinearK', temperature=True), 16)
+    weight, bias, x = torch.randn(16, 16), torch.randn(16), torch.randn(2, 5, 16)
+    torch.nn.init.constant_(key.temperature, 3.0)
+    assert key.load_stock(weight, bias)
+    torch.testing.assert_close(key(x), torch.nn.functional.linear(x, weight, bias))
+    key(x).square().mean().backward()
+    assert key.temperature.grad.abs() > 0
+    torch.nn.init.constant_(key.temperature, 0.5)
+    torch.testing.assert_close(key(x), 0.5 * torch.nn.functional.linear(x, weight, bias))
 
 
 def test_mlp_prints_the_difference_once(monkeypatch):

@@ -17,6 +17,7 @@ optim_wrapper = dict(
             'reg_token': dict(decay_mult=0.0),
             'key.gamma': dict(decay_mult=0.0),
             'key.out_scale': dict(decay_mult=0.0),
+            'key.temperature': dict(decay_mult=0.0),
         },
     ),
 )

@@ -14,6 +14,7 @@ optim_wrapper = dict(
             'cls_token': dict(decay_mult=0.0),
             'key.gamma': dict(decay_mult=0.0),
             'key.out_scale': dict(decay_mult=0.0),
+            'key.temperature': dict(decay_mult=0.0),
         }
     ),
 )

@@ -17,6 +17,7 @@ optim_wrapper = dict(
             'backbone.cls_token': backbone_no_decay,
             'key.gamma': backbone_no_decay,
             'key.out_scale': backbone_no_decay,
+            'key.temperature': backbone_no_decay,
             **{
                 f'.{norm}.{kind}': backbone_no_decay
                 for norm in ('norm', 'norm0', 'norm1', 'norm2', 'norm3')
