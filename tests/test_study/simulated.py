@@ -15,13 +15,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from mkbackbones.study.evidence import ClassificationEvidence, DetectionEvidence
+from mkbackbones.study.evidence import (
+    ClassificationEvidence,
+    DetectionEvidence,
+    SegmentationEvidence,
+)
 from mkbackbones.study.results import ArmInfo, RunResult, StudyInfo, StudyResults, TaskInfo
 from mkbackbones.study.statistics import analyse_evidence
-from mkbackbones.study.statistics.bootstrap import TaskBootstrap
 from mkbackbones.study.statistics.paired import PairedMean
 
-NUM_RESAMPLES = 300
+NUM_RESAMPLES = 300  # of the bootstraps that others might have taken
+
+#: Sizes of the groups of test images (strips), by class, of the shipped splits.
+NEU_DET = {
+    'crazing': [7, 6, 5, 4, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2] + [1] * 11,
+    'inclusion': [13, 13, 8, 5, 4, 2, 2, 2] + [1] * 11,
+    'patches': [6, 5, 4, 3, 3, 2, 2, 2, 2, 2, 2] + [1] * 27,
+    'pitted_surface': [39, 6, 4, 4, 2, 2] + [1] * 3,
+    'rolled-in_scale': [9, 6, 5, 4, 4, 3, 3, 2, 2, 2, 2] + [1] * 18,
+    'scratches': [16, 9, 3, 3, 3, 2, 2, 2, 2, 2, 2] + [1] * 14,
+}
+NEU_SEG = {name: NEU_DET[name] for name in ('inclusion', 'patches', 'scratches')}
 
 
 @dataclass(frozen=True)
@@ -116,26 +130,24 @@ def contrast(results, evidence):
     """Intervals that others might have taken, for the first arm on the first task."""
     first = next(iter(evidence.values()))
     seeds = results.info.seeds
-    base, arm = (
-        np.array([results.of('classification', key)[s].metrics['top1'] for s in seeds])
+    right = {
+        key: np.stack([(first[key, s].scores[:, 0] > 0.5).astype(float) for s in seeds])
         for key in ('stock', 'arm0')
-    )
-    d, n = arm - base, len(seeds)
-    images = {
-        key: ClassificationEvidence(e.images, e.images, e.labels, e.scores)
-        for key, e in first.items()
-        if key[0] in ('stock', 'arm0')
     }
+    by_image = 100 * (right['arm0'] - right['stock'])  # (n, images)
+    d, n = by_image.mean(1), len(seeds)
+    rng = np.random.default_rng(0)
     intervals = {}
     half = stats.t.ppf(0.975, n - 1) * d.std(ddof=1) / np.sqrt(n)
     intervals['seeds only'] = (d.mean() - half, d.mean() + half)
-    for name, kept in (('images only', images), ('groups only', first)):
-        kept = {key: e for key, e in kept.items() if key[0] in ('stock', 'arm0')}
-        bootstrap = TaskBootstrap(kept, ['a', 'b'], NUM_RESAMPLES, 0)
-        samples = bootstrap.differences('arm0', 'stock', seeds, 'top1')
+    groups = np.unique(first['stock', 0].groups, return_inverse=True)[1]
+    for name, group in (('images only', np.arange(len(groups))), ('groups only', groups)):
+        g = group.max() + 1
+        weights = rng.multinomial(g, np.full(g, 1 / g), NUM_RESAMPLES)[:, group]
+        samples = by_image @ weights.T / weights.sum(1)  # (n, resamples)
         intervals[name] = tuple(np.quantile(samples.mean(0), [0.025, 0.975]))
         if name == 'groups only':
-            picks = np.random.default_rng(1).integers(0, n, (NUM_RESAMPLES, n))
+            picks = rng.integers(0, n, (NUM_RESAMPLES, n))
             crossed = samples[picks, np.arange(NUM_RESAMPLES)[:, None]].mean(1)
             intervals['seeds x groups'] = tuple(np.quantile(crossed, [0.025, 0.975]))
     return intervals
@@ -170,6 +182,91 @@ def simulate_detection(rng, num_seeds=5, num_images=120, num_groups=50):
     return StudyResults(info, runs), {'det': evidence}
 
 
+@dataclass(frozen=True)
+class Strips:
+    """A study on groups of the sizes that a data set has, with its classes.
+
+    The share of an image that is segmented correctly is a mean plus normal effects, and ``mAcc``
+    is the mean over classes, so that the true difference and the true variance are known.
+
+    Args:
+        layout (dict): Sizes of the groups by class.
+        effect (float): What the candidate is worth, in points.
+        arm_seed (float): Standard deviation of what a seed does to an arm, in points.
+        arm_group (float): Of what an arm is good at, with every seed.
+        arm_seed_image (float): Of what arm and seed do to single images.
+        num_arms (int): Candidates.
+    """
+
+    layout: dict
+    num_seeds: int = 5
+    effect: float = 0.0
+    arm_seed: float = 1.0
+    arm_group: float = 8.0
+    arm_image: float = 8.0
+    arm_seed_image: float = 8.0
+    num_arms: int = 1
+
+    @property
+    def v_test(self):
+        """True variance that the draw of test images gives to a difference, with every seed."""
+        found = 0.0
+        for sizes in self.layout.values():
+            w = np.array(sizes) / sum(sizes)
+            found += 2 * (self.arm_group**2 * (w**2).sum() + self.arm_image**2 / sum(sizes))
+        return found / len(self.layout) ** 2
+
+    @property
+    def v_seed(self):
+        """True variance of a difference over seeds, of one seed, for given test images."""
+        images = sum(1 / sum(sizes) for sizes in self.layout.values()) / len(self.layout) ** 2
+        return 2 * (self.arm_seed**2 + self.arm_seed_image**2 * images)
+
+    def simulate(self, rng):
+        classes = list(self.layout)
+        label = np.repeat(np.arange(len(classes)), [sum(v) for v in self.layout.values()])
+        sizes = [size for v in self.layout.values() for size in v]
+        group = np.repeat(np.arange(len(sizes)), sizes)
+        n, g = len(group), len(sizes)
+        shared = 60 + rng.normal(0, 8, g)[group] + rng.normal(0, 5, n)
+        keys = ['stock', *(f'arm{i}' for i in range(self.num_arms))]
+        evidence, runs = {}, []
+        images, groups = [str(i) for i in range(n)], [str(i) for i in group]
+        for key in keys:
+            taste = rng.normal(0, self.arm_group, g)[group] + rng.normal(0, self.arm_image, n)
+            for seed in range(self.num_seeds):
+                own = rng.normal(0, self.arm_seed) + rng.normal(0, self.arm_seed_image, n)
+                right = shared + taste + own + self.effect * (key == 'arm0')
+                counts = np.clip(np.rint(1000 * right), 0, 100_000).astype(np.int64)
+                confusion = np.zeros((n, len(classes), len(classes)), dtype=np.int64)
+                confusion[np.arange(n), label, (label + 1) % len(classes)] = 100_000 - counts
+                confusion[np.arange(n), label, label] = counts
+                found = SegmentationEvidence(
+                    images, groups, confusion, np.zeros(n), np.ones(n, dtype=bool)
+                )
+                evidence[key, seed] = found
+                runs.append(run_of('seg', key, seed, found.metrics(classes)))
+        arms = {key: ArmInfo(key, 'candidate' if i else 'baseline') for i, key in enumerate(keys)}
+        task = TaskInfo('segmentation', 'mAcc', classes)
+        info = StudyInfo('strips', '?', arms, {'seg': task}, list(range(self.num_seeds)))
+        return StudyResults(info, runs), {'seg': evidence}
+
+
+def coverage_of_strips(strips, repeats, seed=0, margin=None):
+    """Shares over simulated studies on the groups of a data set, and v_test over its true value."""
+    rng = np.random.default_rng(seed)
+    found = [
+        analyse_evidence(*strips.simulate(rng)).difference('seg', 'arm0') for _ in range(repeats)
+    ]
+    shares = {
+        'covered': np.mean([d.low <= strips.effect <= d.high for d in found]),
+        'v_test': np.mean([d.test_sd**2 for d in found]) / (strips.v_test or np.nan),
+    }
+    if margin is not None:
+        shares['equivalent'] = np.mean([d.rules_out < margin for d in found])
+    return shares
+
+
 def coverage(world, repeats, seed=0, contrasts=False):
     """Shares over simulated studies: coverage, family-wise findings, verdicts, power, width."""
     rng = np.random.default_rng(seed)
@@ -180,7 +277,7 @@ def coverage(world, repeats, seed=0, contrasts=False):
 
     for _ in range(repeats):
         study = simulate(world, rng)
-        analysis = analyse_evidence(*study, num_resamples=NUM_RESAMPLES)
+        analysis = analyse_evidence(*study)
         found = [
             analysis.difference('classification', f'arm{i}') for i in range(len(world.effects))
         ]
@@ -265,7 +362,7 @@ def table_of_detection(repeats):
         hits = 0
         for _ in range(repeats):
             study = simulate_detection(rng, n)
-            found = analyse_evidence(*study, num_resamples=NUM_RESAMPLES).difference('det', 'arm0')
+            found = analyse_evidence(*study).difference('det', 'arm0')
             hits += found.low <= 0 <= found.high
         print_row(f'AP of two equal detectors | {n}', {'covered': hits / repeats}, ['covered'])
 

@@ -15,9 +15,13 @@ from mkbackbones.study.statistics import analyse_evidence
 from .simulated import (
     BOTH,
     IMAGES,
+    NEU_DET,
+    NEU_SEG,
     SEEDS,
+    Strips,
     coverage,
     coverage_of_critical_values,
+    coverage_of_strips,
     simulate_detection,
 )
 
@@ -99,7 +103,30 @@ def test_false_positives_over_three_equal_arms(num_seeds):
 def test_intervals_cover_for_average_precision():
     rng, repeats, hits = np.random.default_rng(0), 300, 0
     for _ in range(repeats):
-        analysis = analyse_evidence(*simulate_detection(rng), num_resamples=300)
+        analysis = analyse_evidence(*simulate_detection(rng))
         difference = analysis.difference('det', 'arm0')
         hits += difference.low <= 0 <= difference.high
     assert covers(hits / repeats, repeats)
+
+
+LAYOUTS = pytest.mark.parametrize('layout', [NEU_DET, NEU_SEG], ids=['NEU-DET', 'NEU-Seg'])
+
+
+@LAYOUTS
+def test_variance_and_coverage_on_strips_of_very_unequal_sizes(layout):
+    repeats = 60
+    shares = coverage_of_strips(Strips(layout, num_seeds=5, arm_image=0.0), repeats)
+    assert 0.8 < shares['v_test'] < 1.2  # a bootstrap of the groups stays at 0.55 to 0.6
+    assert covers(shares['covered'], repeats)
+
+
+@pytest.mark.slow
+@LAYOUTS
+@pytest.mark.parametrize('num_seeds', [3, 5, 10])
+@pytest.mark.parametrize('arm_image', [0.0, 8.0])
+def test_coverage_on_strips_everywhere(layout, num_seeds, arm_image):
+    repeats = 500
+    strips = Strips(layout, num_seeds=num_seeds, arm_image=arm_image)
+    shares = coverage_of_strips(strips, repeats)
+    assert 0.9 < shares['v_test'] < 1.15
+    assert covers(shares['covered'], repeats)

@@ -11,7 +11,7 @@ from mkbackbones.study.report.limits import limits
 from mkbackbones.study.results import load_results
 from mkbackbones.study.statistics import analyse
 
-from .fake import FakeStudy
+from .fake import CLASSES, FakeStudy
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def study(tmp_path):
 
 def sentences(folder):
     results = load_results(folder)
-    return limits(results, analyse(results, num_resamples=50))
+    return limits(results, analyse(results))
 
 
 def change(folder, **changes):
@@ -34,11 +34,13 @@ def change(folder, **changes):
 
 def test_few_groups_and_few_good_images_are_told(study):
     found = sentences(study)
-    groups = len(set(analyse(load_results(study), 50).test_groups.values()))
-    assert groups == 1 and any('groups, and intervals want 30' in text for text in found)
+    (groups,) = analyse(load_results(study)).test_groups.values()
+    assert groups.count == 16 and 8 < groups.effective < 16
+    assert groups.worst_class in CLASSES and groups.worst_effective < groups.effective
+    assert any(f'of {groups}. Intervals want 30' in text for text in found)
     assert any('free of defects, so recall at 5 % false alarms' in text for text in found)
     page = write_report(study, examples=False).text.read_text()
-    assert page.index('intervals want 30') < page.index('Verdicts')
+    assert page.index('Intervals want 30') < page.index('Verdicts')
 
 
 def test_times_that_are_noise_are_told_and_others_not(study):

@@ -13,15 +13,15 @@ from mkbackbones.study.results import ArmInfo, StudyInfo, StudyResults, TaskInfo
 from mkbackbones.study.statistics import analyse, analyse_evidence, headline
 from mkbackbones.study.statistics.carry_over import fieller
 from mkbackbones.study.statistics.compare import holm
+from mkbackbones.study.statistics.jackknife import blocks_of, image_groups
 from mkbackbones.study.statistics.paired import (
-    ImageGroups,
     PairedMean,
     paired_mean,
     seeds_needed,
     sign_flip,
 )
 
-from .simulated import BOTH, run_of, simulate
+from .simulated import BOTH, NEU_DET, Strips, run_of, simulate
 
 values = st.lists(st.floats(-5, 5).map(lambda v: round(v, 3)), min_size=2, max_size=8)
 variances = st.floats(0.001, 10)
@@ -77,16 +77,60 @@ def test_interval_and_p_agree(mean, n, v_seed, v_test, groups):
 
 
 def test_what_images_do_to_single_seeds_counts_once():
-    """Of the bootstrap, only what all seeds share adds to the spread over seeds."""
+    """Of what groups do to the mean, only what all seeds share adds to the spread over seeds."""
     rng = np.random.default_rng(0)
-    split = ImageGroups(100, 100.0)
-    own, shared = rng.normal(0, 2, (4, 20000)), rng.normal(0, 1.5, 20000)
+    scale = 1 / np.sqrt(20000)
+    own, shared = scale * rng.normal(0, 2, (4, 20000)), scale * rng.normal(0, 1.5, 20000)
     column = np.array([1.0, 2.0, 3.0, 4.0])
-    assert paired_mean(column, own, split).v_test < 0.05
-    found = paired_mean(column, own + shared, split)
-    assert found.v_test == pytest.approx(1.5**2 * 100 / 99, rel=0.1)
+    assert paired_mean(column, own, 100).v_test < 0.05
+    found = paired_mean(column, own + shared, 100)
+    assert found.v_test == pytest.approx(1.5**2, rel=0.1)
     assert found.v_seed == pytest.approx(np.var(column, ddof=1) / 4)
-    assert found.test_df == 99
+    assert found.test_df == 100
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=3, max_size=30), st.integers(0, 2**32 - 1))
+def test_the_jackknife_is_unbiased_for_groups_of_any_sizes(sizes, seed):
+    """Of the mean of groups with independent means: 400 data sets at once."""
+    sizes, rng = np.array(sizes), np.random.default_rng(seed)
+    share = sizes / sizes.sum()
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    found = image_groups(group, group, np.ones((len(group), 1)))
+    values = rng.normal(0, 1, (400, len(sizes)))
+    mean = values @ share
+    without = (mean[:, None] - share * values) / (1 - share)
+    variances = ((without - mean[:, None]) ** 2 * found.scale**2).sum(1)
+    true = (share**2).sum()
+    error = variances.std() / np.sqrt(len(variances))
+    assert abs(variances.mean() - true) < 5 * error
+    assert found.effective == pytest.approx(1 / true)
+    if np.ptp(sizes) == 0:
+        assert found.scale**2 == pytest.approx(1 - 1 / len(sizes))
+        assert found.df == pytest.approx(len(sizes) - 1)
+
+
+def test_a_metric_counts_its_own_groups_and_too_few_give_no_interval():
+    results, evidence = Strips(NEU_DET, num_seeds=2).simulate(np.random.default_rng(0))
+    analysis = analyse_evidence(results, evidence)
+    mean = analysis.difference('seg', 'arm0')
+    assert mean.effective_groups == pytest.approx(42.5, abs=0.1) and mean.low is not None
+    pits = analysis.difference('seg', 'arm0', metric='IoU/pitted_surface')
+    assert pits.effective_groups == pytest.approx(2.25) and pits.seed_sd is not None
+    assert (pits.low, pits.p, pits.p_holm, pits.smallest_effect) == (None,) * 4
+    groups = analysis.test_groups['seg']
+    assert str(groups) == '146 groups, as good as 43 equal ones; of class pitted_surface, 2.2'
+    results.info.tasks['seg'].primary = 'IoU/pitted_surface'
+    verdict = analyse_evidence(results, evidence).verdict('seg', 'arm0')
+    assert verdict.kind == 'no verdict' and 'as much as 2.2 groups' in verdict.sentence
+
+
+def test_very_many_groups_are_left_out_by_blocks():
+    group = np.arange(1200)
+    block = blocks_of(group)
+    assert np.bincount(block).tolist() == [3] * 200 + [2] * 300
+    assert blocks_of(group[:500]).tolist() == list(range(500))
+    assert image_groups(group, block, np.ones((1200, 1))).effective == pytest.approx(1200)
 
 
 @settings(max_examples=30, deadline=None)
@@ -292,8 +336,8 @@ def test_a_study_on_disk(tmp_path):
         'tasks': {key: vars(task) for key, task in results.info.tasks.items()},
     }
     (tmp_path / 'study.json').write_text(json.dumps(info))
-    again = analyse(load_results(tmp_path), num_resamples=200)
-    assert again.to_dict() == analyse_evidence(results, evidence, num_resamples=200).to_dict()
+    again = analyse(load_results(tmp_path))
+    assert again.to_dict() == analyse_evidence(results, evidence).to_dict()
     assert again.difference('classification', 'arm0').covers == 'seeds and test images'
     next(tmp_path.rglob('evidence.npz')).unlink()
     without = analyse(load_results(tmp_path))

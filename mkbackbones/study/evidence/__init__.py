@@ -1,7 +1,7 @@
 """What a run leaves per test image, from which every metric can be computed again.
 
-A bootstrap over images needs the metrics of thousands of resampled test sets. Evidence keeps just
-enough of each image for that, and computes all of them at once.
+What chance the test images are follows from the metrics with each group of them left out. Evidence
+keeps just enough of each image for that, and computes all of them at once.
 """
 
 from .base import Evidence, load_evidence

@@ -25,7 +25,7 @@ class Evidence(ABC):
     Args:
         images (list[str]): Name of each image, unique.
         groups (list[str]): Group of each image. Images of one group resemble each other (crops of
-            one strip) and are resampled together; an image on its own is a group of one.
+            one strip) and are left out together; an image on its own is a group of one.
 
     Raises:
         ValueError: Lengths differ, names repeat, or a score is not a number.
@@ -67,6 +67,18 @@ class Evidence(ABC):
         Returns:
             dict[str, ndarray]: Each metric in per cent, (B,). A metric that a sample does not
             define (a class without ground truth in it) is NaN there.
+        """
+
+    @abstractmethod
+    def image_weights(self, classes: list[str]) -> dict[str, np.ndarray]:
+        """What each image weighs in each metric.
+
+        Args:
+            classes (list[str]): Class names.
+
+        Returns:
+            dict[str, ndarray]: By metric (n, k): a column for each of the k classes whose mean the
+            metric is, with what the images hold of that class (boxes, pixels, or themselves).
         """
 
     @abstractmethod

@@ -50,6 +50,10 @@ class ClassificationEvidence(Evidence):
             values['top5'] = ratio(weights @ (rank < 5), total)
         return values
 
+    def image_weights(self, classes: list[str]) -> dict[str, np.ndarray]:
+        once = np.ones((len(self.images), 1))
+        return {'top1': once, 'top5': once}
+
     def per_image_score(self) -> np.ndarray:
         """Probability of the true class, (n,)."""
         return np.take_along_axis(self.scores, self.labels[:, None], 1)[:, 0]

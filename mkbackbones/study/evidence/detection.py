@@ -94,6 +94,12 @@ class DetectionEvidence(Evidence):
         recall = recall_at_false_alarms(self.defect_score, self.defective, weights)
         return values if np.isnan(recall).all() else values | {'recall@fa5': recall}
 
+    def image_weights(self, classes: list[str]) -> dict[str, np.ndarray]:
+        truths = self.num_truths.astype(np.float64)
+        weights = dict.fromkeys(('AP', 'AP50', 'AP75'), truths)
+        weights |= {f'AP/{name}': truths[:, [i]] for i, name in enumerate(classes)}
+        return weights | {'recall@fa5': self.defective[:, None].astype(np.float64)}
+
     def per_image_score(self) -> np.ndarray:
         """AP of the image alone; without ground truth, 1 less its highest score. (n,)"""
         ap = np.full(len(self.images), np.nan)

@@ -58,6 +58,13 @@ class SegmentationEvidence(Evidence):
         recall = recall_at_false_alarms(self.defect_score, self.defective, weights)
         return values if np.isnan(recall).all() else values | {'recall@fa5': recall}
 
+    def image_weights(self, classes: list[str]) -> dict[str, np.ndarray]:
+        truth = self.confusion.sum(2).astype(np.float64)
+        weights = {'mIoU': truth, 'mAcc': truth, 'aAcc': truth.sum(1, keepdims=True)}
+        for i, name in enumerate(classes):
+            weights |= dict.fromkeys((f'IoU/{name}', f'F1/{name}'), truth[:, [i]])
+        return weights | {'recall@fa5': self.defective[:, None].astype(np.float64)}
+
     def per_image_score(self) -> np.ndarray:
         """Mean IoU over the classes in the image's truth or prediction, (n,)."""
         intersection, truth, predicted = self._areas()

@@ -9,7 +9,7 @@ import numpy as np
 from ...datasets.palette import make_palette
 from ..evidence import ClassificationEvidence, Evidence
 from ..results import StudyResults
-from ..statistics.bootstrap import load_task_evidence
+from ..statistics.jackknife import load_task_evidence
 from .blocks import Block, Fold, Gallery, Heading, Notice, Picture
 from .choice import Choice, choose
 from .drawing import Palette, draw_classified, draw_layers, to_jpeg

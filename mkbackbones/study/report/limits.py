@@ -6,10 +6,11 @@ import statistics
 
 from ..results import StudyResults
 from ..statistics import Analysis
+from ..statistics.compare import FEWEST_GROUPS
 
 __all__ = ['limits']
 
-#: Intervals are too narrow with fewer groups of test images (docs/statistics.md).
+#: Intervals are guesses with fewer effective groups of test images (docs/statistics.md).
 MIN_GROUPS = 30
 #: Recall at a share of false alarms is a matter of chance with fewer defect-free images: at 5 per
 #: cent, one false alarm in 20.
@@ -25,10 +26,11 @@ def limits(results: StudyResults, analysis: Analysis) -> list[str]:
     """
     found = []
     for task, groups in analysis.test_groups.items():
-        if groups < MIN_GROUPS:
+        effective = groups.count if groups.effective is None else groups.effective
+        if effective < MIN_GROUPS:
             found.append(
-                f'{task}: the test images are of {groups} groups, and intervals want '
-                f'{MIN_GROUPS}: they may be too narrow, and a verdict may be chance.'
+                f'{task}: the test images are of {groups}. Intervals want {MIN_GROUPS}, and are '
+                f'left out below {FEWEST_GROUPS}.'
             )
     for task, count in analysis.good_images.items():
         if 0 < count < MIN_GOOD_IMAGES:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ..evidence import Evidence
 from ..results import StudyInfo, StudyResults
 from .analysis import Analysis, CarryOver
-from .bootstrap import TaskBootstrap, load_task_evidence
 from .carry_over import carry_over
-from .compare import Comparison, check_runs, compare, summarise
+from .compare import FEWEST_GROUPS, Comparison, check_runs, compare, summarise
 from .efficiency import efficiency
+from .jackknife import TaskJackknife, describe_groups, load_task_evidence
 from .verdicts import judge
 
 __all__ = ['analyse', 'analyse_evidence']
@@ -16,14 +16,12 @@ __all__ = ['analyse', 'analyse_evidence']
 TaskEvidence = dict[tuple[str, int], Evidence]
 
 
-def analyse(results: StudyResults, num_resamples: int = 2000, seed: int = 0) -> Analysis:
+def analyse(results: StudyResults) -> Analysis:
     """Compare the arms of a study.
 
     Args:
-        results (StudyResults): The study; the test images are resampled where each run of a task
+        results (StudyResults): The study; test images count as random where each run of a task
             left ``evidence.npz`` in its folder.
-        num_resamples (int): Bootstrap resamples of the test images.
-        seed (int): Seed of the bootstrap.
 
     Returns:
         Analysis: The statistics.
@@ -36,25 +34,20 @@ def analyse(results: StudyResults, num_resamples: int = 2000, seed: int = 0) -> 
     for task in results.info.tasks:
         runs = [run for run in results.runs if run.task == task]
         evidence[task] = load_task_evidence(runs) if runs else {}
-    return analyse_evidence(results, evidence, num_resamples, seed)
+    return analyse_evidence(results, evidence)
 
 
-def analyse_evidence(
-    results: StudyResults,
-    evidence: dict[str, TaskEvidence],
-    num_resamples: int = 2000,
-    seed: int = 0,
-) -> Analysis:
+def analyse_evidence(results: StudyResults, evidence: dict[str, TaskEvidence]) -> Analysis:
     """:func:`analyse` with the evidence at hand: by task, then arm and seed; {} where missing."""
     info = results.info
     check_runs(results)
-    bootstraps = {}
+    jackknives = {}
     for task, about in info.tasks.items():
         if evidence[task]:
-            bootstrap = TaskBootstrap(evidence[task], about.classes, num_resamples, seed)
-            bootstrap.check([run for run in results.runs if run.task == task], about.primary)
-            bootstraps[task] = bootstrap
-    comparisons = [c for task in info.tasks for c in compare(results, task, bootstraps.get(task))]
+            jackknife = TaskJackknife(evidence[task], about.classes)
+            jackknife.check([run for run in results.runs if run.task == task], about.primary)
+            jackknives[task] = jackknife
+    comparisons = [c for task in info.tasks for c in compare(results, task, jackknives.get(task))]
     primary = {
         (c.difference.task, c.difference.arm, c.difference.reference): c
         for c in comparisons
@@ -83,10 +76,11 @@ def analyse_evidence(
             if reference == info.baseline
             for found in efficiency(results, c.difference)
         ],
-        notes=_notes(results, bootstraps, num_resamples, classification),
-        num_resamples=num_resamples,
-        seed=seed,
-        test_groups={task: found.split.num_groups for task, found in bootstraps.items()},
+        notes=_notes(results, jackknives, classification),
+        test_groups={
+            task: describe_groups(found, info.tasks[task].primary)
+            for task, found in jackknives.items()
+        },
         good_images={
             task: int((~first.defective).sum())
             for task, found in evidence.items()
@@ -117,8 +111,7 @@ def _carry_over(
 
 def _notes(
     results: StudyResults,
-    bootstraps: dict[str, TaskBootstrap],
-    num_resamples: int,
+    jackknives: dict[str, TaskJackknife],
     classification: str | None,
 ) -> list[str]:
     """How it was computed and what is missing."""
@@ -138,11 +131,12 @@ def _notes(
             'beside the t test.'
         )
     for task in info.tasks:
-        if task in bootstraps:
-            split = bootstraps[task].split
+        if task in jackknives:
             notes.append(
-                f'{task}: intervals take seeds and test images as random; the test images were '
-                f'resampled {num_resamples} times in {split.num_groups} groups.'
+                f'{task}: intervals take seeds and test images as random; each group of test images '
+                'was left out once (jackknife). The test images are of '
+                f'{describe_groups(jackknives[task], info.tasks[task].primary)}. A metric with '
+                f'fewer than {FEWEST_GROUPS} effective groups has no interval.'
             )
         else:
             notes.append(

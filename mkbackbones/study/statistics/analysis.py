@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-__all__ = ['Analysis', 'ArmSummary', 'CarryOver', 'Difference', 'Efficiency', 'Verdict']
+__all__ = [
+    'Analysis',
+    'ArmSummary',
+    'CarryOver',
+    'Difference',
+    'Efficiency',
+    'SplitGroups',
+    'Verdict',
+]
 
 
 @dataclass
@@ -58,6 +66,8 @@ class Difference:
             every seed alike; None where it is unknown.
         covers (str): What the interval takes as random: ``'seeds and test images'``, or
             ``'seeds'`` where runs left no evidence.
+        effective_groups (float | None): Number of equally large groups of test images that would
+            weigh the same in this metric; None without evidence. Below 8 there is no interval.
         p (float | None): Two-sided p of the t test that belongs to the interval.
         p_holm (float | None): The same, Holm-corrected over the arms of the task.
         p_sign_flip (float | None): Two-sided exact sign-flip test over the seeds, for this test
@@ -82,6 +92,7 @@ class Difference:
     seed_sd: float | None = None
     test_sd: float | None = None
     covers: str = 'seeds'
+    effective_groups: float | None = None
     p: float | None = None
     p_holm: float | None = None
     p_sign_flip: float | None = None
@@ -192,6 +203,32 @@ class Efficiency:
 
 
 @dataclass
+class SplitGroups:
+    """How the test images of a task are grouped.
+
+    Args:
+        count (int): Number of groups.
+        effective (float | None): Number of equally large groups that would weigh the same in the
+            primary metric.
+        worst_class (str): The class with the fewest effective groups; empty without classes.
+        worst_effective (float | None): How many it has.
+    """
+
+    count: int
+    effective: float | None
+    worst_class: str = ''
+    worst_effective: float | None = None
+
+    def __str__(self) -> str:
+        text = f'{self.count} groups'
+        if self.effective is not None:
+            text += f', as good as {self.effective:.0f} equal ones'
+        if self.worst_class:
+            text += f'; of class {self.worst_class}, {self.worst_effective:.1f}'
+        return text
+
+
+@dataclass
 class Analysis:
     """The statistics of a study.
 
@@ -209,9 +246,7 @@ class Analysis:
         verdicts (list[Verdict]): Every task and arm but the baseline.
         efficiency (list[Efficiency]): Every task, arm and cost.
         notes (list[str]): How it was computed and what is missing, in sentences for the report.
-        num_resamples (int): Bootstrap resamples of the test images.
-        seed (int): Seed of the bootstrap.
-        test_groups (dict[str, int]): Groups of test images, of each task with evidence.
+        test_groups (dict[str, SplitGroups]): Groups of test images, of each task with evidence.
         good_images (dict[str, int]): Test images without a defect, where a task has any.
     """
 
@@ -226,9 +261,7 @@ class Analysis:
     verdicts: list[Verdict]
     efficiency: list[Efficiency]
     notes: list[str]
-    num_resamples: int
-    seed: int
-    test_groups: dict[str, int] = field(default_factory=dict)
+    test_groups: dict[str, SplitGroups] = field(default_factory=dict)
     good_images: dict[str, int] = field(default_factory=dict)
 
     def difference(

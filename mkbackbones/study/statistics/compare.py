@@ -10,10 +10,14 @@ import numpy as np
 
 from ..results import RunResult, StudyInfo, StudyResults
 from .analysis import ArmSummary, Difference
-from .bootstrap import TaskBootstrap
+from .jackknife import TaskJackknife
 from .paired import ALPHA, PairedMean, paired_mean, sign_flip
 
-__all__ = ['Comparison', 'check_runs', 'compare', 'holm', 'summarise']
+__all__ = ['FEWEST_GROUPS', 'Comparison', 'check_runs', 'compare', 'holm', 'summarise']
+
+#: With fewer effective groups of test images no interval is given: the variance between groups is
+#: then a guess (docs/statistics.md).
+FEWEST_GROUPS = 8
 
 
 @dataclass
@@ -22,7 +26,8 @@ class Comparison:
 
     Args:
         difference (Difference): For reports.
-        estimate (PairedMean | None): None with fewer than two seeds.
+        estimate (PairedMean | None): None with fewer than two seeds, and with too few groups of
+            test images.
         alpha (float): Level of Holm's first step in the difference's family.
     """
 
@@ -61,13 +66,13 @@ def summarise(results: StudyResults) -> list[ArmSummary]:
     return summaries
 
 
-def compare(results: StudyResults, task: str, bootstrap: TaskBootstrap | None) -> list[Comparison]:
+def compare(results: StudyResults, task: str, jackknife: TaskJackknife | None) -> list[Comparison]:
     """Every arm of a task against the baseline, and candidates against the controls.
 
     Args:
         results (StudyResults): The study.
         task (str): Key of the task.
-        bootstrap (TaskBootstrap | None): None where runs left no evidence.
+        jackknife (TaskJackknife | None): None where runs left no evidence.
     """
     families = defaultdict(list)
     for arm, reference in _pairs(results.info):
@@ -87,7 +92,7 @@ def compare(results: StudyResults, task: str, bootstrap: TaskBootstrap | None) -
                 missing=[seed for seed in results.info.seeds if seed not in per_seed],
                 mean=float(np.mean(list(per_seed.values()))),
             )
-            estimate = _estimate(difference, bootstrap) if len(seeds) > 1 else None
+            estimate = _estimate(difference, jackknife) if len(seeds) > 1 else None
             families[metric, reference].append(Comparison(difference, estimate))
     for family in families.values():
         _correct([c for c in family if c.estimate is not None])
@@ -107,18 +112,22 @@ def _common_metrics(runs: list[RunResult]) -> list[str]:
     return [m for m in (runs[0].metrics if runs else ()) if all(m in run.metrics for run in runs)]
 
 
-def _estimate(difference: Difference, bootstrap: TaskBootstrap | None) -> PairedMean:
-    """Fill in what does not depend on the other arms."""
+def _estimate(difference: Difference, jackknife: TaskJackknife | None) -> PairedMean | None:
+    """Fill in what does not depend on the other arms; None where there are too few groups."""
     values = np.array(list(difference.per_seed.values()))
-    resampled = None
-    if bootstrap is not None:
-        resampled = bootstrap.differences(
-            difference.arm, difference.reference, list(difference.per_seed), difference.metric
-        )
-    estimate = paired_mean(values, resampled, bootstrap.split if bootstrap else None)
+    influence, df = None, np.inf
     difference.seed_sd = float(np.std(values, ddof=1))
     difference.p_sign_flip = sign_flip(values)
-    if resampled is not None:
+    if jackknife is not None and difference.metric in jackknife.groups:
+        groups = jackknife.groups[difference.metric]
+        difference.effective_groups, df = groups.effective, groups.df
+        if groups.effective < FEWEST_GROUPS:
+            return None
+        influence = jackknife.influence(
+            difference.arm, difference.reference, list(difference.per_seed), difference.metric
+        )
+    estimate = paired_mean(values, influence, df)
+    if influence is not None:
         difference.covers = 'seeds and test images'
         difference.test_sd = math.sqrt(estimate.v_test)
     if estimate.standard_error == 0 and estimate.mean != 0:

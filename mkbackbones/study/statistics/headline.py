@@ -57,6 +57,8 @@ def _task(analysis: Analysis, verdict: Verdict) -> str:
     text = f'{difference.mean:+.2f} {difference.metric}'
     if difference.num_seeds == 1:
         return f'{verdict.task} ({text}, one seed)'
+    if verdict.kind == 'no verdict':
+        return f'{verdict.task} ({text}, too few groups of test images)'
     if difference.low is not None:
         text += f', {difference.low:+.2f} to {difference.high:+.2f}'
     if verdict.seeds_needed is not None:

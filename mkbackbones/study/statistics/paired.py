@@ -11,24 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
-__all__ = ['ImageGroups', 'PairedMean', 'paired_mean', 'seeds_needed', 'sign_flip']
+__all__ = ['PairedMean', 'paired_mean', 'seeds_needed', 'sign_flip']
 
 ALPHA = 0.05
 POWER = 0.8
 MOST_SEEDS = 1000
-
-
-@dataclass
-class ImageGroups:
-    """How the test images are grouped.
-
-    Args:
-        num_groups (int): Number of groups, at least two.
-        effective_groups (float): Number of equally large groups that would weigh the same.
-    """
-
-    num_groups: int
-    effective_groups: float
 
 
 @dataclass
@@ -113,19 +100,20 @@ def _df_of(critical: float, alpha: float) -> float:
 
 
 def paired_mean(
-    differences: np.ndarray, resampled: np.ndarray | None = None, split: ImageGroups | None = None
+    differences: np.ndarray, influence: np.ndarray | None = None, test_df: float = np.inf
 ) -> PairedMean:
     """Estimate the mean and both parts of its variance.
 
     The spread of the seeds' differences holds what seeds do, and what seeds do to single images.
-    The bootstrap variance of the *mean* difference holds the latter too, a second time, besides
-    what images do to all seeds alike. How much of it is the former follows from the bootstrap
-    variance of the single seeds' differences, and is taken off.
+    What the groups of images do to the *mean* difference holds the latter too, a second time,
+    besides what they do to all seeds alike. How much of it is the former follows from how much a
+    group's influence differs between the seeds, and is taken off.
 
     Args:
         differences (ndarray): Difference of each seed, (n,), n at least two.
-        resampled (ndarray | None): The same on resampled test sets, (n, B); None without evidence.
-        split (ImageGroups | None): Groups that were resampled.
+        influence (ndarray | None): What each group of test images does to each seed's difference,
+            (n, g), see :meth:`TaskJackknife.influence`; None without evidence.
+        test_df (float): Degrees of freedom of what they do.
 
     Returns:
         PairedMean: The estimate.
@@ -133,17 +121,12 @@ def paired_mean(
     n = len(differences)
     v_seed = float(np.var(differences, ddof=1)) / n
     mean = float(np.mean(differences))
-    if resampled is None or split is None:
+    if influence is None:
         return PairedMean(mean, n, v_seed)
-    resampled = resampled[:, ~np.isnan(resampled).any(0)]  # samples that define the metric
-    if resampled.shape[1] < 2:
-        return PairedMean(mean, n, v_seed)
-    # A bootstrap of g groups understates the variance by (g - 1) / g.
-    correction = split.num_groups / (split.num_groups - 1)
-    of_mean = correction * float(resampled.mean(0).var(ddof=1))
-    of_one = correction * float(resampled.var(1, ddof=1).mean())
-    v_test = max(0.0, of_mean - (of_one - of_mean) / (n - 1))
-    return PairedMean(mean, n, v_seed, v_test, max(1.0, split.effective_groups - 1))
+    of_mean = float((influence.mean(0) ** 2).sum())
+    of_single_seeds = float(influence.var(0, ddof=1).sum()) / n
+    v_test = max(0.0, of_mean - of_single_seeds)
+    return PairedMean(mean, n, v_seed, v_test, max(1.0, test_df))
 
 
 def seeds_needed(estimate: PairedMean, alpha: float = ALPHA) -> int | None:

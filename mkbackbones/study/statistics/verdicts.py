@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..results import StudyInfo
 from .analysis import CarryOver, Difference, Verdict
-from .compare import Comparison
+from .compare import FEWEST_GROUPS, Comparison
 from .paired import seeds_needed
 
 __all__ = ['judge', 'numbers']
@@ -45,6 +45,13 @@ def judge(
     if found.num_seeds < 2:
         kind = 'no verdict'
         sentence = f'One seed is no evidence, in either direction: {numbers(info, found)}.'
+    elif comparison.estimate is None:
+        kind = 'no verdict'
+        sentence = (
+            f'Too few test images for a verdict: {numbers(info, found)}, on images that weigh as '
+            f'much as {found.effective_groups:.1f} groups of equal size, and no interval is to be '
+            f'trusted with fewer than {FEWEST_GROUPS}.'
+        )
     elif not found.found:
         kind = 'no evidence'
         if found.standard_error:
@@ -136,7 +143,8 @@ def _against(info: StudyInfo, comparison: Comparison) -> str:
     found = comparison.difference
     label = info.arms[found.reference].label
     if comparison.estimate is None:
-        return f'Against the control {label}: {found.mean:+.2f} points, one seed.'
+        why = 'one seed' if found.num_seeds < 2 else 'on too few groups of test images'
+        return f'Against the control {label}: {found.mean:+.2f} points, {why}.'
     words = {
         'better': f'Better than the control {label}',
         'worse': f'Worse than the control {label}',
