@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..files import written_aside
+from .precision import Plan
 from .run_folder import read_object
 
 __all__ = ['ArmInfo', 'RunResult', 'StudyInfo', 'StudyResults', 'TaskInfo', 'load_results']
@@ -76,6 +77,7 @@ class StudyInfo:
         fairness (list[str]): Sentences that hold for this study, for the report.
         environment (dict[str, str]): Versions, card, commit, data hashes.
         config (str): The study file's text.
+        plan (Plan | None): What was decided before the first run; None where nothing was.
     """
 
     name: str
@@ -89,6 +91,12 @@ class StudyInfo:
     fairness: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     config: str = ''
+    plan: Plan | None = None
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Seeds at each planned look; none where there is one look, at the end."""
+        return tuple(self.plan.looks) if self.plan else ()
 
     @property
     def baseline(self) -> str:
@@ -203,6 +211,7 @@ def read_info(path: Path) -> StudyInfo:
         content = dict(content)
         content['arms'] = {key: ArmInfo(**arm) for key, arm in content['arms'].items()}
         content['tasks'] = {key: TaskInfo(**task) for key, task in content['tasks'].items()}
+        content['plan'] = Plan(**content['plan']) if content.get('plan') else None
         info = StudyInfo(**content)
         _ = info.baseline
         return info

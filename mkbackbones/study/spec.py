@@ -18,6 +18,7 @@ from .entries import (
     positive,
     text,
 )
+from .precision import Plan, parse_plan
 from .results import TASK_KINDS
 
 __all__ = ['Arm', 'Budget', 'LearningRates', 'Study', 'StudyError', 'Task', 'read_study']
@@ -137,6 +138,7 @@ class Study:
         learning_rates (LearningRates): Shared, or a grid.
         trusted (bool): Whether checkpoints may hold more than data, which can run code.
         text (str): The file's text.
+        plan (Plan | None): Margins, power and looks that are decided before the first run.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Study:
     learning_rates: LearningRates = field(default_factory=LearningRates)
     trusted: bool = False
     text: str = ''
+    plan: Plan | None = None
 
     @property
     def baseline(self) -> Arm:
@@ -189,7 +192,7 @@ def parse_study(content: dict, path: Path) -> Study:
     allow(
         content,
         ('name', 'question', 'arms', 'tasks', 'seeds')
-        + ('initial_weights', 'budget', 'learning_rates', 'trusted'),
+        + ('initial_weights', 'budget', 'learning_rates', 'trusted', 'plan'),
         'the study',
     )
     seeds = parse_seeds(content.get('seeds'), 'seeds')
@@ -209,6 +212,7 @@ def parse_study(content: dict, path: Path) -> Study:
         learning_rates=parse_learning_rates(content.get('learning_rates'), seeds),
         trusted=parse_flag(content.get('trusted', False), 'trusted'),
         text=path.read_text(encoding='utf-8') if path.is_file() else '',
+        plan=parse_plan(content.get('plan'), list(tasks), seeds),
     )
 
 

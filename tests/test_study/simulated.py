@@ -346,7 +346,7 @@ def table_of_arms(repeats):
 
 
 def table_of_verdicts(repeats):
-    kinds = ['carries over', 'helps', 'no evidence', 'hurts']
+    kinds = ['gains in both', 'better', 'undecided', 'worse']
     columns = ['ratio covered', 'ratio unbounded', *(f'verdict: {kind}' for kind in kinds)]
     pairs = ((0.0, 0.0), (0.3, 0.0), (0.3, 0.15), (0.3, 0.3), (0.3, -0.3), (0.0, 0.3))
     for first, second in pairs:

@@ -145,7 +145,7 @@ def test_smallest_effect_is_found_four_times_in_five(n, v_seed, alpha):
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.3, 5), st.integers(2, 10), variances)
 def test_seeds_needed_is_the_least_number(mean, n, v_seed):
-    needed = seeds_needed(PairedMean(mean, n, v_seed, 0.001, 149))
+    needed = seeds_needed(PairedMean(mean, n, v_seed, 0.001, 149)).estimate
     if needed is None:
         return
 
@@ -157,8 +157,20 @@ def test_seeds_needed_is_the_least_number(mean, n, v_seed):
 
 
 def test_more_seeds_do_not_make_up_for_few_test_images():
-    assert seeds_needed(PairedMean(1.0, 5, 0.1, 1.0, 149)) is None
-    assert seeds_needed(PairedMean(0.0, 5, 0.1)) is None
+    found = seeds_needed(PairedMean(2.4, 5, 0.1, 1.0, 149))
+    assert (found.estimate, found.low, found.high) == (None, None, None)
+    assert found.limit == pytest.approx(stats.nct.sf(stats.t.ppf(0.975, 149), 149, 2.4), abs=0.01)
+    assert 0.6 < found.limit < 0.7  # not "never": two studies in three would find it
+    assert seeds_needed(PairedMean(0.0, 5, 0.1)).limit == 0
+
+
+def test_a_variance_of_test_images_estimated_as_zero_has_an_upper_end():
+    rng = np.random.default_rng(0)
+    influence = 0.05 * rng.normal(0, 1, (3, 100))
+    influence -= 0.1 * influence.mean(0)  # nothing that all seeds share
+    estimate = paired_mean(np.array([1.0, 0.4, 0.7]), influence, 50)
+    assert estimate.v_test == 0 and estimate.test_range[0] == 0 < estimate.test_range[1]
+    assert estimate.variance_range()[1] > PairedMean(0.7, 3, estimate.v_seed).variance_range()[1]
 
 
 @settings(max_examples=30, deadline=None)
@@ -206,34 +218,39 @@ def test_a_gain_in_both_stages_carries_over():
     tasks = {'cls': arms([2 * d for d in DIFFERENCES]), 'det': arms(DIFFERENCES)}
     analysis = analyse(study(tasks))
     verdict = analysis.verdict('det', 'spatial')
-    assert verdict.kind == 'carries over'
+    assert verdict.kind == 'gains in both'
     assert '+1.00 points AP over Stock' in verdict.sentence
     assert '0.50 points for each point of classification' in verdict.sentence
     (ratio,) = analysis.carry_over
     assert ratio.ratio == pytest.approx(0.5)
     assert ratio.correlation == pytest.approx(1)
-    assert analysis.verdict('cls', 'spatial').kind == 'helps'
-    assert 'carries over to det (+1.00 AP' in headline(analysis)
+    assert analysis.verdict('cls', 'spatial').kind == 'better'
+    assert 'it gains in classification and in det (+1.00 AP' in headline(analysis)
 
 
 def test_without_a_classification_gain_it_only_helps():
     none = [0.9, -1.1, 0.2, -0.3, 0.4]
     analysis = analyse(study({'cls': arms(none), 'det': arms(DIFFERENCES)}))
     verdict = analysis.verdict('det', 'spatial')
-    assert verdict.kind == 'helps'
-    assert 'no classification gain was found' in verdict.sentence
+    assert verdict.kind == 'better'
+    assert 'no gain was found in classification' in verdict.sentence
     assert analysis.carry_over[0].unbounded
-    assert analyse(study({'det': arms(DIFFERENCES)})).verdict('det', 'spatial').kind == 'helps'
+    assert analyse(study({'det': arms(DIFFERENCES)})).verdict('det', 'spatial').kind == 'better'
 
 
 def test_losses_and_doubt_are_said():
     analysis = analyse(study({'det': arms([-d for d in DIFFERENCES])}))
-    assert analysis.verdict('det', 'spatial').kind == 'hurts'
+    assert analysis.verdict('det', 'spatial').kind == 'worse'
     analysis = analyse(study({'det': arms([1.0, -0.6, 0.9, -0.4, 0.6])}))
     verdict = analysis.verdict('det', 'spatial')
-    assert verdict.kind == 'no evidence'
-    assert f'would need about {verdict.seeds_needed} seeds' in verdict.sentence
-    assert 10 < verdict.seeds_needed < 100
+    assert verdict.kind == 'undecided'
+    needed = verdict.seeds_needed
+    assert f'would need at least {needed.low} seeds, by estimate {needed.estimate}' in (
+        verdict.sentence
+    )
+    assert needed.low < needed.estimate < needed.high and 10 < needed.estimate < 100
+    assert 'from 5 % to 9 % with two looks and 14 % with four' in verdict.sentence
+    assert 'No margin of equivalence was named beforehand' in verdict.sentence
     difference = analysis.difference('det', 'spatial')
     assert difference.low < 0 < difference.high < difference.smallest_effect
     assert abs(difference.low) < difference.rules_out < difference.high
@@ -268,7 +285,7 @@ def test_candidates_are_held_against_the_control():
     closer = [0.8, 1.3, 0.9, 1.1, 1.0]
     analysis = analyse(study({'det': arms(DIFFERENCES, closer)}, roles))
     verdict = analysis.verdict('det', 'spatial')
-    assert verdict.against_controls == {'mlp': 'no evidence'}
+    assert verdict.against_controls == {'mlp': 'undecided'}
     assert 'Not told from the control Mlp' in verdict.sentence
     assert analysis.verdict('det', 'mlp').against_controls == {}
     assert 'but not shown to be better than the control Mlp' in headline(analysis)
@@ -286,7 +303,7 @@ def test_equal_arms_and_equal_differences():
     analysis = analyse(study({'det': column}))
     assert analysis.difference('det', 'spatial').p == 0.0625
     verdict = analysis.verdict('det', 'spatial')
-    assert (verdict.kind, verdict.seeds_needed) == ('no evidence', None)
+    assert (verdict.kind, verdict.seeds_needed) == ('undecided', None)
     assert 'the same for every seed' in verdict.sentence
     json.dumps(analysis.to_dict(), allow_nan=False)
 

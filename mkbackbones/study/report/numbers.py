@@ -67,9 +67,11 @@ def _rows_of_analysis(analysis: Analysis) -> Iterator[tuple]:
             yield *key, seed, 'difference', value
         names = (
             'mean', 'low', 'high', 'standard_error', 'seed_sd', 'test_sd', 'p', 'p_holm',
-            'p_sign_flip', 'smallest_effect', 'rules_out',
+            'p_sign_flip', 'smallest_effect', 'rules_out', 'effective_groups',
         )  # fmt: skip
         yield from _quantities((*key, ''), found, names)
+        for end, value in zip(('low', 'high'), found.smallest_effect_range or ()):
+            yield *key, '', f'smallest_effect: {end}', value
     base = analysis.baseline
     for ratio in analysis.carry_over:
         key = ('carry-over', ratio.task, ratio.arm, base, analysis.primary[ratio.task], '')
@@ -77,7 +79,11 @@ def _rows_of_analysis(analysis: Analysis) -> Iterator[tuple]:
         yield from _quantities(key, ratio, names)
     for verdict in analysis.verdicts:
         key = ('verdict', verdict.task, verdict.arm, base, analysis.primary[verdict.task], '')
-        yield from _quantities(key, verdict, ('kind', 'seeds_needed'))
+        yield from _quantities(key, verdict, ('kind',))
+        for name in ('estimate', 'low', 'high', 'limit') if verdict.seeds_needed else ():
+            value = getattr(verdict.seeds_needed, name)
+            if value is not None:
+                yield *key, f'seeds needed: {name}', value
     for cost in analysis.efficiency:
         key = ('efficiency', cost.task, cost.arm, base, analysis.primary[cost.task], '')
         names = ('baseline', 'value', 'increase', 'gain_per_10', 'low', 'high')

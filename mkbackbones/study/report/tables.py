@@ -6,7 +6,7 @@ from collections.abc import Callable
 from statistics import median
 
 from ..results import RunResult, StudyInfo, StudyResults
-from ..statistics import Analysis, Difference
+from ..statistics import Analysis, Difference, Verdict
 from .blocks import Table
 from .scatter import COST_NAMES
 
@@ -32,11 +32,11 @@ def verdict_table(analysis: Analysis) -> Table:
         found = analysis.difference(verdict.task, verdict.arm)
         kind = verdict.kind
         for control, standing in verdict.against_controls.items():
-            if kind in ('carries over', 'helps'):
+            if verdict.kind in ('gains in both', 'better'):
                 label = analysis.labels[control]
                 kind += {
                     'better': f', also against {label}',
-                    'no evidence': f', not shown against {label}',
+                    'undecided': f', not shown against {label}',
                     'worse': f', worse than {label}',
                 }.get(standing, '')
         rows.append(
@@ -48,8 +48,8 @@ def verdict_table(analysis: Analysis) -> Table:
                 ends(found),
                 parts(found),
                 NONE if found is None or found.p_holm is None else p_value(found.p_holm),
-                '0' if found is None else str(found.num_seeds),
-                needed(verdict.kind, verdict.seeds_needed),
+                seeds(found),
+                needed(verdict),
             ]
         )
     header = [
@@ -61,11 +61,22 @@ def verdict_table(analysis: Analysis) -> Table:
     return Table(header, rows, text_columns=3, cards=True)
 
 
-def needed(kind: str, seeds: int | None) -> str:
+def needed(verdict: Verdict) -> str:
     """Seeds that would decide a verdict, where that is a question."""
-    if kind != 'no evidence':
+    found = verdict.seeds_needed
+    if found is None:
         return ''
-    return 'more than 1000' if seeds is None else f'about {seeds}'
+    if found.low is None:
+        return f'none: power ends at {100 * found.limit:.0f} %'
+    return f'at least {found.low}' + ('' if found.high is None else f', at most {found.high}')
+
+
+def seeds(found: Difference | None) -> str:
+    """Seeds that count, and how many were planned where some are missing."""
+    if found is None:
+        return '0'
+    of_all = f' of {found.num_seeds + len(found.missing)}' if found.missing else ''
+    return f'{found.num_seeds}{of_all}'
 
 
 def ends(found: Difference | None) -> str:
@@ -92,17 +103,17 @@ def metric_table(analysis: Analysis, info: StudyInfo, task: str) -> Table:
     """Metrics over all classes of one task: mean and spread, a row an arm."""
     by_arm: dict[str, dict[str, str]] = {}
     names: list[str] = []
-    seeds: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for s in analysis.summaries:
         if s.task == task and '/' not in s.metric:
             spread = '' if s.sd is None else f' ± {s.sd:.2f}'
             by_arm.setdefault(s.arm, {})[s.metric] = f'{s.mean:.2f}{spread}'
-            seeds[s.arm] = s.num_seeds
+            counts[s.arm] = s.num_seeds
             if s.metric not in names:
                 names.append(s.metric)
     names.sort(key=lambda name: name != info.tasks[task].primary)
     rows = [
-        [analysis.labels[arm], str(seeds[arm]), *(found.get(name, NONE) for name in names)]
+        [analysis.labels[arm], str(counts[arm]), *(found.get(name, NONE) for name in names)]
         for arm, found in by_arm.items()
     ]
     return Table(['arm', 'seeds', *names], rows, text_columns=1)

@@ -6,9 +6,11 @@ from ..evidence import Evidence
 from ..results import StudyInfo, StudyResults
 from .analysis import Analysis, CarryOver
 from .carry_over import carry_over
-from .compare import FEWEST_GROUPS, Comparison, check_runs, compare, summarise
+from .compare import FEWEST_GROUPS, Comparison, check_runs, compare, correct, summarise
 from .efficiency import efficiency
 from .jackknife import TaskJackknife, describe_groups, load_task_evidence
+from .paired import ALPHA
+from .sequential import nominal_level
 from .verdicts import judge
 
 __all__ = ['analyse', 'analyse_evidence']
@@ -48,6 +50,7 @@ def analyse_evidence(results: StudyResults, evidence: dict[str, TaskEvidence]) -
             jackknife.check([run for run in results.runs if run.task == task], about.primary)
             jackknives[task] = jackknife
     comparisons = [c for task in info.tasks for c in compare(results, task, jackknives.get(task))]
+    correct(comparisons, info)
     primary = {
         (c.difference.task, c.difference.arm, c.difference.reference): c
         for c in comparisons
@@ -103,7 +106,7 @@ def _carry_over(
             downstream = primary.get((task, arm, info.baseline))
             stage = primary.get((classification, arm, info.baseline))
             if about.kind != 'classification' and downstream and stage:
-                ratio = carry_over(downstream, stage)
+                ratio = carry_over(downstream, stage, nominal_level(ALPHA, info.looks))
                 if ratio is not None:
                     ratios[task, arm] = ratio
     return ratios
@@ -117,11 +120,22 @@ def _notes(
     """How it was computed and what is missing."""
     info = results.info
     n = len(info.seeds)
+    family = len(info.tasks) * (len(info.arms) - 1)
     notes = [
         'Arms are compared seed by seed. Intervals are at 95 per cent, for the single arm; p '
-        'values belong to the same t test and are corrected after Holm over the arms of a task. '
-        'Only the primary metric of a task decides.'
+        'values belong to the same t test and are corrected after Holm, on primary metrics over '
+        f'all arms and tasks ({family} comparisons with the baseline), on others over the arms of '
+        'a task. Only the primary metric of a task decides.',
+        'All runs share one training set: the variance that another one would add is not covered.',
     ]
+    if info.looks:
+        looks = ', '.join(map(str, info.looks))
+        level = nominal_level(ALPHA, info.looks)
+        notes.append(
+            f'Looks were planned after {looks} seeds. Intervals, p values and verdicts are those of '
+            f'tests at {100 * level:.2f} % at each look, so that the whole error stays at 5 %; p values '
+            'are given for all looks together.'
+        )
     if n == 1:
         notes.append('With one seed there is no verdict.')
     else:
@@ -133,8 +147,8 @@ def _notes(
     for task in info.tasks:
         if task in jackknives:
             notes.append(
-                f'{task}: intervals take seeds and test images as random; each group of test images '
-                'was left out once (jackknife). The test images are of '
+                f'{task}: intervals take seeds and test images as random; each group of test '
+                'images was left out once (jackknife). The test images are of '
                 f'{describe_groups(jackknives[task], info.tasks[task].primary)}. A metric with '
                 f'fewer than {FEWEST_GROUPS} effective groups has no interval.'
             )
@@ -144,7 +158,7 @@ def _notes(
                 'not every run left evidence.'
             )
     if sum(about.kind == 'classification' for about in info.tasks.values()) > 1:
-        notes.append(f'Carry-over is from {classification}, the first classification task.')
+        notes.append(f'Classification means {classification}, the first classification task.')
     missing = len(info.tasks) * len(info.arms) * n - len(results.runs)
     if missing:
         notes.append(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+from .paired import SeedsNeeded
+
 __all__ = [
     'Analysis',
     'ArmSummary',
@@ -69,13 +71,17 @@ class Difference:
         effective_groups (float | None): Number of equally large groups of test images that would
             weigh the same in this metric; None without evidence. Below 8 there is no interval.
         p (float | None): Two-sided p of the t test that belongs to the interval.
-        p_holm (float | None): The same, Holm-corrected over the arms of the task.
+        p_holm (float | None): The same, corrected for planned looks and after Holm: on a primary
+            metric over all arms and tasks, else over the arms of the task.
         p_sign_flip (float | None): Two-sided exact sign-flip test over the seeds, for this test
             set; not below ``2 / 2 ** num_seeds``.
-        smallest_effect (float | None): Smallest true difference that the study would have found
-            with 80 per cent power, with the first step of Holm's correction.
+        smallest_effect (float | None): Estimate of the smallest true difference that a study like
+            this one finds with 80 per cent power (or the planned one), with the first step of
+            Holm's correction.
+        smallest_effect_range (tuple[float, float] | None): Its 95 per cent interval.
         rules_out (float | None): Differences beyond this many points, up or down, are rejected at
-            5 per cent (two one-sided tests): the smallest margin of equivalence that is shown.
+            5 per cent (two one-sided tests). It shows equivalence where a margin of at least as
+            many points was named beforehand.
     """
 
     task: str
@@ -97,6 +103,7 @@ class Difference:
     p_holm: float | None = None
     p_sign_flip: float | None = None
     smallest_effect: float | None = None
+    smallest_effect_range: tuple[float, float] | None = None
     rules_out: float | None = None
 
     @property
@@ -152,22 +159,22 @@ class Verdict:
     Args:
         task (str): Key of the task.
         arm (str): Key of the arm.
-        kind (str): ``'carries over'`` (better than the baseline here and in classification),
-            ``'helps'`` (better here; no classification stage, or no gain found there),
-            ``'no evidence'``, ``'hurts'``, or ``'no verdict'`` (fewer than two seeds).
+        kind (str): ``'gains in both'`` (better than the baseline here and in classification),
+            ``'better'`` (here; no classification stage, or no gain found there), ``'worse'``,
+            ``'equivalent'`` (within the margin that was named beforehand), ``'undecided'``, or
+            ``'no verdict'`` (fewer than two seeds, or too few groups of test images).
         sentence (str): The verdict in words, with numbers.
-        seeds_needed (int | None): For ``'no evidence'``: seeds that would find the observed
-            difference with 80 per cent power, were it the true one; None if more seeds alone
-            would not, or only more than 1000.
+        seeds_needed (SeedsNeeded | None): For ``'undecided'``: seeds that would find the observed
+            difference with 80 per cent power (or the planned one), were it the true one.
         against_controls (dict[str, str]): For a candidate, by key of each control: ``'better'``,
-            ``'no evidence'``, ``'worse'`` or ``'no verdict'``.
+            ``'undecided'``, ``'worse'`` or ``'no verdict'``.
     """
 
     task: str
     arm: str
     kind: str
     sentence: str
-    seeds_needed: int | None = None
+    seeds_needed: SeedsNeeded | None = None
     against_controls: dict[str, str] = field(default_factory=dict)
 
 

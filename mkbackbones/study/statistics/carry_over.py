@@ -14,7 +14,9 @@ from .paired import ALPHA, PairedMean
 __all__ = ['carry_over']
 
 
-def carry_over(downstream: Comparison, classification: Comparison) -> CarryOver | None:
+def carry_over(
+    downstream: Comparison, classification: Comparison, alpha: float = ALPHA
+) -> CarryOver | None:
     """The ratio of an arm's gains, over the seeds that have both; None with fewer than two.
 
     The gains of a seed are paired: what they share (the network, where the downstream run starts
@@ -23,6 +25,7 @@ def carry_over(downstream: Comparison, classification: Comparison) -> CarryOver 
     Args:
         downstream (Comparison): Arm against baseline on a downstream task, primary metric.
         classification (Comparison): The same on the classification task.
+        alpha (float): Level of the interval at one look.
     """
     below, above = classification.difference, downstream.difference
     seeds = [seed for seed in above.per_seed if seed in below.per_seed]
@@ -30,7 +33,7 @@ def carry_over(downstream: Comparison, classification: Comparison) -> CarryOver 
         return None
     x = np.array([below.per_seed[seed] for seed in seeds])
     y = np.array([above.per_seed[seed] for seed in seeds])
-    ratio, ends = fieller(x, y, classification.estimate, downstream.estimate)
+    ratio, ends = fieller(x, y, classification.estimate, downstream.estimate, alpha)
     correlation, low, high = _correlation(x, y)
     return CarryOver(
         task=above.task,
@@ -48,7 +51,11 @@ def carry_over(downstream: Comparison, classification: Comparison) -> CarryOver 
 
 
 def fieller(
-    x: np.ndarray, y: np.ndarray, x_estimate: PairedMean, y_estimate: PairedMean
+    x: np.ndarray,
+    y: np.ndarray,
+    x_estimate: PairedMean,
+    y_estimate: PairedMean,
+    alpha: float = ALPHA,
 ) -> tuple[float | None, tuple[float, float] | None]:
     """Ratio of two means and its 95 per cent interval.
 
@@ -61,6 +68,7 @@ def fieller(
         y (ndarray): Gains of the numerator of the same seeds, (n,).
         x_estimate (PairedMean): Holds the variance that the denominator's test set adds.
         y_estimate (PairedMean): The same of the numerator.
+        alpha (float): Level at one look.
 
     Returns:
         tuple: The ratio, None where mean(x) is 0; and the interval, None where it is unbounded.
@@ -71,7 +79,7 @@ def fieller(
         PairedMean(x.mean(), n, np.var(x, ddof=1) / n, x_estimate.v_test, x_estimate.test_df),
         PairedMean(y.mean(), n, np.var(y, ddof=1) / n, y_estimate.v_test, y_estimate.test_df),
     )
-    critical = max(part.critical(ALPHA) for part in parts)
+    critical = max(part.critical(alpha) for part in parts)
     a = x.mean() ** 2 - critical**2 * covariance[0, 0]
     b = x.mean() * y.mean() - critical**2 * covariance[0, 1]
     c = y.mean() ** 2 - critical**2 * covariance[1, 1]

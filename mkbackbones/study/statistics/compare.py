@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..precision import POWER
 from ..results import RunResult, StudyInfo, StudyResults
 from .analysis import ArmSummary, Difference
 from .jackknife import TaskJackknife
 from .paired import ALPHA, PairedMean, paired_mean, sign_flip
+from .sequential import nominal_level, overall_level
 
-__all__ = ['FEWEST_GROUPS', 'Comparison', 'check_runs', 'compare', 'holm', 'summarise']
+__all__ = ['FEWEST_GROUPS', 'Comparison', 'check_runs', 'compare', 'correct', 'holm', 'summarise']
 
 #: With fewer effective groups of test images no interval is given: the variance between groups is
 #: then a guess (docs/statistics.md).
@@ -28,7 +30,7 @@ class Comparison:
         difference (Difference): For reports.
         estimate (PairedMean | None): None with fewer than two seeds, and with too few groups of
             test images.
-        alpha (float): Level of Holm's first step in the difference's family.
+        alpha (float): Level of Holm's first step in the difference's family, at one look.
     """
 
     difference: Difference
@@ -74,7 +76,7 @@ def compare(results: StudyResults, task: str, jackknife: TaskJackknife | None) -
         task (str): Key of the task.
         jackknife (TaskJackknife | None): None where runs left no evidence.
     """
-    families = defaultdict(list)
+    comparisons = []
     for arm, reference in _pairs(results.info):
         runs, others = results.of(task, arm), results.of(task, reference)
         seeds = [seed for seed in results.info.seeds if seed in runs and seed in others]
@@ -92,11 +94,40 @@ def compare(results: StudyResults, task: str, jackknife: TaskJackknife | None) -
                 missing=[seed for seed in results.info.seeds if seed not in per_seed],
                 mean=float(np.mean(list(per_seed.values()))),
             )
-            estimate = _estimate(difference, jackknife) if len(seeds) > 1 else None
-            families[metric, reference].append(Comparison(difference, estimate))
+            estimate = None
+            if len(seeds) > 1:
+                estimate = _estimate(difference, jackknife, results.info.looks)
+            comparisons.append(Comparison(difference, estimate))
+    return comparisons
+
+
+def correct(comparisons: list[Comparison], info: StudyInfo) -> None:
+    """Holm's correction, and the power that it leaves.
+
+    On the primary metrics, which decide, a family is every arm and task against one reference: the
+    study has one error, whatever it finds. On other metrics it is the arms of one task.
+
+    Args:
+        comparisons (list[Comparison]): Of all tasks.
+        info (StudyInfo): The study; looks that it planned are corrected for, too.
+    """
+    families = defaultdict(list)
+    for comparison in comparisons:
+        found = comparison.difference
+        if comparison.estimate is not None:
+            where = () if found.primary else (found.task, found.metric)
+            families[found.reference, where].append(comparison)
+    power = info.plan.power if info.plan else POWER
     for family in families.values():
-        _correct([c for c in family if c.estimate is not None])
-    return [comparison for family in families.values() for comparison in family]
+        alpha = nominal_level(ALPHA / len(family), info.looks)
+        corrected = holm([overall_level(c.difference.p, info.looks) for c in family])
+        for comparison, p in zip(family, corrected):
+            found, estimate = comparison.difference, comparison.estimate
+            comparison.alpha = alpha
+            found.p_holm = float(p)
+            if found.standard_error is not None:
+                found.smallest_effect = estimate.smallest_effect(alpha, power)
+                found.smallest_effect_range = estimate.smallest_effect_range(alpha, power)
 
 
 def _pairs(info: StudyInfo) -> list[tuple[str, str]]:
@@ -112,7 +143,9 @@ def _common_metrics(runs: list[RunResult]) -> list[str]:
     return [m for m in (runs[0].metrics if runs else ()) if all(m in run.metrics for run in runs)]
 
 
-def _estimate(difference: Difference, jackknife: TaskJackknife | None) -> PairedMean | None:
+def _estimate(
+    difference: Difference, jackknife: TaskJackknife | None, looks: tuple[int, ...]
+) -> PairedMean | None:
     """Fill in what does not depend on the other arms; None where there are too few groups."""
     values = np.array(list(difference.per_seed.values()))
     influence, df = None, np.inf
@@ -135,23 +168,11 @@ def _estimate(difference: Difference, jackknife: TaskJackknife | None) -> Paired
         difference.p = difference.p_sign_flip
         return estimate
     difference.standard_error = estimate.standard_error
-    difference.low, difference.high = estimate.interval()
-    difference.rules_out = max(abs(end) for end in estimate.interval(2 * ALPHA))
+    difference.low, difference.high = estimate.interval(nominal_level(ALPHA, looks))
+    ends = estimate.interval(nominal_level(2 * ALPHA, looks))
+    difference.rules_out = max(abs(end) for end in ends)
     difference.p = estimate.p()
     return estimate
-
-
-def _correct(family: list[Comparison]) -> None:
-    """Holm's correction over the arms of a family, and the power that it leaves."""
-    if not family:
-        return
-    corrected = holm([c.difference.p for c in family])
-    for comparison, p in zip(family, corrected):
-        comparison.alpha = ALPHA / len(family)
-        comparison.difference.p_holm = float(p)
-        if comparison.difference.standard_error is not None:
-            effect = comparison.estimate.smallest_effect(comparison.alpha)
-            comparison.difference.smallest_effect = effect
 
 
 def holm(p: list[float]) -> list[float]:

@@ -7,12 +7,15 @@ from .analysis import Analysis, Verdict
 __all__ = ['headline']
 
 PHRASES = {
-    'carries over': 'the classification gain carries over to {}',
-    'helps': 'it helps in {}',
-    'hurts': 'it hurts in {}',
-    'no evidence': 'there is no evidence either way in {}',
+    'gains in both': 'it gains in classification and in {}',
+    'better': 'it is better in {}',
+    'worse': 'it is worse in {}',
+    'equivalent': 'it is equivalent, within the margin named beforehand, in {}',
+    'undecided': 'there is no evidence either way in {}',
     'no verdict': 'there is no verdict on {}',
 }
+
+GAINS = ('gains in both', 'better')
 
 
 def headline(analysis: Analysis) -> str:
@@ -33,12 +36,9 @@ def _sentence(analysis: Analysis, arm: str) -> str:
     for kind, phrase in PHRASES.items():
         named = [_task(analysis, v) for v in verdicts if v.kind == kind]
         if named:
-            part = phrase.format(
-                ' and '.join([', '.join(named[:-1])] * (len(named) > 1) + named[-1:])
-            )
-            parts.append(part)
+            parts.append(phrase.format(_listed(named)))
     control = ''
-    if any(v.kind in ('carries over', 'helps') for v in verdicts):
+    if any(v.kind in GAINS for v in verdicts):
         control = _control(analysis, verdicts)
     base = analysis.labels[analysis.baseline]
     return f'{analysis.labels[arm]} against {base}: {"; ".join(parts)}{control}.'
@@ -50,7 +50,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _task(analysis: Analysis, verdict: Verdict) -> str:
-    """A task with the difference, its interval and, without evidence, the seeds that it needs."""
+    """A task with the difference, its interval and, without evidence, the least seeds that it needs."""
     difference = analysis.difference(verdict.task, verdict.arm)
     if difference is None:
         return f'{verdict.task} (no finished seed)'
@@ -61,14 +61,15 @@ def _task(analysis: Analysis, verdict: Verdict) -> str:
         return f'{verdict.task} ({text}, too few groups of test images)'
     if difference.low is not None:
         text += f', {difference.low:+.2f} to {difference.high:+.2f}'
-    if verdict.seeds_needed is not None:
-        text += f', would need about {verdict.seeds_needed} seeds'
+    needed = verdict.seeds_needed
+    if needed is not None and needed.low is not None:
+        text += f', would need at least {needed.low} seeds'
     return f'{verdict.task} ({text})'
 
 
 def _control(analysis: Analysis, verdicts: list[Verdict]) -> str:
     """Whether the gains exceed those of the controls."""
-    gains = [v for v in verdicts if v.kind in ('carries over', 'helps')]
+    gains = [v for v in verdicts if v.kind in GAINS]
     parts = []
     for control in analysis.controls:
         better = [v.task for v in gains if v.against_controls.get(control) == 'better']

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
-__all__ = ['PairedMean', 'paired_mean', 'seeds_needed', 'sign_flip']
+from ..precision import POWER
+
+__all__ = ['PairedMean', 'SeedsNeeded', 'paired_mean', 'seeds_needed', 'sign_flip']
 
 ALPHA = 0.05
-POWER = 0.8
 MOST_SEEDS = 1000
 
 
@@ -28,6 +29,8 @@ class PairedMean:
         v_seed (float): Variance of the mean over draws of n seeds, for this test split.
         v_test (float): Variance that the draw of test images adds, for all seeds alike.
         test_df (float): Degrees of freedom of ``v_test``.
+        test_range (tuple[float, float] | None): 95 per cent interval of ``v_test``, which may be
+            estimated as 0 and not be; None where it is known.
     """
 
     mean: float
@@ -35,6 +38,7 @@ class PairedMean:
     v_seed: float
     v_test: float = 0.0
     test_df: float = np.inf
+    test_range: tuple[float, float] | None = None
 
     @property
     def standard_error(self) -> float:
@@ -79,12 +83,52 @@ class PairedMean:
         shift = min(abs(effect) / self.standard_error, 4 * (critical + 1))
         return 1 - float(special.nctdtr(_df_of(critical, alpha), shift, critical))
 
-    def smallest_effect(self, alpha: float = ALPHA) -> float:
-        """True difference that a test at level ``alpha`` finds with 80 per cent power."""
+    def smallest_effect(self, alpha: float = ALPHA, power: float = POWER) -> float:
+        """True difference that a test at level ``alpha`` finds with this power."""
         ceiling = 4 * (self.critical(alpha) + 1) * self.standard_error
         if ceiling == 0:
             return 0.0
-        return float(optimize.brentq(lambda e: self.power(e, alpha) - POWER, 0, ceiling))
+        return float(optimize.brentq(lambda e: self.power(e, alpha) - power, 0, ceiling))
+
+    def variance_range(self) -> tuple[float, float]:
+        """95 per cent interval of the variance of the mean, by MOVER of the two parts."""
+        seed = chi_square_range(self.v_seed, self.num_seeds - 1)
+        test = self.test_range or (self.v_test, self.v_test)
+        total = self.v_seed + self.v_test
+        low, high = (np.hypot(seed[end] - self.v_seed, test[end] - self.v_test) for end in (0, 1))
+        return max(0.0, total - float(low)), total + float(high)
+
+    def smallest_effect_range(
+        self, alpha: float = ALPHA, power: float = POWER
+    ) -> tuple[float, float]:
+        """95 per cent interval of :meth:`smallest_effect`, which rests on estimated variances."""
+        effect, total = self.smallest_effect(alpha, power), self.v_seed + self.v_test
+        if total == 0:
+            return effect, effect
+        low, high = (effect * float(np.sqrt(v / total)) for v in self.variance_range())
+        return low, high
+
+    def with_seeds(
+        self, num_seeds: float, seed: float = 1.0, v_test: float | None = None
+    ) -> PairedMean:
+        """The same with other seeds.
+
+        Args:
+            num_seeds (float): Number of seeds.
+            seed (float): Factor of the variance over seeds.
+            v_test (float | None): What the test images add; None as it is.
+        """
+        v_seed = seed * self.v_seed * self.num_seeds / num_seeds
+        v_test = self.v_test if v_test is None else v_test
+        return PairedMean(self.mean, num_seeds, v_seed, v_test, self.test_df)
+
+
+def chi_square_range(variance: float, df: float, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a variance that was estimated with so many degrees of freedom."""
+    if not np.isfinite(df):
+        return variance, variance
+    low, high = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], df)
+    return float(variance * df / low), float(variance * df / high)
 
 
 def _df_of(critical: float, alpha: float) -> float:
@@ -125,22 +169,65 @@ def paired_mean(
         return PairedMean(mean, n, v_seed)
     of_mean = float((influence.mean(0) ** 2).sum())
     of_single_seeds = float(influence.var(0, ddof=1).sum()) / n
+    df = max(1.0, test_df)
     v_test = max(0.0, of_mean - of_single_seeds)
-    return PairedMean(mean, n, v_seed, v_test, max(1.0, test_df))
+    whole, own = chi_square_range(of_mean, df), chi_square_range(of_single_seeds, (n - 1) * df)
+    less = np.hypot(of_mean - whole[0], own[1] - of_single_seeds)
+    more = np.hypot(whole[1] - of_mean, of_single_seeds - own[0])
+    ends = (max(0.0, of_mean - of_single_seeds + float(end)) for end in (-less, more))
+    return PairedMean(mean, n, v_seed, v_test, df, tuple(ends))
 
 
-def seeds_needed(estimate: PairedMean, alpha: float = ALPHA) -> int | None:
-    """Seeds that find the observed difference with 80 per cent power, were it the true one.
+@dataclass
+class SeedsNeeded:
+    """Seeds that would find an effect, with the range that uncertain variances leave.
 
-    Returns:
-        int | None: At least 2; None if the test images alone leave too much doubt, or if it would
-        take more than 1000.
+    Args:
+        estimate (int | None): Number of seeds, at least 2; None if it would take more than 1000.
+        low (int | None): The same if the variances were at the lower end of their 95 per cent
+            intervals: it takes at least as many.
+        high (int | None): At the upper end; None if no number of seeds up to 1000 is enough.
+        limit (float): The power that ever more seeds approach on such test images.
     """
-    one_seed = estimate.v_seed * estimate.num_seeds
+
+    estimate: int | None
+    low: int | None
+    high: int | None
+    limit: float
+
+
+def seeds_needed(
+    estimate: PairedMean,
+    alpha: float = ALPHA,
+    power: float = POWER,
+    effect: float | None = None,
+) -> SeedsNeeded:
+    """Seeds with which a test finds an effect with a given power.
+
+    Args:
+        estimate (PairedMean): What is known of the variances.
+        alpha (float): Level of the test.
+        power (float): Power.
+        effect (float | None): True difference; None takes the observed one for it.
+    """
+    effect = estimate.mean if effect is None else effect
+    seed = chi_square_range(1.0, estimate.num_seeds - 1)
+    test = estimate.test_range or (estimate.v_test, estimate.v_test)
+    found = [
+        least_seeds(estimate, alpha, power, effect, factor, v_test)
+        for factor, v_test in ((1.0, estimate.v_test), (seed[0], test[0]), (seed[1], test[1]))
+    ]
+    limit = estimate.with_seeds(1e9).power(effect, alpha) if estimate.v_test else float(effect != 0)
+    return SeedsNeeded(*found, limit)
+
+
+def least_seeds(
+    estimate: PairedMean, alpha: float, power: float, effect: float, factor: float, v_test: float
+) -> int | None:
+    """Least number of seeds, from 2 to 1000; None where these are too few."""
 
     def enough(n: int) -> bool:
-        planned = PairedMean(estimate.mean, n, one_seed / n, estimate.v_test, estimate.test_df)
-        return planned.power(estimate.mean, alpha) >= POWER
+        return estimate.with_seeds(n, factor, v_test).power(effect, alpha) >= power
 
     if not enough(MOST_SEEDS):
         return None

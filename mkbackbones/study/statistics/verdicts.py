@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from ..precision import POWER
 from ..results import StudyInfo
 from .analysis import CarryOver, Difference, Verdict
 from .compare import FEWEST_GROUPS, Comparison
-from .paired import seeds_needed
+from .paired import ALPHA, SeedsNeeded, seeds_needed
+from .sequential import overall_level
 
-__all__ = ['judge', 'numbers']
+__all__ = ['DECIDED', 'judge', 'numbers']
+
+#: Kinds of verdicts that more seeds are not needed for.
+DECIDED = ('gains in both', 'better', 'worse', 'equivalent')
 
 Key = tuple[str, str, str]  # task, arm, reference
 
@@ -41,7 +46,7 @@ def judge(
         sentence = f'No verdict on {label}: no seed was finished by it and by the baseline.'
         return Verdict(task, arm, 'no verdict', sentence, None, standing)
     found = comparison.difference
-    needed = None
+    needed, margin = None, info.plan.margin.get(task) if info.plan else None
     if found.num_seeds < 2:
         kind = 'no verdict'
         sentence = f'One seed is no evidence, in either direction: {numbers(info, found)}.'
@@ -52,15 +57,24 @@ def judge(
             f'much as {found.effective_groups:.1f} groups of equal size, and no interval is to be '
             f'trusted with fewer than {FEWEST_GROUPS}.'
         )
-    elif not found.found:
-        kind = 'no evidence'
-        if found.standard_error:
-            needed = seeds_needed(comparison.estimate, comparison.alpha)
-        sentence = _no_evidence(info, comparison, needed)
-    elif found.mean < 0:
-        kind, sentence = 'hurts', f'Hurts: {numbers(info, found)}.'
-    else:
+    elif found.found and found.mean < 0:
+        kind, sentence = 'worse', f'Worse: {numbers(info, found)}.'
+    elif found.found:
         kind, sentence = _gain(info, task, arm, primary, ratio, classification)
+    elif margin is not None and found.rules_out is not None and found.rules_out <= margin:
+        kind = 'equivalent'
+        sentence = (
+            f'Equivalent within the margin named beforehand, {margin:g} points: '
+            f'{numbers(info, found)}; the 90 % interval lies within {found.rules_out:.2f} points.'
+        )
+    else:
+        kind = 'undecided'
+        if found.standard_error:
+            power = info.plan.power if info.plan else POWER
+            needed = seeds_needed(comparison.estimate, comparison.alpha, power)
+        sentence = _undecided(info, found, needed, margin)
+    if found.found and margin is not None and found.rules_out and found.rules_out <= margin:
+        sentence += f' By less than the margin named beforehand, {margin:g} points.'
     sentence += ''.join(f' {_against(info, c)}' for c in against.values() if c is not None)
     return Verdict(task, arm, kind, sentence, needed, standing)
 
@@ -85,30 +99,65 @@ def _standing(comparison: Comparison | None) -> str:
     if comparison is None or comparison.estimate is None:
         return 'no verdict'
     if not comparison.difference.found:
-        return 'no evidence'
+        return 'undecided'
     return 'better' if comparison.difference.mean > 0 else 'worse'
 
 
-def _no_evidence(info: StudyInfo, comparison: Comparison, needed: int | None) -> str:
-    """The sentence for a difference that was not found."""
-    found = comparison.difference
-    sentence = f'No evidence either way: {numbers(info, found)}'
+def _undecided(
+    info: StudyInfo, found: Difference, needed: SeedsNeeded | None, margin: float | None
+) -> str:
+    """The sentence for a difference that was neither found nor ruled out."""
+    sentence = f'Undecided, no evidence either way: {numbers(info, found)}'
     if not found.standard_error:
         return (
             f'{sentence}; the difference is the same for every seed, which says nothing of chance.'
         )
-    if needed is None:
-        sentence += '; were it the true one, 1000 seeds would not find it on such test images.'
-    else:
-        sentence += f'; if that is the true difference, it would need about {needed} seeds.'
+    power = info.plan.power if info.plan else POWER
+    low, high = found.smallest_effect_range
+    sentence += '.'
+    if needed is not None:
+        sentence += f' {_needed(needed, power)}'
+        if needed.low is not None and not info.looks:
+            two, four = (overall_level(ALPHA, tuple(range(5, 5 * n + 1, 5))) for n in (2, 4))
+            sentence += (
+                f' Adding seeds after a look raises false positives from 5 % to {100 * two:.0f} % with '
+                f'two looks and {100 * four:.0f} % with four, unless a plan names the looks beforehand.'
+            )
     sentence += (
-        f' The study could have found {found.smallest_effect:.2f} points (80 % power). '
-        f'Equivalence tests at 5 %, the 90 % interval, rule out more than {found.rules_out:.2f} '
-        'points up or down.'
+        f' A study like this one is estimated to find {found.smallest_effect:.2f} points with '
+        f'{100 * power:.0f} % power ({low:.2f} to {high:.2f}).'
     )
+    if margin is None:
+        sentence += (
+            ' No margin of equivalence was named beforehand, so none is claimed; one below '
+            f'{found.rules_out:.2f} points would not have been shown.'
+        )
+    else:
+        sentence += (
+            f' The margin of equivalence named beforehand, {margin:g} points, is not shown: it '
+            f'would have to be {found.rules_out:.2f}.'
+        )
     if found.low > 0 or found.high < 0:
         sentence += ' The interval of this arm alone excludes 0, but not after the correction.'
     return sentence
+
+
+def _needed(needed: SeedsNeeded, power: float) -> str:
+    """Seeds that would find the observed difference, as far as can be told."""
+    if needed.low is None:
+        return (
+            'Were the observed difference the true one, more seeds would not find it with '
+            f'{100 * power:.0f} % power on such test images: with ever more, the power comes to '
+            f'{100 * needed.limit:.0f} %.'
+        )
+    text = f'Were the observed difference the true one, it would need at least {needed.low} seeds'
+    if needed.estimate is None:
+        return (
+            f'{text}, by estimate more than 1000 or more test images: with ever more seeds, the '
+            f'power comes to {100 * needed.limit:.0f} %.'
+        )
+    most = 'with no upper limit' if needed.high is None else f'at most {needed.high}'
+    return f'{text}, by estimate {needed.estimate}, {most}.'
 
 
 def _gain(
@@ -119,23 +168,23 @@ def _gain(
     ratio: CarryOver | None,
     classification: str | None,
 ) -> tuple[str, str]:
-    """Kind and sentence for a gain: whether there was one in classification to carry over."""
+    """Kind and sentence for a gain: whether there was one in classification, too."""
     gain = numbers(info, primary[task, arm, info.baseline].difference)
     if classification is None or classification == task:
-        return 'helps', f'Helps: {gain}.'
+        return 'better', f'Better: {gain}.'
     stage = primary.get((classification, arm, info.baseline))
     if stage is None or not stage.difference.found or stage.difference.mean < 0:
-        why = 'no classification gain was found that it could have carried over from'
+        why = 'no gain was found in classification'
         if stage is not None:
             why += f' ({numbers(info, stage.difference)})'
-        return 'helps', f'Helps: {gain}; {why}.'
-    sentence = f'Carries over: {gain}'
+        return 'better', f'Better: {gain}; {why}.'
+    sentence = f'Gains in both: {gain}'
     if ratio is None:
-        return 'carries over', f'{sentence}.'
+        return 'gains in both', f'{sentence}.'
     sentence += f'; {ratio.ratio:.2f} points for each point of classification '
     if ratio.unbounded:
-        return 'carries over', f'{sentence}(95 % interval unbounded).'
-    return 'carries over', f'{sentence}(95 % interval {ratio.low:.2f} to {ratio.high:.2f}).'
+        return 'gains in both', f'{sentence}(95 % interval unbounded).'
+    return 'gains in both', f'{sentence}(95 % interval {ratio.low:.2f} to {ratio.high:.2f}).'
 
 
 def _against(info: StudyInfo, comparison: Comparison) -> str:
@@ -148,7 +197,7 @@ def _against(info: StudyInfo, comparison: Comparison) -> str:
     words = {
         'better': f'Better than the control {label}',
         'worse': f'Worse than the control {label}',
-        'no evidence': f'Not told from the control {label}',
+        'undecided': f'Not told from the control {label}',
     }[_standing(comparison)]
     if found.low is None:
         return f'{words}: {found.mean:+.2f} points.'
