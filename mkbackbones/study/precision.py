@@ -101,8 +101,8 @@ def parse_looks(looks: Any, num_seeds: int) -> list[int]:
         raise StudyError(f'plan.looks={looks!r}; give numbers of seeds, e.g. [5, 10, 15, 20]')
     for look in looks:
         positive(look, 'plan.looks')
-    rising = all(first < second for first, second in zip(looks, looks[1:]))
-    if looks and (None in looks or looks[0] < 2 or not rising or looks[-1] != num_seeds):
+    rising = None not in looks and sorted(set(looks)) == list(looks)
+    if looks and (not rising or looks[0] < 2 or looks[-1] != num_seeds):
         raise StudyError(
             f'plan.looks={list(looks)}; give rising numbers of seeds, the first at least 2 and the '
             f'last the number of seeds of the study, {num_seeds}'

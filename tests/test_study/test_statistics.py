@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from mkbackbones.study.report.limits import limits
+from mkbackbones.study.report.numbers import to_json
 from mkbackbones.study.results import ArmInfo, StudyInfo, StudyResults, TaskInfo, load_results
 from mkbackbones.study.statistics import analyse, analyse_evidence, headline
 from mkbackbones.study.statistics.carry_over import fieller
@@ -320,13 +322,33 @@ def test_what_a_gain_costs():
 
 def test_mistakes_in_results_are_named():
     results = study({'det': arms(DIFFERENCES)})
-    results.runs[3].metrics['AP50'] = float('nan')
-    with pytest.raises(ValueError, match='det, stock, seed 3: AP50 is nan'):
-        analyse(results)
-    results = study({'det': arms(DIFFERENCES)})
     results.runs[6].metrics = {'mAP': 3.0}
     with pytest.raises(ValueError, match="seed 1 lacks the primary metric 'AP'; it has mAP"):
         analyse(results)
+
+
+def test_a_metric_that_is_no_number_counts_as_the_worst():
+    results, evidence = simulate(BOTH, np.random.default_rng(0))
+    run = next(run for run in results.runs if (run.arm, run.seed) == ('arm0', 2))
+    run.metrics['top1'] = float('nan')
+    analysis = analyse_evidence(results, evidence)
+    found = analysis.difference('classification', 'arm0')
+    assert found.per_seed[2] == -results.of('classification', 'stock')[2].metrics['top1']
+    assert found.num_seeds == 5 and found.test_sd is not None
+    assert analysis.scored_worst == ['classification, arm0, seed 2: top1']
+    told = limits(results, analysis)
+    assert (
+        'no numbers and count as 0, the worst: 1 (classification, arm0, seed 2: top1)'
+        in ' '.join(told)
+    )
+    assert json.loads(to_json(results, analysis))['runs'][7]['metrics']['top1'] is None
+
+
+def test_an_arm_that_lacks_runs_stays_visible():
+    base, arm = arms(DIFFERENCES)
+    results = study({'det': [base, [*arm[:4], None]]})
+    (told,) = limits(results, analyse(results))
+    assert told.startswith('det: of 5 seeds, fewer are finished of Spatial 4. A difference leaves')
 
 
 def test_evidence_has_to_belong_to_its_run():

@@ -39,7 +39,34 @@ def limits(results: StudyResults, analysis: Analysis) -> list[str]:
                 f'{task}: {count} test {images} free of defects, so recall at 5 % false alarms is '
                 f'a matter of chance; it wants {MIN_GOOD_IMAGES} and more.'
             )
-    return found + noisy_times(results)
+    return found + left_the_plan(results, analysis) + noisy_times(results)
+
+
+def left_the_plan(results: StudyResults, analysis: Analysis) -> list[str]:
+    """Runs whose metric is no number, and arms of a task that finished fewer seeds than others."""
+    found = []
+    if analysis.scored_worst:
+        names = '; '.join(analysis.scored_worst[:5])
+        more = ' and others' if len(analysis.scored_worst) > 5 else ''
+        found.append(
+            'Results that are no numbers and count as 0, the worst: '
+            f'{len(analysis.scored_worst)} ({names}{more}).'
+        )
+    for task in results.info.tasks:
+        counts = {arm: len(results.of(task, arm)) for arm in results.info.arms}
+        if 0 < max(counts.values()) != min(counts.values()):
+            most = max(counts.values())
+            short = [
+                f'{results.info.arms[arm].label} {count}'
+                for arm, count in counts.items()
+                if count < most
+            ]
+            found.append(
+                f'{task}: of {most} seeds, fewer are finished of {", ".join(short)}. A difference '
+                'leaves out the seeds that one of its arms lacks, which flatters an arm whose bad '
+                'runs are the ones that fail.'
+            )
+    return found
 
 
 def noisy_times(results: StudyResults) -> list[str]:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from math import isfinite
 
 from ..results import StudyResults
 from ..statistics import Analysis
@@ -27,6 +28,9 @@ def to_json(results: StudyResults, analysis: Analysis) -> str:
         {key: value for key, value in asdict(run).items() if key not in ('losses', 'folder')}
         for run in results.runs
     ]
+    for run in runs:
+        metrics = run['metrics'].items()
+        run['metrics'] = {name: value if isfinite(value) else None for name, value in metrics}
     study = asdict(results.info)
     for task in study['tasks'].values():
         del task['data_root']  # of one machine alone; the hash of the data is in the environment

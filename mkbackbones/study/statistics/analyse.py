@@ -6,7 +6,7 @@ from ..evidence import Evidence
 from ..results import StudyInfo, StudyResults
 from .analysis import Analysis, CarryOver
 from .carry_over import carry_over
-from .compare import FEWEST_GROUPS, Comparison, check_runs, compare, correct, summarise
+from .compare import FEWEST_GROUPS, Comparison, compare, correct, score_worst, summarise
 from .efficiency import efficiency
 from .jackknife import TaskJackknife, describe_groups, load_task_evidence
 from .paired import ALPHA
@@ -29,8 +29,8 @@ def analyse(results: StudyResults) -> Analysis:
         Analysis: The statistics.
 
     Raises:
-        ValueError: A metric is NaN, a run lacks its primary metric, or the evidence of a run does
-            not belong to it or to the task's test images.
+        ValueError: A run lacks its primary metric, or the evidence of a run does not belong to it
+            or to the task's test images.
     """
     evidence = {}
     for task in results.info.tasks:
@@ -41,12 +41,13 @@ def analyse(results: StudyResults) -> Analysis:
 
 def analyse_evidence(results: StudyResults, evidence: dict[str, TaskEvidence]) -> Analysis:
     """:func:`analyse` with the evidence at hand: by task, then arm and seed; {} where missing."""
+    results, scored_worst = score_worst(results)
     info = results.info
-    check_runs(results)
     jackknives = {}
     for task, about in info.tasks.items():
         if evidence[task]:
             jackknife = TaskJackknife(evidence[task], about.classes)
+            jackknife.constant = {(a, s, m) for t, a, s, m in scored_worst if t == task}
             jackknife.check([run for run in results.runs if run.task == task], about.primary)
             jackknives[task] = jackknife
     comparisons = [c for task in info.tasks for c in compare(results, task, jackknives.get(task))]
@@ -84,6 +85,7 @@ def analyse_evidence(results: StudyResults, evidence: dict[str, TaskEvidence]) -
             task: describe_groups(found, info.tasks[task].primary)
             for task, found in jackknives.items()
         },
+        scored_worst=[f'{t}, {a}, seed {s}: {m}' for t, a, s, m in scored_worst],
         good_images={
             task: int((~first.defective).sum())
             for task, found in evidence.items()
@@ -132,9 +134,9 @@ def _notes(
         looks = ', '.join(map(str, info.looks))
         level = nominal_level(ALPHA, info.looks)
         notes.append(
-            f'Looks were planned after {looks} seeds. Intervals, p values and verdicts are those of '
-            f'tests at {100 * level:.2f} % at each look, so that the whole error stays at 5 %; p values '
-            'are given for all looks together.'
+            f'Looks were planned after {looks} seeds. Intervals, p values and verdicts are those '
+            f'of tests at {100 * level:.2f} % at each look, so that the whole error stays at 5 %; '
+            'p values are given for all looks together.'
         )
     if n == 1:
         notes.append('With one seed there is no verdict.')

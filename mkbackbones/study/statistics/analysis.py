@@ -254,6 +254,8 @@ class Analysis:
         efficiency (list[Efficiency]): Every task, arm and cost.
         notes (list[str]): How it was computed and what is missing, in sentences for the report.
         test_groups (dict[str, SplitGroups]): Groups of test images, of each task with evidence.
+        scored_worst (list[str]): Task, arm, seed and metric of each number that was none and counts
+            as 0, the worst.
         good_images (dict[str, int]): Test images without a defect, where a task has any.
     """
 
@@ -269,6 +271,7 @@ class Analysis:
     efficiency: list[Efficiency]
     notes: list[str]
     test_groups: dict[str, SplitGroups] = field(default_factory=dict)
+    scored_worst: list[str] = field(default_factory=list)
     good_images: dict[str, int] = field(default_factory=dict)
 
     def difference(

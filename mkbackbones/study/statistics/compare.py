@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from .jackknife import TaskJackknife
 from .paired import ALPHA, PairedMean, paired_mean, sign_flip
 from .sequential import nominal_level, overall_level
 
-__all__ = ['FEWEST_GROUPS', 'Comparison', 'check_runs', 'compare', 'correct', 'holm', 'summarise']
+__all__ = ['FEWEST_GROUPS', 'Comparison', 'compare', 'correct', 'holm', 'score_worst', 'summarise']
 
 #: With fewer effective groups of test images no interval is given: the variance between groups is
 #: then a guess (docs/statistics.md).
@@ -38,18 +38,30 @@ class Comparison:
     alpha: float = ALPHA
 
 
-def check_runs(results: StudyResults) -> None:
-    """Raise ValueError for a metric that is no number, and for a run without the primary one."""
+def score_worst(results: StudyResults) -> tuple[StudyResults, list[tuple[str, str, int, str]]]:
+    """A metric that is no number counts as 0: leaving its run out would flatter the arm.
+
+    Args:
+        results (StudyResults): A study.
+
+    Returns:
+        tuple: The study with numbers alone; and task, arm, seed and metric of what was none.
+
+    Raises:
+        ValueError: A run lacks the primary metric.
+    """
+    runs, found = [], []
     for run in results.runs:
-        name = f'{run.task}, {run.arm}, seed {run.seed}'
-        for metric, value in run.metrics.items():
-            if not math.isfinite(value):
-                raise ValueError(f'{name}: {metric} is {value}; leave the run out or run it again')
         primary = results.info.tasks[run.task].primary
         if primary not in run.metrics:
             raise ValueError(
-                f"{name} lacks the primary metric '{primary}'; it has {', '.join(run.metrics)}"
+                f"{run.task}, {run.arm}, seed {run.seed} lacks the primary metric '{primary}'; "
+                f'it has {", ".join(run.metrics)}'
             )
+        wrong = [name for name, value in run.metrics.items() if not math.isfinite(value)]
+        found += [(run.task, run.arm, run.seed, name) for name in wrong]
+        runs.append(replace(run, metrics={**run.metrics, **dict.fromkeys(wrong, 0.0)}))
+    return replace(results, runs=runs), found
 
 
 def summarise(results: StudyResults) -> list[ArmSummary]:

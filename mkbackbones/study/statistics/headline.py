@@ -50,7 +50,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _task(analysis: Analysis, verdict: Verdict) -> str:
-    """A task with the difference, its interval and, without evidence, the least seeds that it needs."""
+    """A task with the difference, its interval and, where undecided, the least seeds it needs."""
     difference = analysis.difference(verdict.task, verdict.arm)
     if difference is None:
         return f'{verdict.task} (no finished seed)'

@@ -8,6 +8,7 @@ Variance that all looks share (the test images) makes looks more alike, so that 
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -57,7 +58,7 @@ def of_normal_tests(level: float, looks: tuple[int, ...]) -> float:
     end = bound * np.sqrt(looks[0])
     at, width = end * nodes, end * widths
     density = stats.norm.pdf(at, scale=np.sqrt(looks[0]))
-    for before, now in zip(looks, looks[1:]):
+    for before, now in pairwise(looks):
         end = bound * np.sqrt(now)
         after = end * nodes
         step = stats.norm.pdf(after[:, None] - at, scale=np.sqrt(now - before))

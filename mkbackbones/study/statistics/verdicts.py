@@ -120,8 +120,9 @@ def _undecided(
         if needed.low is not None and not info.looks:
             two, four = (overall_level(ALPHA, tuple(range(5, 5 * n + 1, 5))) for n in (2, 4))
             sentence += (
-                f' Adding seeds after a look raises false positives from 5 % to {100 * two:.0f} % with '
-                f'two looks and {100 * four:.0f} % with four, unless a plan names the looks beforehand.'
+                ' Adding seeds after a look raises false positives from 5 % to '
+                f'{100 * two:.0f} % with two looks and {100 * four:.0f} % with four, unless a plan '
+                'names the looks beforehand.'
             )
     sentence += (
         f' A study like this one is estimated to find {found.smallest_effect:.2f} points with '
