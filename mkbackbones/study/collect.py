@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from .evidence import ClassificationEvidence, DetectionEvidence, Evidence, SegmentationEvidence
+from .evidence.base import FALSE_ALARMS
 from .groups import groups_of
 
-__all__ = ['Collector', 'collect', 'collector_of']
+__all__ = ['Collector', 'collect', 'collector_of', 'good_scores']
 
 #: Boxes below this score are not drawn; metrics use all of them.
 DRAWN_SCORE = 0.3
@@ -42,6 +44,10 @@ class Collector(ABC):
     def classes(self) -> list[str]:
         """Names of the classes."""
         return list(self.dataset.metainfo['classes'])
+
+    def may_be_good(self) -> list[int]:
+        """Indices of the images that may be free of defects, as far as it is cheap to tell."""
+        return []
 
     @abstractmethod
     def add(self, sample: BaseDataElement) -> None:
@@ -99,6 +105,9 @@ class SegmentationCollector(Collector):
         self.defective.append(not self.has_background or bool((truth[known] > 0).any()))
         image = Image.fromarray(predicted.astype(np.uint8))
         image.save(self.predictions / f'{stem}.png')
+
+    def may_be_good(self) -> list[int]:
+        return list(range(len(self.dataset))) if self.has_background else []
 
     @property
     def has_background(self) -> bool:
@@ -160,6 +169,10 @@ class DetectionCollector(Collector):
         ]
         path = self.predictions / f'{Path(sample.img_path).stem}.json'
         path.write_text(json.dumps(drawn), encoding='utf-8')
+
+    def may_be_good(self) -> list[int]:
+        infos = (self.dataset.get_data_info(i) for i in range(len(self.dataset)))
+        return [i for i, info in enumerate(infos) if not info['instances']]
 
     def add_masks(self, results: list[dict], instances: BaseDataElement) -> None:
         """Add the masks of an image's instances to its results."""
@@ -230,3 +243,33 @@ def collect(model: torch.nn.Module, loader: DataLoader, collector: Collector) ->
             collector.add(sample.cpu())
     # The first batches warm up caches and kernels.
     return statistics.median(seconds[2:] or seconds)
+
+
+def good_scores(
+    model: torch.nn.Module, loader: DataLoader, kind: str, data_root: str
+) -> np.ndarray:
+    """Defect scores of the defect-free images of a split, from which a threshold follows.
+
+    Args:
+        model (nn.Module): A model of mmengine, with the weights that are tested.
+        loader (DataLoader): Batches of the validation split.
+        kind (str): Kind of the task.
+        data_root (str): Folder of the data set.
+
+    Returns:
+        ndarray: The scores, (v,); none where a task has no defect-free images, or too few.
+    """
+    with tempfile.TemporaryDirectory(prefix='mkbackbones-val-') as folder:
+        collector = collector_of(kind, loader.dataset, data_root, Path(folder))
+        images = collector.may_be_good()
+        if len(images) + 1 < min(FALSE_ALARMS.values()):
+            return np.zeros(0)
+        part = DataLoader(
+            Subset(loader.dataset, images),
+            batch_size=loader.batch_size or 1,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+        )
+        collect(model, part, collector)
+        found = collector.evidence()
+    return found.defect_score[~found.defective]

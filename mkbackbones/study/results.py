@@ -114,8 +114,9 @@ class RunResult:
         seed (int): Seed.
         metrics (dict[str, float]): Metrics on the test split, shares in per cent: ``AP``,
             ``AP50``, ``AP75`` and ``AP/<class>``; ``mIoU``, ``IoU/<class>``, ``F1/<class>``;
-            ``top1``; ``recall@fa5`` (image-level recall in per cent at 5 per cent false alarms)
-            where defect-free images exist.
+            ``top1``; ``recall@fa5`` and ``falsealarms@fa5`` (images with, and without, a
+            defect above the score that 5 per cent of new defect-free images exceed), and ``fa1``,
+            where validation has enough defect-free images.
         val_curve (list[list[float]]): ``[iteration, primary metric on validation]``.
         losses (list[float]): Training loss of each iteration.
         best_iteration (int): Iteration of the checkpoint that validation picked.

@@ -104,8 +104,9 @@ def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
 def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: Heartbeat) -> None:
     """Test the weights that validation picked, and write evidence, predictions and result."""
     import torch
+    from mmengine.config import Config
 
-    from .collect import collect, collector_of
+    from .collect import collect, collector_of, good_scores
     from .cost import count_cost
     from .results import RunResult
     from .training import training_size, unwrap
@@ -121,6 +122,9 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
     model = unwrap(runner.model)
     inference_seconds = collect(model, loader, collector)
     evidence = collector.evidence()
+    if hasattr(evidence, 'good_scores'):
+        val = runner.build_dataloader(Config.fromfile(folder / 'config.py').val_dataloader)
+        evidence.good_scores = good_scores(model, val, study.kind, study.data_root)
     shutil.rmtree(folder / 'predictions', ignore_errors=True)
     partial.rename(folder / 'predictions')
     evidence.save(folder / 'evidence.npz')

@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
-from mkbackbones.study.collect import collect, collector_of
+from mkbackbones.study.collect import collect, collector_of, good_scores
+from mkbackbones.study.evidence.base import FALSE_ALARMS
 from mkbackbones.study.groups import groups_of
 
 from ..test_engine.tiny import (
@@ -121,6 +122,28 @@ def test_detection(images, tmp_path, monkeypatch, kind, metric):
     drawn = json.loads((tmp_path / 'drawn' / '0.json').read_text())
     assert all(entry['score'] >= 0.3 and len(entry['bbox']) == 4 for entry in drawn)
     assert all(('segmentation' in entry) == (metric == 'segm') for entry in drawn)
+    assert len(good_scores(runner.model, runner.test_dataloader, kind, str(images))) == 0
+
+
+def test_scores_of_defect_free_images(tmp_path, monkeypatch):
+    images = write_images(tmp_path / 'images')
+    for i in range(2):
+        blank = np.zeros((SIZE, SIZE), np.uint8)
+        Image.fromarray(blank).save(images / 'map' / f'{i}.png')
+    config = segmentation_config(images, tmp_path, MANIFOLD_SWIN, max_iters=4)
+    dataset = config.train_dataloader.dataset
+    dataset.pipeline = [step for step in dataset.pipeline if step['type'] != 'RandomFlip']
+    runner = trained(config, dataset, dict(type='IoUMetric', iou_metrics=['mIoU']), tmp_path)
+    loader = runner.test_dataloader
+    assert len(good_scores(runner.model, loader, 'segmentation', str(images))) == 0  # too few
+    monkeypatch.setitem(FALSE_ALARMS, 'fa5', 2)
+    collector = collector_of('segmentation', loader.dataset, str(images), tmp_path)
+    monkeypatch.setattr(type(collector), 'has_background', True)
+    found = good_scores(runner.model, loader, 'segmentation', str(images))
+    collect(runner.model, loader, collector)
+    evidence = collector.evidence()
+    assert np.array_equal(found, evidence.defect_score[~evidence.defective])
+    assert len(found) == 2 and 0 < found.min() < found.max() < 1
 
 
 class TestGroups:

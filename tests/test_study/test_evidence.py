@@ -18,6 +18,7 @@ from mkbackbones.study.evidence import (
     SegmentationEvidence,
     load_evidence,
 )
+from mkbackbones.study.evidence.base import alarm_threshold
 
 seeds = st.integers(0, 2**32 - 1)
 CATEGORIES = {'scratch': 7, 'hole': 3, 'stain': 9}  # ids neither dense nor in the order of names
@@ -168,26 +169,61 @@ def test_segmentation_metrics_are_those_of_mmseg(seed):
         assert got[f'F1/{name}'] == pytest.approx(100 * fscore, abs=1e-4)  # mmseg's is float32
 
 
+def alarms(score, defective, good, weights=None):
+    n = len(score)
+    evidence = SegmentationEvidence(
+        [str(i) for i in range(n)], ['g'] * n, np.ones((n, 2, 2), np.int64), score, defective, good
+    )
+    weights = np.ones((1, n), int) if weights is None else weights
+    return {k: v for k, v in evidence.resampled(['ok', 'bad'], weights).items() if '@' in k}
+
+
 @settings(max_examples=60, deadline=None)
 @given(seeds)
-def test_no_more_than_five_per_cent_false_alarms(seed):
+def test_alarms_count_images_above_a_score_of_validation(seed):
     rng = np.random.default_rng(seed)
     n = 60
     score = rng.integers(0, 15, n) / 15
     defective = rng.random(n) < 0.5
-    weights = rng.integers(0, 3, (4, n))
+    weights = rng.integers(1, 3, (4, n))
+    good = rng.random(rng.integers(99, 400))
+    got = alarms(score, defective, good, weights)
+    for name, share in (('fa5', 0.05), ('fa1', 0.01)):
+        allowed = [t for t in good if (1 + (good > t).sum()) / (len(good) + 1) <= share]
+        for row, recall, false in zip(weights, got[f'recall@{name}'], got[f'falsealarms@{name}']):
+            literal, truth = np.repeat(score, row), np.repeat(defective, row)
+            assert recall == pytest.approx(100 * (literal[truth] > min(allowed)).mean())
+            assert false == pytest.approx(100 * (literal[~truth] > min(allowed)).mean())
+
+
+@pytest.mark.parametrize('count', [19, 20, 38, 39, 60])
+def test_new_images_raise_no_more_false_alarms_than_the_threshold_is_for(count):
+    rng = np.random.default_rng(0)
+    draws = rng.random((4000, count))  # of new images, t lie above a threshold of 1 - t
+    shares = [1 - alarm_threshold(good, 20) for good in draws]
+    assert np.mean(shares) <= 0.05 + 3 * np.std(shares) / np.sqrt(len(shares))
+    assert np.mean(shares) > 0.02
+
+
+def test_alarms_take_enough_defect_free_validation_images():
+    score, defective = np.array([0.2, 0.9, 0.6]), np.array([False, True, True])
+    good = np.linspace(0, 0.7, 99)
+    assert alarms(score, defective, good[:18]) == {}
+    assert set(alarms(score, defective, good[:98])) == {'recall@fa5', 'falsealarms@fa5'}
+    found = alarms(score, defective, good)
+    assert found['recall@fa1'] == 50 and found['falsealarms@fa1'] == 0
+    assert set(alarms(score[1:], defective[1:], good)) == {'recall@fa5', 'recall@fa1'}
+
+
+def test_evidence_without_validation_scores_can_be_read(tmp_path):
     evidence = SegmentationEvidence(
-        [str(i) for i in range(n)], ['g'] * n, np.ones((n, 2, 2), np.int64), score, defective
+        ['a'], ['a'], np.ones((1, 2, 2), np.int64), np.ones(1), np.ones(1, bool)
     )
-    got = evidence.resampled(['ok', 'defect'], weights)['recall@fa5']
-    for row, value in zip(weights, got):
-        literal_score, literal_truth = np.repeat(score, row), np.repeat(defective, row)
-        best = max(
-            (literal_score[literal_truth] > t).mean()
-            for t in [*literal_score, -1.0]
-            if (literal_score[~literal_truth] > t).mean() <= 0.05
-        )
-        assert value == pytest.approx(100 * best)
+    evidence.save(tmp_path / 'evidence.npz')
+    with np.load(tmp_path / 'evidence.npz') as file:
+        content = {name: file[name] for name in file if name != 'good_scores'}
+    np.savez(tmp_path / 'evidence.npz', **content)
+    assert load_evidence(tmp_path / 'evidence.npz').good_scores.shape == (0,)
 
 
 def test_topk_counts_and_weights():

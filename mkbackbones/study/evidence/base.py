@@ -1,4 +1,4 @@
-"""What all kinds of evidence share: images and their groups, saving, image-level recall."""
+"""What all kinds of evidence share: images and their groups, saving, alarms."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import numpy as np
 
 from ...files import written_aside
 
-__all__ = ['Evidence', 'load_evidence', 'nanmean', 'recall_at_false_alarms']
+__all__ = ['Evidence', 'alarm_metrics', 'alarm_weights', 'load_evidence', 'nanmean']
 
 #: Evidence of 20,000 images with 150 classes takes 2 GB.
 MAX_BYTES = 8 << 30
+#: Shares of false alarms, as one in so many.
+FALSE_ALARMS = {'fa5': 20, 'fa1': 100}
 
 
 @dataclass(eq=False)
@@ -146,7 +148,8 @@ def unpack(path: str | Path) -> Evidence:
                 f'{path} holds no evidence of a run, or of a kind unknown here: {kind}'
             )
         cls = Evidence.kinds[kind]
-        content = {field.name: file[field.name] for field in fields(cls)}
+        # Evidence of former versions lacks what has a default.
+        content = {f.name: file[f.name] for f in fields(cls) if f.name in file}
     content |= {name: content[name].tolist() for name in ('images', 'groups')}
     return cls(**content)
 
@@ -170,29 +173,60 @@ def nanmean(values: np.ndarray) -> np.ndarray:
     return np.where(known.any(-1), total / np.maximum(known.sum(-1), 1), np.nan)
 
 
-def recall_at_false_alarms(
-    score: np.ndarray, defective: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """Share of the defective images that raise an alarm, at 5 per cent false alarms.
+def alarm_threshold(good_scores: np.ndarray, one_in: int) -> float | None:
+    """Defect score that a new defect-free image exceeds in at most one of so many cases.
 
-    An image raises an alarm if its score lies above a threshold: the lowest one at which at most
-    5 per cent of the defect-free images do. Images with the threshold's own score raise none.
+    The j-th highest of v scores is exceeded by a new one, drawn like them, with the probability
+    ``j / (v + 1)``: it is the largest j for which that is at most ``1 / one_in``.
+
+    Args:
+        good_scores (ndarray): Scores of defect-free validation images, (v,).
+        one_in (int): 20 for 5 per cent false alarms.
+
+    Returns:
+        float | None: None with fewer than ``one_in - 1`` images.
+    """
+    rank = (len(good_scores) + 1) // one_in
+    return float(np.sort(good_scores)[-rank]) if rank else None
+
+
+def alarm_metrics(
+    score: np.ndarray, defective: np.ndarray, good_scores: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Share of the defective images that raise an alarm, and of the others that do.
+
+    An image raises an alarm if its score lies above a threshold from defect-free validation images:
+    ``recall@fa5`` and ``recall@fa1`` are at 5 and at 1 per cent false alarms, where there are at
+    least 19 and 99 of them. ``falsealarms@fa5`` is the share of the defect-free test images that
+    raise one, in fact.
 
     Args:
         score (ndarray): Defect score of each image, (n,).
         defective (ndarray): Whether it has a defect, (n,), bool.
+        good_scores (ndarray): Scores of defect-free validation images, (v,).
         weights (ndarray): How often each image occurs in each sample, (B, n).
 
     Returns:
-        ndarray: Recall in per cent, (B,); NaN for samples without images of both kinds.
+        dict[str, ndarray]: In per cent, (B,); NaN for samples without such images.
     """
-    good = np.flatnonzero(~defective)
-    if len(good) in (0, len(score)):
-        return np.full(len(weights), np.nan)
-    good = good[np.argsort(-score[good], kind='stable')]
-    alarms = weights[:, good].cumsum(1)
-    at_threshold = (20 * alarms > alarms[:, -1:]).argmax(1)  # the first one that is too many
-    above = score[defective][:, None] > score[good]
-    found = np.take_along_axis(weights[:, defective] @ above, at_threshold[:, None], 1)[:, 0]
-    total = np.where(alarms[:, -1] > 0, weights[:, defective].sum(1), 0)
-    return ratio(found, total)
+    found = {}
+    for name, one_in in FALSE_ALARMS.items():
+        threshold = alarm_threshold(good_scores, one_in)
+        if threshold is None:
+            continue
+        alarm = score > threshold
+        for metric, images in (('recall', defective), ('falsealarms', ~defective)):
+            if images.any():
+                counts = weights[:, images]
+                found[f'{metric}@{name}'] = ratio(counts @ alarm[images], counts.sum(1))
+    return found
+
+
+def alarm_weights(defective: np.ndarray) -> dict[str, np.ndarray]:
+    """What each image weighs in the metrics of :func:`alarm_metrics`, (n, 1)."""
+    kinds = {'recall': defective, 'falsealarms': ~defective}
+    return {
+        f'{metric}@{name}': images[:, None].astype(np.float64)
+        for name in FALSE_ALARMS
+        for metric, images in kinds.items()
+    }

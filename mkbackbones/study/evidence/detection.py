@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base import Evidence, check_classes, nanmean, recall_at_false_alarms
+from .base import Evidence, alarm_metrics, alarm_weights, check_classes, nanmean
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -28,7 +28,7 @@ class DetectionEvidence(Evidence):
     ``AP`` is COCO's mean over ten IoU thresholds from 0.50 to 0.95, ``AP50`` and ``AP75`` are
     those at one threshold, each the mean over the classes that have ground truth; ``AP/<class>``
     is over the thresholds. All sizes, at most 100 detections an image and class.
-    ``recall@fa5`` is :func:`recall_at_false_alarms`.
+    Alarms are :func:`alarm_metrics`.
 
     Args:
         images (list[str]): See :class:`Evidence`.
@@ -42,6 +42,8 @@ class DetectionEvidence(Evidence):
         num_truths (ndarray): Ground truths that count, by image and class, (n, C), integers.
         defect_score (ndarray): Highest score in each image, 0 without detections, (n,).
         defective (ndarray): Whether the image has ground truth, (n,), bool.
+        good_scores (ndarray): Defect scores of the defect-free validation images, (v,); see
+            :func:`alarm_metrics`.
     """
 
     per_image = ('num_truths', 'defect_score', 'defective')
@@ -54,6 +56,7 @@ class DetectionEvidence(Evidence):
     num_truths: np.ndarray
     defect_score: np.ndarray
     defective: np.ndarray
+    good_scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
     def from_coco(
@@ -91,14 +94,15 @@ class DetectionEvidence(Evidence):
             'AP75': nanmean(ap[:, :, 5]),
         }
         values |= {f'AP/{name}': ap[:, i].mean(1) for i, name in enumerate(classes)}
-        recall = recall_at_false_alarms(self.defect_score, self.defective, weights)
-        return values if np.isnan(recall).all() else values | {'recall@fa5': recall}
+        return values | alarm_metrics(
+            self.defect_score, self.defective, self.good_scores, np.asarray(weights)
+        )
 
     def image_weights(self, classes: list[str]) -> dict[str, np.ndarray]:
         truths = self.num_truths.astype(np.float64)
         weights = dict.fromkeys(('AP', 'AP50', 'AP75'), truths)
         weights |= {f'AP/{name}': truths[:, [i]] for i, name in enumerate(classes)}
-        return weights | {'recall@fa5': self.defective[:, None].astype(np.float64)}
+        return weights | alarm_weights(self.defective)
 
     def per_image_score(self) -> np.ndarray:
         """AP of the image alone; without ground truth, 1 less its highest score. (n,)"""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from .base import Evidence, check_classes, nanmean, ratio, recall_at_false_alarms
+from .base import Evidence, alarm_metrics, alarm_weights, check_classes, nanmean, ratio
 
 __all__ = ['SegmentationEvidence']
 
@@ -19,7 +19,7 @@ class SegmentationEvidence(Evidence):
     ``IoU/<class>`` over the classes that occur in truth or prediction, ``mAcc`` the mean over
     those that occur in truth, ``aAcc`` the share of correct pixels. ``F1/<class>`` is
     ``2 I / (truth + prediction)``: mmseg's Fscore wherever that is a number, and 0 where a class
-    is never found and mmseg gives NaN. ``recall@fa5`` is :func:`recall_at_false_alarms`.
+    is never found and mmseg gives NaN. Alarms are :func:`alarm_metrics`.
 
     Args:
         images (list[str]): See :class:`Evidence`.
@@ -28,6 +28,8 @@ class SegmentationEvidence(Evidence):
             (n, C, C), int64; without ignored pixels.
         defect_score (ndarray): How sure the model is that the image has a defect, (n,).
         defective (ndarray): Whether it has one, (n,), bool.
+        good_scores (ndarray): Defect scores of the defect-free validation images, (v,); see
+            :func:`alarm_metrics`.
     """
 
     per_image = ('confusion', 'defect_score', 'defective')
@@ -35,6 +37,7 @@ class SegmentationEvidence(Evidence):
     confusion: np.ndarray
     defect_score: np.ndarray
     defective: np.ndarray
+    good_scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def _areas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pixels of intersection, truth and prediction by image and class, each (n, C)."""
@@ -55,15 +58,16 @@ class SegmentationEvidence(Evidence):
         }
         values |= {f'IoU/{name}': iou[:, i] for i, name in enumerate(classes)}
         values |= {f'F1/{name}': f1[:, i] for i, name in enumerate(classes)}
-        recall = recall_at_false_alarms(self.defect_score, self.defective, weights)
-        return values if np.isnan(recall).all() else values | {'recall@fa5': recall}
+        return values | alarm_metrics(
+            self.defect_score, self.defective, self.good_scores, np.asarray(weights)
+        )
 
     def image_weights(self, classes: list[str]) -> dict[str, np.ndarray]:
         truth = self.confusion.sum(2).astype(np.float64)
         weights = {'mIoU': truth, 'mAcc': truth, 'aAcc': truth.sum(1, keepdims=True)}
         for i, name in enumerate(classes):
             weights |= dict.fromkeys((f'IoU/{name}', f'F1/{name}'), truth[:, [i]])
-        return weights | {'recall@fa5': self.defective[:, None].astype(np.float64)}
+        return weights | alarm_weights(self.defective)
 
     def per_image_score(self) -> np.ndarray:
         """Mean IoU over the classes in the image's truth or prediction, (n,)."""

@@ -12,8 +12,8 @@ __all__ = ['limits']
 
 #: Intervals are guesses with fewer effective groups of test images (docs/statistics.md).
 MIN_GROUPS = 30
-#: Recall at a share of false alarms is a matter of chance with fewer defect-free images: at 5 per
-#: cent, one false alarm in 20.
+#: A share of false alarms is a matter of chance with fewer defect-free images: at 5 per cent, one
+#: in 20.
 MIN_GOOD_IMAGES = 20
 
 
@@ -36,8 +36,8 @@ def limits(results: StudyResults, analysis: Analysis) -> list[str]:
         if 0 < count < MIN_GOOD_IMAGES:
             images = 'image is' if count == 1 else 'images are'
             found.append(
-                f'{task}: {count} test {images} free of defects, so recall at 5 % false alarms is '
-                f'a matter of chance; it wants {MIN_GOOD_IMAGES} and more.'
+                f'{task}: {count} test {images} free of defects, so the share of false alarms on '
+                f'them is a matter of chance; it wants {MIN_GOOD_IMAGES} and more.'
             )
     return found + left_the_plan(results, analysis) + noisy_times(results)
 

@@ -121,10 +121,13 @@ class _Plots:
     def recall(self) -> list[Block]:
         """What a factory asks for."""
         text = (
-            'Share of the images with a defect whose highest score lies above a threshold that at '
-            'most 5 % of the images without one exceed. ± is the standard deviation over seeds.'
+            'Share of the images with a defect whose score lies above a threshold. It comes from '
+            'the validation images without a defect, so that new ones exceed it in 5 (or 1) % of '
+            'the cases; beside it, how many of the test images without a defect do. ± is the '
+            'standard deviation over seeds. The draw of the validation images is not covered by '
+            'the intervals.'
         )
-        title = 'Defective images found at 5 % false alarms'
+        title = 'Defective images found at few false alarms'
         return _section(title, text, _if_any(recall_table(self.analysis)))
 
     def draw(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from statistics import median
 
 from ..results import RunResult, StudyInfo, StudyResults
-from ..statistics import Analysis, Difference, Verdict
+from ..statistics import Analysis, ArmSummary, Difference, Verdict
 from .blocks import Table
 from .scatter import COST_NAMES
 
@@ -21,7 +21,7 @@ __all__ = [
     'verdict_table',
 ]
 
-RECALL = 'recall@fa5'
+RATES = {'fa5': '5 %', 'fa1': '1 %'}  # of false alarms, by name
 NONE = '–'
 
 
@@ -120,17 +120,29 @@ def metric_table(analysis: Analysis, info: StudyInfo, task: str) -> Table:
 
 
 def recall_table(analysis: Analysis) -> Table | None:
-    """Recall of defective images at 5 per cent false alarms; None where no task defines it."""
+    """Defective images found at few false alarms; None where no task defines it."""
     rows = []
-    for s in analysis.summaries:
-        if s.metric == RECALL:
-            found = analysis.difference(s.task, s.arm, metric=RECALL)
-            spread = '' if s.sd is None else f' ± {s.sd:.1f}'
-            difference = NONE if found is None else f'{found.mean:+.1f}'
-            values = [f'{s.mean:.1f}{spread}', difference, ends(found), str(s.num_seeds)]
-            rows.append([s.task, analysis.labels[s.arm], *values])
-    header = ['task', 'arm', 'recall, %', 'difference', '95 % interval', 'seeds']
+    for name, rate in RATES.items():
+        false = {
+            (s.task, s.arm): s for s in analysis.summaries if s.metric == f'falsealarms@{name}'
+        }
+        for s in analysis.summaries:
+            if s.metric == f'recall@{name}':
+                found = analysis.difference(s.task, s.arm, metric=s.metric)
+                difference = NONE if found is None else f'{found.mean:+.1f}'
+                real = false.get((s.task, s.arm))
+                values = [_spread(s), NONE if real is None else _spread(real), difference]
+                label = analysis.labels[s.arm]
+                rows.append([s.task, label, rate, *values, ends(found), str(s.num_seeds)])
+    header = [
+        'task', 'arm', 'threshold for', 'recall, %', 'false alarms on test images, %',
+        'difference in recall', '95 % interval', 'seeds',
+    ]  # fmt: skip
     return Table(header, rows, cards=True) if rows else None
+
+
+def _spread(summary: ArmSummary) -> str:
+    return f'{summary.mean:.1f}' + ('' if summary.sd is None else f' ± {summary.sd:.1f}')
 
 
 def carry_over_table(analysis: Analysis) -> Table | None:
