@@ -27,6 +27,7 @@ examples:
   python -m mkbackbones study report work_dirs/studies/neu_scratch
   python -m mkbackbones study compare work_dirs/studies/before work_dirs/studies/after
   python -m mkbackbones study export work_dirs/studies/neu_scratch --out numbers.csv
+  python -m mkbackbones study export work_dirs/studies/neu_scratch --evidence evidence
   python -m mkbackbones study run my_study.py --executor slurm --slurm partition=gpu
 """
 
@@ -65,9 +66,19 @@ def build_parser() -> argparse.ArgumentParser:
     compare_parser.add_argument('first', type=Path, help='folder, or file, of the earlier study')
     compare_parser.add_argument('second', type=Path, help='folder, or file, of the later study')
     compare_parser.set_defaults(function=compare)
-    export_parser = commands.add_parser('export', help='write every number of a study to a file')
+    export_parser = commands.add_parser(
+        'export', help='write the numbers of a study, or its evidence'
+    )
     export_parser.add_argument('folder', type=Path, help="the study's folder, or its file")
-    export_parser.add_argument('--out', type=Path, required=True, help='a .json or a .csv file')
+    wanted = export_parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument('--out', type=Path, help='a .json or a .csv file')
+    wanted.add_argument(
+        '--evidence',
+        type=Path,
+        metavar='FOLDER',
+        help='a new folder for what the intervals follow from, some kilobytes a run; `report` and '
+        '`export` take it like a study',
+    )
     export_parser.set_defaults(function=export)
     return parser
 
@@ -311,12 +322,16 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write every number of a study.
+    """Write every number of a study, or its evidence.
 
     Raises:
         CommandError: The format is unknown, there is no study, or the file cannot be written.
     """
     from rich.console import Console
+
+    if args.evidence is not None:
+        export_small(study_folder(args.folder), args.evidence, Console(markup=False))
+        return
 
     from ..files import written_aside
     from ..study.report.numbers import to_csv, to_json
@@ -337,6 +352,27 @@ def export(args: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         raise CommandError(error) from error
     console.print(f'numbers: {args.out}', soft_wrap=True)
+
+
+def export_small(folder: Path, out: Path, console: Console) -> None:
+    """Write the evidence of a study.
+
+    Raises:
+        CommandError: There is no study, or no evidence, or the folder has files in it.
+    """
+    from ..study.results import load_results
+    from ..study.statistics.left_out import export_evidence
+
+    try:
+        results = load_results(folder)
+        with console.status('exporting') as line:
+            size = export_evidence(results, out, line.update)
+    except (OSError, ValueError) as error:
+        raise CommandError(error) from error
+    runs = len(results.runs)
+    console.print(
+        f'evidence: {out} ({runs} runs, {size / runs / 1000:.0f} kB each)', soft_wrap=True
+    )
 
 
 def study_folder(path: Path) -> Path:

@@ -8,6 +8,7 @@ import pytest
 from mkbackbones.commands.study import main
 from mkbackbones.study.changes import Change, changed_settings, changes, common_tasks
 from mkbackbones.study.results import ArmInfo, StudyInfo, StudyResults, TaskInfo, load_results
+from mkbackbones.study.statistics import analyse
 
 from .fake import FakeStudy
 from .simulated import run_of
@@ -111,3 +112,41 @@ def test_export_command(two, tmp_path, capsys):
         assert main(['export', str(two / 'before'), '--out', str(tmp_path / name)]) == 0
     assert json.loads((tmp_path / 'n.json').read_text())['analysis']['baseline'] == 'stock'
     assert (tmp_path / 'deep/n.csv').read_text().startswith('table,task,arm,reference,metric,seed')
+
+
+def test_exported_evidence_gives_the_same_numbers_elsewhere(two, tmp_path, capsys):
+    out = tmp_path / 'published' / 'evidence'
+    assert main(['export', str(two / 'after'), '--evidence', str(out)]) == 0
+    assert ' runs, ' in capsys.readouterr().out
+    for path in out.rglob('*'):
+        if path.is_file():
+            assert str(two).encode() not in path.read_bytes()
+            assert path.name == 'study.json' or path.stat().st_size < 40_000
+    moved = out.rename(tmp_path / 'moved')
+    first, again = (load_results(folder) for folder in (two / 'after', moved))
+    assert analyse(again).to_dict() == analyse(first).to_dict()
+    assert analyse(again).difference('segmentation', 'spatial').test_sd is not None
+    assert main(['report', str(moved), '--out', str(tmp_path / 'report')]) == 0
+    assert main(['export', str(moved), '--evidence', str(tmp_path / 'again')]) == 0
+    assert analyse(load_results(tmp_path / 'again')).to_dict() == analyse(first).to_dict()
+    page = (tmp_path / 'report/report.md').read_text()
+    assert 'Defective images found at few false alarms' in page
+
+
+def test_evidence_that_cannot_be_exported_or_read(two, tmp_path, capsys):
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full/file').write_text('')
+    (tmp_path / 'none').mkdir()
+    FakeStudy(tmp_path / 'none', 2, ['segmentation'], 1)
+    for folder, out, message in (
+        (two / 'before', 'full', 'full is not an empty folder; name another one'),
+        (tmp_path / 'none', 'out', 'no run of the study is finished'),
+    ):
+        assert main(['export', str(folder), '--evidence', str(tmp_path / out)]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+    assert main(['export', str(two / 'before'), '--evidence', str(tmp_path / 'ok')]) == 0
+    for path in (tmp_path / 'ok').rglob('left_out.npz'):
+        path.write_bytes(b'no archive')
+    assert main(['export', str(tmp_path / 'ok'), '--out', str(tmp_path / 'n.csv')]) == 2
+    assert 'export the evidence again' in capsys.readouterr().err

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..evidence import Evidence
 from ..results import StudyInfo, StudyResults
 from .analysis import Analysis, CarryOver
 from .carry_over import carry_over
 from .compare import FEWEST_GROUPS, Comparison, compare, correct, score_worst, summarise
 from .efficiency import efficiency
-from .jackknife import TaskJackknife, describe_groups, load_task_evidence
+from .jackknife import TaskJackknife, describe_groups
+from .left_out import load_jackknife
 from .paired import ALPHA
 from .sequential import nominal_level
 from .verdicts import judge
@@ -23,7 +26,7 @@ def analyse(results: StudyResults) -> Analysis:
 
     Args:
         results (StudyResults): The study; test images count as random where each run of a task
-            left ``evidence.npz`` in its folder.
+            left ``evidence.npz``, or an export of it, in its folder.
 
     Returns:
         Analysis: The statistics.
@@ -32,24 +35,31 @@ def analyse(results: StudyResults) -> Analysis:
         ValueError: A run lacks its primary metric, or the evidence of a run does not belong to it
             or to the task's test images.
     """
-    evidence = {}
-    for task in results.info.tasks:
-        runs = [run for run in results.runs if run.task == task]
-        evidence[task] = load_task_evidence(runs) if runs else {}
-    return analyse_evidence(results, evidence)
+    return analyse_jackknives(
+        results, {task: load_jackknife(results, task) for task in results.info.tasks}
+    )
 
 
 def analyse_evidence(results: StudyResults, evidence: dict[str, TaskEvidence]) -> Analysis:
     """:func:`analyse` with the evidence at hand: by task, then arm and seed; {} where missing."""
+    tasks = results.info.tasks
+    return analyse_jackknives(
+        results,
+        {t: TaskJackknife.of(found, tasks[t].classes) for t, found in evidence.items() if found},
+    )
+
+
+def analyse_jackknives(
+    results: StudyResults, jackknives: Mapping[str, TaskJackknife | None]
+) -> Analysis:
+    """:func:`analyse` with what groups of test images do at hand, by task."""
     results, scored_worst = score_worst(results)
     info = results.info
-    jackknives = {}
-    for task, about in info.tasks.items():
-        if evidence[task]:
-            jackknife = TaskJackknife(evidence[task], about.classes)
-            jackknife.constant = {(a, s, m) for t, a, s, m in scored_worst if t == task}
-            jackknife.check([run for run in results.runs if run.task == task], about.primary)
-            jackknives[task] = jackknife
+    jackknives = {task: found for task, found in jackknives.items() if found is not None}
+    for task, jackknife in jackknives.items():
+        jackknife.constant = {(a, s, m) for t, a, s, m in scored_worst if t == task}
+        runs = [run for run in results.runs if run.task == task]
+        jackknife.check(runs, info.tasks[task].primary)
     comparisons = [c for task in info.tasks for c in compare(results, task, jackknives.get(task))]
     correct(comparisons, info)
     primary = {
@@ -87,10 +97,7 @@ def analyse_evidence(results: StudyResults, evidence: dict[str, TaskEvidence]) -
         },
         scored_worst=[f'{t}, {a}, seed {s}: {m}' for t, a, s, m in scored_worst],
         good_images={
-            task: int((~first.defective).sum())
-            for task, found in evidence.items()
-            for first in list(found.values())[:1]
-            if hasattr(first, 'defective')
+            task: found.good_images for task, found in jackknives.items() if found.good_images
         },
     )
 

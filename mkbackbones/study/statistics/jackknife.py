@@ -6,7 +6,7 @@ images, and ``S`` is the sum of the squares of the shares.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,18 +46,39 @@ def load_task_evidence(runs: list[RunResult]) -> dict[tuple[str, int], Evidence]
     return {key: load_evidence(path) for key, path in paths.items()}
 
 
+@dataclass
 class TaskJackknife:
     """Metrics of a task's runs with each group of test images left out.
 
     Args:
-        evidence (dict[tuple[str, int], Evidence]): By arm and seed, at least one.
-        classes (list[str]): Class names.
-
-    Raises:
-        ValueError: Two runs were not tested on the same images, or there is but one group.
+        num_groups (int): Groups of test images.
+        groups (dict[str, ImageGroups]): How they are grouped, by metric.
+        full (dict[tuple[str, int], dict[str, float]]): Metrics of all test images, by arm and seed.
+        without (dict[tuple[str, int], dict[str, ndarray]]): The same with each group left out,
+            (g,).
+        good_images (int): Test images without a defect, 0 where the task knows of none.
+        constant (set[tuple[str, int, str]]): Arm, seed and metric of what counts as 0 whatever the
+            test images.
     """
 
-    def __init__(self, evidence: dict[tuple[str, int], Evidence], classes: list[str]) -> None:
+    num_groups: int
+    groups: dict[str, ImageGroups]
+    full: dict[tuple[str, int], dict[str, float]]
+    without: dict[tuple[str, int], dict[str, np.ndarray]]
+    good_images: int = 0
+    constant: set[tuple[str, int, str]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, evidence: dict[tuple[str, int], Evidence], classes: list[str]) -> TaskJackknife:
+        """Leave out each group of the test images in turn.
+
+        Args:
+            evidence (dict[tuple[str, int], Evidence]): By arm and seed, at least one.
+            classes (list[str]): Class names.
+
+        Raises:
+            ValueError: Two runs were not tested on the same images, or there is but one group.
+        """
         first = next(iter(evidence.values()))
         for (arm, number), other in evidence.items():
             if (other.images, other.groups) != (first.images, first.groups):
@@ -66,17 +87,19 @@ class TaskJackknife:
                     'runs of its task: test them all on one split'
                 )
         group = np.unique(first.groups, return_inverse=True)[1]
-        self.num_groups = int(group.max()) + 1
-        if self.num_groups < 2:
+        num_groups = int(group.max()) + 1
+        if num_groups < 2:
             raise ValueError('all test images are of one group, which leaves nothing to leave out')
         block = blocks_of(group)
         weights = first.image_weights(classes)
-        self.groups = {name: image_groups(group, block, w) for name, w in weights.items()}
         kept = (block != np.arange(block.max() + 1)[:, None]).astype(np.int64)
-        self.full = {key: e.metrics(classes) for key, e in evidence.items()}
-        #: Arm, seed and metric of what counts as 0 whatever the test images.
-        self.constant: set[tuple[str, int, str]] = set()
-        self.without = {key: e.resampled(classes, kept) for key, e in evidence.items()}
+        return cls(
+            num_groups=num_groups,
+            groups={name: image_groups(group, block, w) for name, w in weights.items()},
+            full={key: e.metrics(classes) for key, e in evidence.items()},
+            without={key: e.resampled(classes, kept) for key, e in evidence.items()},
+            good_images=int((~getattr(first, 'defective', np.ones(1, bool))).sum()),
+        )
 
     def check(self, runs: list[RunResult], metric: str) -> None:
         """Raise ValueError if a run's metric is not that of its evidence."""
