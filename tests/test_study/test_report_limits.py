@@ -87,3 +87,17 @@ def test_compare_says_what_is_unfinished(tmp_path, capsys):
         path.unlink()
     assert main(['compare', *folders]) == 0
     assert 'nothing to compare' in ' '.join(capsys.readouterr().out.split())
+
+
+def test_classes_that_a_run_never_finds_are_named(study):
+    assert not any('never finds' in text for text in sentences(study))
+    for seed in (0, 1):
+        path = study / f'runs/detection/spatial/seed{seed}/result.json'
+        content = json.loads(path.read_text())
+        content['metrics'][f'AP/{CLASSES[1]}'] = 0.0
+        path.write_text(json.dumps(content))
+    label = 'SpatialK, 8 charts'
+    assert (
+        f'detection: classes that a run never finds, AP 0: {CLASSES[1]} ({label} seed 0, {label} '
+        'seed 1).'
+    ) in sentences(study)

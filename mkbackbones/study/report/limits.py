@@ -15,6 +15,8 @@ MIN_GROUPS = 30
 #: A share of false alarms is a matter of chance with fewer defect-free images: at 5 per cent, one
 #: in 20.
 MIN_GOOD_IMAGES = 20
+#: What a class is measured by, by kind of task.
+CLASS_METRICS = {'detection': 'AP', 'instance-segmentation': 'AP', 'segmentation': 'IoU'}
 
 
 def limits(results: StudyResults, analysis: Analysis) -> list[str]:
@@ -39,7 +41,7 @@ def limits(results: StudyResults, analysis: Analysis) -> list[str]:
                 f'{task}: {count} test {images} free of defects, so the share of false alarms on '
                 f'them is a matter of chance; it wants {MIN_GOOD_IMAGES} and more.'
             )
-    return found + left_the_plan(results, analysis) + noisy_times(results)
+    return found + left_the_plan(results, analysis) + collapsed(results) + noisy_times(results)
 
 
 def left_the_plan(results: StudyResults, analysis: Analysis) -> list[str]:
@@ -65,6 +67,28 @@ def left_the_plan(results: StudyResults, analysis: Analysis) -> list[str]:
                 f'{task}: of {most} seeds, fewer are finished of {", ".join(short)}. A difference '
                 'leaves out the seeds that one of its arms lacks, which flatters an arm whose bad '
                 'runs are the ones that fail.'
+            )
+    return found
+
+
+def collapsed(results: StudyResults) -> list[str]:
+    """Classes that some run never finds: a mean over classes hides them."""
+    found = []
+    for task, about in results.info.tasks.items():
+        metric = CLASS_METRICS.get(about.kind)
+        classes = []
+        for label in about.classes:
+            runs = [
+                f'{results.info.arms[run.arm].label} seed {run.seed}'
+                for run in results.runs
+                if run.task == task and 0 == run.metrics.get(f'{metric}/{label}')
+            ]
+            if runs:
+                more = f' and {len(runs) - 3} more' if len(runs) > 3 else ''
+                classes.append(f'{label} ({", ".join(runs[:3])}{more})')
+        if classes:
+            found.append(
+                f'{task}: classes that a run never finds, {metric} 0: {"; ".join(classes)}.'
             )
     return found
 
