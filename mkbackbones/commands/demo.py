@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         executor='local',
         slots=min(os.cpu_count() or 1, MAX_SLOTS),
         stale='rerun',
+        until=None,
         gpus=None,
         launcher='none',
         local_rank=None,

@@ -23,6 +23,7 @@ EXAMPLES = """
 examples:
   python -m mkbackbones study plan configs/studies/neu_scratch.py
   python -m mkbackbones study run configs/studies/neu_scratch.py --slots 3
+  python -m mkbackbones study run my_planned_study.py --until decided
   python -m mkbackbones study status work_dirs/studies/neu_scratch
   python -m mkbackbones study report work_dirs/studies/neu_scratch
   python -m mkbackbones study compare work_dirs/studies/before work_dirs/studies/after
@@ -110,6 +111,13 @@ def add_run(commands, name: str, help: str, function) -> None:  # noqa: ANN001
         metavar='KEY=VALUE',
         help='options of sbatch, e.g. partition=gpu time=600',
     )
+    if name != 'plan':
+        parser.add_argument(
+            '--until',
+            choices=['decided'],
+            help='start no more seeds after a look, of those that the study file plans, at which '
+            'every comparison is decided; default: all seeds',
+        )
     parser.add_argument('--dry-run', action='store_true', help='the same as plan')
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
@@ -169,7 +177,13 @@ def run_prepared(
     from ..study.live import Watch
     from ..study.schedule import open_schedule
     from ..study.spec import StudyError
+    from ..study.statistics.decision import decided
 
+    if args.until == 'decided' and not (prepared.study.plan and prepared.study.plan.looks):
+        raise CommandError(
+            '--until decided takes looks that the study file plans, e.g. '
+            'plan=dict(margin=0.5, looks=[5, 10, 15, 20])'
+        )
     executor = build_executor(args, folder)
     console.print(f'study: {folder}', soft_wrap=True)
     try:
@@ -180,7 +194,14 @@ def run_prepared(
         ):
             for line in [*prepared.notes, *schedule.notes]:
                 console.print(f'note: {line}', soft_wrap=True, markup=False, highlight=False)
-            schedule.run(executor, watch)
+            spared: set[str] = set()
+            if args.until == 'decided':
+                count = len(schedule.notes)
+                spared = schedule.run_looks(executor, watch, lambda look: decided(folder, look))
+                for line in schedule.notes[count:]:
+                    console.print(line, soft_wrap=True, markup=False, highlight=False)
+            else:
+                schedule.run(executor, watch)
             rows = schedule.ledger.rows()
     except StudyError as error:
         raise CommandError(error) from error
@@ -191,7 +212,7 @@ def run_prepared(
     except KeyboardInterrupt:
         console.print('stopped; the same command goes on from the last checkpoints')
         raise
-    return sum(row.state != 'done' for row in rows.values())
+    return sum(row.state != 'done' for key, row in rows.items() if key not in spared)
 
 
 def finish(folder: Path, console: Console, out: Path | None = None, examples: bool = True) -> None:

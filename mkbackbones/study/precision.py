@@ -12,7 +12,7 @@ from ..arguments import is_number
 from ..hints import did_you_mean
 from .entries import StudyError, allow, positive
 
-__all__ = ['POWER', 'Plan', 'parse_plan']
+__all__ = ['POWER', 'Plan', 'parse_plan', 'settle_plan']
 
 POWER = 0.8
 
@@ -108,3 +108,32 @@ def parse_looks(looks: Any, num_seeds: int) -> list[int]:
             f'last the number of seeds of the study, {num_seeds}'
         )
     return list(looks)
+
+
+def settle_plan(new: Plan | None, old: Plan | None, started: int) -> Plan | None:
+    """The plan to keep: what has changed since runs were started is a deviation from it.
+
+    Args:
+        new (Plan | None): Of the study file.
+        old (Plan | None): What ``study.json`` has.
+        started (int): Main runs that were started before.
+    """
+    if not started or new == old:
+        return new
+    if old is None:
+        return _deviates(new, [], f'The plan was made after {started} runs had been started.')
+    if new is None:
+        gone = f'The plan is gone from the study file after {started} runs had been started.'
+        return _deviates(old, old.deviations, gone)
+    if new.digest == old.digest:
+        return old
+    changed = (
+        'The plan, or the arms, tasks, metrics or seeds that it is for, was changed after '
+        f'{started} runs had been started; it was: {old.in_words()}.'
+    )
+    return _deviates(new, old.deviations, changed)
+
+
+def _deviates(plan: Plan, before: list[str], sentence: str) -> Plan:
+    deviations = [*before, *([] if sentence in before else [sentence])]
+    return Plan(plan.margin, plan.power, plan.looks, plan.digest, deviations)

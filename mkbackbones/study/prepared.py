@@ -148,6 +148,12 @@ class PreparedStudy:
             fairness=fairness(study, self.configs) + [f'{note}.' for note in self.notes],
             environment=self.environment(),
             config=study.text,
+            plan=study.plan
+            and study.plan.hashed(
+                arms={key: [arm.role, repr(arm.backbone)] for key, arm in study.arms.items()},
+                primary={key: task.primary for key, task in study.tasks.items()},
+                seeds=study.seeds,
+            ),
         )
 
 

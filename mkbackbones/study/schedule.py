@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 
@@ -18,10 +19,15 @@ from ..files import written_aside
 from .executors import Executor, Job
 from .ledger import FILE, Ledger, LedgerError, Row
 from .plan import Run, plan_runs
+from .precision import Plan, settle_plan
 from .prepared import PreparedStudy
 from .progress import is_alive, take_lock
+from .results import read_info
 from .run_folder import BEST, ERROR, OUTPUTS, About, clean, read_error, read_output, write_json
 from .spec import StudyError
+
+if TYPE_CHECKING:
+    from .statistics.decision import Decision
 
 __all__ = ['Schedule', 'open_schedule']
 
@@ -174,9 +180,11 @@ class Schedule:
         if state != row.state:
             self.ledger.set_state(row.key, state, error)
 
-    def write_info(self) -> None:
-        """Write ``study.json``."""
+    def write_info(self, num_seeds: int | None = None) -> None:
+        """Write ``study.json``; ``num_seeds`` where the study ends after the first ones."""
         info = self.prepared.info()
+        info.seeds = info.seeds[:num_seeds]
+        info.plan = settle_plan(info.plan, self.plan_so_far(), self.started())
         kept = [row.kept for row in self.ledger.rows().values() if row.kept]
         if kept:
             info.fairness.append(
@@ -184,6 +192,19 @@ class Schedule:
                 f'since they were started, e.g. {kept[0]}.'
             )
         write_json(self.folder / 'study.json', asdict(info))
+
+    def plan_so_far(self) -> Plan | None:
+        """The plan that ``study.json`` has."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return read_info(self.folder / 'study.json').plan
+        return None
+
+    def started(self) -> int:
+        """Main runs that were started so far."""
+        rows = self.ledger.rows().values()
+        return sum(
+            row.stage == 'main' and (row.attempts > 0 or row.state == 'done') for row in rows
+        )
 
     # ---- running
 
@@ -216,6 +237,39 @@ class Schedule:
         """Do the runs of one stage alone; see :meth:`run`."""
         self.tried |= {key for key, run in self.runs.items() if run.stage != stage}
         self.run(executor, watch)
+
+    def run_looks(
+        self,
+        executor: Executor,
+        watch: Callable[[], None],
+        look_at: Callable[[int], Decision],
+    ) -> set[str]:
+        """Do the seeds of one planned look after the other, until one decides the study.
+
+        Args:
+            executor (Executor): Starts the workers.
+            watch (Callable): Called twice a second.
+            look_at (Callable): Tells from a number of seeds whether to stop.
+
+        Returns:
+            set[str]: Keys of the runs that were not needed.
+        """
+        seeds = self.prepared.study.seeds
+        for look in self.prepared.study.plan.looks:
+            later = {
+                key
+                for key, run in self.runs.items()
+                if run.stage == 'main' and run.seed in seeds[look:]
+            }
+            self.tried |= later
+            self.run(executor, watch)
+            self.tried -= later
+            decision = look_at(look)
+            self.notes.append(decision.sentence)
+            if decision.stop:
+                self.write_info(look)
+                return later
+        return set()
 
     def collect_ended(self) -> None:
         """Note the runs whose worker has ended."""

@@ -4,15 +4,18 @@ import json
 
 import pytest
 
+from mkbackbones.commands.study import main
 from mkbackbones.study.executors import Executor, Job
 from mkbackbones.study.ledger import Ledger
 from mkbackbones.study.live import duration, overview
 from mkbackbones.study.plan import Run
 from mkbackbones.study.prepared import prepare_study
 from mkbackbones.study.progress import Heartbeat, Progress, is_alive, read_progress
+from mkbackbones.study.results import read_info
 from mkbackbones.study.run_folder import OUTPUTS
 from mkbackbones.study.schedule import open_schedule
 from mkbackbones.study.spec import StudyError, read_study
+from mkbackbones.study.statistics.decision import Decision
 
 from .tiny import write_study
 
@@ -356,3 +359,64 @@ def test_overview(prepared, tmp_path):
 )
 def test_duration(seconds, words):
     assert duration(seconds) == words
+
+
+PLANNED = 'seeds = [0, 1, 2, 3]\nplan = dict(margin=0.5, looks=[2, 3, 4])'
+
+
+def test_seeds_end_with_the_look_that_decides(tmp_path):
+    planned = prepare_study(read_study(write_study(tmp_path, extra=PLANNED)))
+    executor, looks = Script(), []
+
+    def look_at(count):
+        looks.append((count, len(executor.started)))
+        return Decision(count == 3, f'after {count} seeds')
+
+    folder = tmp_path / 'study'
+    with open_schedule(planned, folder) as schedule:
+        spared = schedule.run_looks(executor, lambda: None, look_at)
+        assert looks == [(2, 4), (3, 6)] and schedule.notes == ['after 2 seeds', 'after 3 seeds']
+        assert spared == {f'runs/classification/{arm}/seed3' for arm in ('stock', 'spatial')}
+        assert {key for key, row in schedule.ledger.rows().items() if row.state != 'done'} == spared
+    info = read_info(folder / 'study.json')
+    assert info.seeds == [0, 1, 2] and info.looks == (2, 3, 4) and info.plan.deviations == []
+    go(planned, folder, executor)  # whoever wants the rest may have it
+    assert read_info(folder / 'study.json').seeds == [0, 1, 2, 3] and len(executor.started) == 8
+
+
+def test_a_plan_that_changes_after_the_first_run_is_a_deviation(tmp_path):
+    def deviations(extra, run=True):
+        prepared = prepare_study(read_study(write_study(tmp_path, extra=extra)))
+        with open_schedule(prepared, tmp_path / 'study') as schedule:
+            if run:
+                schedule.run(Script())
+        return read_info(tmp_path / 'study/study.json').plan.deviations
+
+    assert deviations('plan = dict(margin=1)', run=False) == []
+    assert deviations('plan = dict(margin=0.5)') == []  # nothing had run before
+    (changed,) = deviations('plan = dict(margin=2)')
+    assert 'after 4 runs had been started; it was: margin of equivalence: classification ±0.5' in (
+        changed
+    )
+    assert deviations('plan = dict(margin=2)') == [changed]
+    assert deviations('')[1] == (
+        'The plan is gone from the study file after 4 runs had been started.'
+    )
+
+
+def test_a_plan_made_after_runs_is_a_deviation(prepared, tmp_path, files):
+    go(prepared, tmp_path, Script())
+    planned = prepare_study(read_study(write_study(files, extra='plan = dict(margin=1)')))
+    write_study(files)
+    go(planned, tmp_path, Script())
+    assert read_info(tmp_path / 'study.json').plan.deviations == [
+        'The plan was made after 4 runs had been started.'
+    ]
+
+
+def test_until_decided_takes_planned_looks(tmp_path, capsys):
+    file = write_study(tmp_path)
+    arguments = ['run', str(file), '--work-dir', str(tmp_path / 'study'), '--until', 'decided']
+    assert main([*arguments, '--device', 'cpu']) == 2
+    assert 'takes looks that the study file plans, e.g. plan=dict(' in capsys.readouterr().err
+    assert not (tmp_path / 'study').exists()

@@ -149,6 +149,8 @@ def _method(results: StudyResults, analysis: Analysis) -> list[Block]:
         'initial weights': info.initial_weights,
         'learning rates': info.learning_rates,
         'seeds': ', '.join(map(str, info.seeds)),
+        'decided before the first run': info.plan.in_words() if info.plan else '',
+        'hash of the plan': info.plan.digest if info.plan else '',
     }
     blocks: list[Block] = [Heading('How the arms were compared')]
     blocks += [Bullets([*info.fairness, *analysis.notes])]

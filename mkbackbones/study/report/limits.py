@@ -26,7 +26,7 @@ def limits(results: StudyResults, analysis: Analysis) -> list[str]:
         results (StudyResults): The study.
         analysis (Analysis): Its statistics.
     """
-    found = []
+    found = list(results.info.plan.deviations) if results.info.plan else []
     for task, groups in analysis.test_groups.items():
         effective = groups.count if groups.effective is None else groups.effective
         if effective < MIN_GROUPS:
@@ -81,7 +81,7 @@ def collapsed(results: StudyResults) -> list[str]:
             runs = [
                 f'{results.info.arms[run.arm].label} seed {run.seed}'
                 for run in results.runs
-                if run.task == task and 0 == run.metrics.get(f'{metric}/{label}')
+                if run.task == task and run.metrics.get(f'{metric}/{label}') == 0
             ]
             if runs:
                 more = f' and {len(runs) - 3} more' if len(runs) > 3 else ''

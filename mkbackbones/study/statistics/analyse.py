@@ -14,9 +14,9 @@ from .jackknife import TaskJackknife, describe_groups
 from .left_out import load_jackknife
 from .paired import ALPHA
 from .sequential import nominal_level
-from .verdicts import judge
+from .verdicts import Key, judge
 
-__all__ = ['analyse', 'analyse_evidence']
+__all__ = ['analyse', 'analyse_evidence', 'analyse_tasks']
 
 TaskEvidence = dict[tuple[str, int], Evidence]
 
@@ -35,24 +35,27 @@ def analyse(results: StudyResults) -> Analysis:
         ValueError: A run lacks its primary metric, or the evidence of a run does not belong to it
             or to the task's test images.
     """
-    return analyse_jackknives(
-        results, {task: load_jackknife(results, task) for task in results.info.tasks}
-    )
+    jackknives = {task: load_jackknife(results, task) for task in results.info.tasks}
+    return analyse_tasks(results, jackknives)[0]
 
 
 def analyse_evidence(results: StudyResults, evidence: dict[str, TaskEvidence]) -> Analysis:
     """:func:`analyse` with the evidence at hand: by task, then arm and seed; {} where missing."""
     tasks = results.info.tasks
-    return analyse_jackknives(
-        results,
-        {t: TaskJackknife.of(found, tasks[t].classes) for t, found in evidence.items() if found},
-    )
+    jackknives = {
+        t: TaskJackknife.of(found, tasks[t].classes) for t, found in evidence.items() if found
+    }
+    return analyse_tasks(results, jackknives)[0]
 
 
-def analyse_jackknives(
+def analyse_tasks(
     results: StudyResults, jackknives: Mapping[str, TaskJackknife | None]
-) -> Analysis:
-    """:func:`analyse` with what groups of test images do at hand, by task."""
+) -> tuple[Analysis, dict[Key, Comparison]]:
+    """:func:`analyse` with what groups of test images do at hand, by task.
+
+    Returns:
+        tuple: The statistics, and the comparisons on primary metrics by task, arm and reference.
+    """
     results, scored_worst = score_worst(results)
     info = results.info
     jackknives = {task: found for task, found in jackknives.items() if found is not None}
@@ -70,7 +73,7 @@ def analyse_jackknives(
     arms = [arm for arm in info.arms if arm != info.baseline]
     classification = next((t for t, a in info.tasks.items() if a.kind == 'classification'), None)
     ratios = _carry_over(info, arms, primary, classification)
-    return Analysis(
+    analysis = Analysis(
         study=info.name,
         baseline=info.baseline,
         controls=[arm for arm, about in info.arms.items() if about.role == 'control'],
@@ -100,12 +103,13 @@ def analyse_jackknives(
             task: found.good_images for task, found in jackknives.items() if found.good_images
         },
     )
+    return analysis, primary
 
 
 def _carry_over(
     info: StudyInfo,
     arms: list[str],
-    primary: dict[tuple[str, str, str], Comparison],
+    primary: dict[Key, Comparison],
     classification: str | None,
 ) -> dict[tuple[str, str], CarryOver]:
     """Carry-over by downstream task and arm, where both stages have it."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from ..precision import POWER
 from ..results import StudyInfo
 from .analysis import CarryOver, Difference, Verdict
 from .compare import FEWEST_GROUPS, Comparison
-from .paired import ALPHA, SeedsNeeded, seeds_needed
-from .sequential import overall_level
+from .paired import ALPHA, PairedMean, SeedsNeeded, seeds_needed
+from .sequential import nominal_level, overall_level
 
-__all__ = ['DECIDED', 'judge', 'numbers']
+__all__ = ['DECIDED', 'hopeless_margin', 'judge', 'margin_of_images', 'numbers']
 
 #: Kinds of verdicts that more seeds are not needed for.
 DECIDED = ('gains in both', 'better', 'worse', 'equivalent')
@@ -73,6 +75,8 @@ def judge(
             power = info.plan.power if info.plan else POWER
             needed = seeds_needed(comparison.estimate, comparison.alpha, power)
         sentence = _undecided(info, found, needed, margin)
+        why = hopeless_margin(comparison, margin, info.looks)
+        sentence += f' It cannot be with more seeds: {why}.' if why else ''
     if found.found and margin is not None and found.rules_out and found.rules_out <= margin:
         sentence += f' By less than the margin named beforehand, {margin:g} points.'
     sentence += ''.join(f' {_against(info, c)}' for c in against.values() if c is not None)
@@ -203,3 +207,39 @@ def _against(info: StudyInfo, comparison: Comparison) -> str:
     if found.low is None:
         return f'{words}: {found.mean:+.2f} points.'
     return f'{words}: {found.mean:+.2f} points ({found.low:+.2f} to {found.high:+.2f}).'
+
+
+def margin_of_images(
+    estimate: PairedMean, looks: tuple[int, ...]
+) -> tuple[float, tuple[float, float]]:
+    """Least margin of equivalence that ever more seeds could show on these test images.
+
+    Args:
+        estimate (PairedMean): What is known of the variances.
+        looks (tuple[int, ...]): Planned looks.
+
+    Returns:
+        tuple[float, tuple[float, float]]: Its estimate and 95 per cent interval.
+    """
+    alpha = nominal_level(2 * ALPHA, looks)
+    ends = estimate.test_range or (estimate.v_test, estimate.v_test)
+    found = []
+    for v_test in (estimate.v_test, *ends):
+        critical = estimate.with_seeds(1e9, v_test=v_test).critical(alpha)
+        found.append(critical * math.sqrt(v_test))
+    return found[0], (found[1], found[2])
+
+
+def hopeless_margin(
+    comparison: Comparison | None, margin: float | None, looks: tuple[int, ...]
+) -> str:
+    """Why no number of seeds would show equivalence; empty where one may, or none is claimed."""
+    if comparison is None or comparison.estimate is None or margin is None:
+        return ''
+    estimate, (low, high) = margin_of_images(comparison.estimate, looks)
+    if low <= margin:
+        return ''
+    return (
+        f'the test images alone leave an interval of ±{estimate:.2f} points ({low:.2f} to '
+        f'{high:.2f}), wider than the margin of {margin:g}; it takes more test images'
+    )
