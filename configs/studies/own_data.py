@@ -31,7 +31,8 @@ tasks = dict(
         config='../own/faster-rcnn.py',
         primary='AP',
         options={
-            # As --cfg-options; lists and dicts replace what the config has.
+            # As --cfg-options; lists and dicts replace what the config has. What is set here is
+            # kept; what the config says (val_interval, schedule) is stretched to the budget.
             'train_dataloader.batch_size': 8,
             'train_dataloader.num_workers': 4,
         },

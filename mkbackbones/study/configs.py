@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from .iterations import set_iterations
 from .plan import Run
 from .spec import Arm, StudyError, Task
 
 __all__ = [
     'baseline_backbone',
-    'count_iterations',
     'read_task_config',
     'run_config',
     'same_split',
-    'set_iterations',
     'start_checkpoint',
 ]
 
 #: Seeds are spaced, since worker w of a data loader is seeded with seed + w.
 SEED_STEP = 100
 TIMED_ITERATIONS = 12
-#: Entries of a schedule that count epochs or iterations.
-COUNTS = ('begin', 'end', 'T_max', 'step_size')
 
 
 def read_task_config(task: Task) -> Config:
@@ -86,6 +82,7 @@ def run_config(
     iters: int | None = None,
     lr: float | None = None,
     source: str | None = None,
+    planned: int | None = None,
 ) -> Config:
     """The complete config of a run.
 
@@ -97,6 +94,7 @@ def run_config(
         iters (int | None): Iterations; None for the config's own.
         lr (float | None): Learning rate; None for the config's own.
         source (str | None): Checkpoint of the task that this one starts from.
+        planned (int | None): Iterations of a main run, where this is a shorter trial.
 
     Returns:
         Config: A config for mmengine's runner.
@@ -118,7 +116,7 @@ def run_config(
     if run.stage == 'timing':
         cfg.train_cfg.update(max_iters=TIMED_ITERATIONS, val_interval=TIMED_ITERATIONS + 1)
     elif iters is not None:
-        set_iterations(cfg, iters)
+        set_iterations(cfg, iters, task.options, planned)
     return cfg
 
 
@@ -144,64 +142,6 @@ def baseline_backbone(task_cfg: Config, task: Task, baseline: Arm) -> ConfigDict
     """The baseline's backbone, without the weights of another task."""
     run = Run('main', task.key, baseline.key, 0)
     return run_config(task_cfg, task, baseline, run).model.backbone
-
-
-def count_iterations(cfg: Config, num_images: int) -> None:
-    """Let a config that counts epochs count iterations: a study compares equal numbers of them.
-
-    Args:
-        cfg (Config): The config to change; one that counts iterations stays as it is.
-        num_images (int): Images of the train split.
-    """
-    if cfg.train_cfg.get('max_epochs') is None:
-        return
-    length = math.ceil(num_images / cfg.train_dataloader.batch_size)
-    epochs = cfg.train_cfg.max_epochs
-    interval = cfg.train_cfg.get('val_interval', 1)
-    cfg.train_cfg = ConfigDict(
-        type='IterBasedTrainLoop', max_iters=epochs * length, val_interval=interval * length
-    )
-    for scheduler in schedulers_of(cfg):
-        if scheduler.pop('by_epoch', True):
-            scheduler.pop('convert_to_iter_based', None)
-            for key in COUNTS:
-                if isinstance(scheduler.get(key), int):
-                    scheduler[key] *= length
-            if scheduler.get('milestones'):
-                scheduler.milestones = [m * length for m in scheduler.milestones]
-        scheduler.by_epoch = False
-    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
-    if hook:
-        hook.interval = hook.get('interval', 1) * length
-    cfg.log_processor = dict(cfg.get('log_processor') or {}, by_epoch=False)
-    sampler = cfg.train_dataloader.get('sampler') or {}
-    if sampler.get('type') == 'DefaultSampler':  # which would restart its workers every epoch
-        sampler.type = 'InfiniteSampler'
-
-
-def schedulers_of(cfg: Config) -> list[ConfigDict]:
-    """The schedules of learning rate and momentum."""
-    schedulers = cfg.get('param_scheduler') or []
-    return schedulers if isinstance(schedulers, list) else [schedulers]
-
-
-def set_iterations(cfg: Config, iters: int) -> None:
-    """Stretch or shrink the training of a config to a number of iterations, schedule included."""
-    former = cfg.train_cfg.max_iters
-    if iters == former:
-        return
-    ratio = iters / former
-    cfg.train_cfg.max_iters = iters
-    interval = cfg.train_cfg.get('val_interval', former)
-    cfg.train_cfg.val_interval = max(round(interval * ratio), 1)
-    for scheduler in schedulers_of(cfg):
-        for key in COUNTS:
-            if isinstance(scheduler.get(key), int):
-                scheduler[key] = round(scheduler[key] * ratio)
-        if scheduler.get('end') is not None:
-            scheduler.end = max(scheduler.end, scheduler.get('begin', 0) + 1)
-        if scheduler.get('milestones'):
-            scheduler.milestones = [max(round(m * ratio), 1) for m in scheduler.milestones]
 
 
 def same_split(cfg: Config) -> bool:

@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from .configs import (
     baseline_backbone,
-    count_iterations,
     read_task_config,
     run_config,
     same_split,
@@ -24,6 +23,12 @@ from .fingerprint import (
     data_hash,
     library_versions,
     weights_hash,
+)
+from .iterations import (
+    count_iterations,
+    for_main_runs,
+    planned_iterations,
+    stretched_in_words,
 )
 from .plan import Run
 from .results import ArmInfo, StudyInfo, TaskInfo
@@ -61,8 +66,12 @@ class PreparedStudy:
     ) -> Config:
         """Complete config of a run, with the entry ``study`` for its worker."""
         study, task = self.study, self.study.tasks[run.task]
+        planned = None
+        if run.stage == 'trial':
+            planned = self.planned_iterations(Run('main', run.task, run.arm, run.seed))
         cfg = run_config(
-            self.configs[run.task], task, study.arms[run.arm], run, iters, lr or run.lr, source
+            *(self.configs[run.task], task, study.arms[run.arm], run, iters, lr or run.lr),
+            *(source, planned),
         )
         start = cfg.model.backbone.get('init_cfg')
         if study.trusted and start and cfg.model.backbone.type.startswith('mkbackbones.'):
@@ -122,18 +131,12 @@ class PreparedStudy:
 
     def planned_iterations(self, run: Run) -> int | None:
         """Iterations of a run as far as the study file tells; None for what a timing tells."""
-        task, study = self.study.tasks[run.task], self.study
-        if run.stage == 'trial' and study.learning_rates.iters:
-            return study.learning_rates.iters
-        if task.iters or study.budget.iters:
-            return task.iters or study.budget.iters
-        if study.budget.minutes:
-            return None
-        return self.configs[run.task].train_cfg.max_iters
+        return planned_iterations(self.study, run, self.configs[run.task])
 
     def info(self) -> StudyInfo:
         """What a report tells about the study."""
         study = self.study
+        main = {key: for_main_runs(study, key, cfg)[0] for key, cfg in self.configs.items()}
         return StudyInfo(
             name=study.name,
             question=study.question,
@@ -145,7 +148,7 @@ class PreparedStudy:
             budget=budget_in_words(study, self.configs),
             initial_weights=weights_in_words(study, self.configs),
             learning_rates=rates_in_words(study, self.configs),
-            fairness=fairness(study, self.configs) + [f'{note}.' for note in self.notes],
+            fairness=fairness(study, main) + [f'{note}.' for note in self.notes],
             environment=self.environment(),
             config=study.text,
             plan=study.plan
@@ -177,7 +180,9 @@ def prepare_study(study: Study, note: Callable[[str], None] = lambda text: None)
         info = tasks[task.key] = describe_task(task, cfg, datasets)
         notes += check_splits(task.key, task.kind, datasets, info.data_root)
         count_iterations(cfg, info.num_images['train'])
-        check_selection(study, task, cfg)
+        main, stretched = for_main_runs(study, task.key, cfg)
+        notes += stretched_in_words(study, task.key, stretched)
+        check_selection(study, task, main)
     for key, info in tasks.items():
         note(f'hashing the data of task {key}')
         roots = data_roots(info.data_root, configs[key])

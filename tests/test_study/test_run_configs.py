@@ -7,14 +7,16 @@ from mmengine.config import Config
 
 from mkbackbones.study.configs import (
     baseline_backbone,
-    count_iterations,
     read_task_config,
     run_config,
     same_split,
-    set_iterations,
 )
+from mkbackbones.study.iterations import count_iterations, set_iterations
 from mkbackbones.study.plan import Run
-from mkbackbones.study.spec import Arm, StudyError, Task
+from mkbackbones.study.prepared import prepare_study
+from mkbackbones.study.spec import Arm, StudyError, Task, read_study
+
+from .tiny import write_study
 
 STOCK = Arm('stock', 'stock', 'baseline', {})
 KUA = Arm('kua', 'KUA', 'candidate', dict(key_cfg=dict(type='KUA')))
@@ -84,6 +86,62 @@ def test_a_schedule_is_stretched_with_the_training(iters, warm_up):
     assert second.end == pytest.approx(iters, abs=1)
 
 
+def long_config():
+    cfg = config()
+    cfg.param_scheduler = [
+        dict(type='LinearLR', begin=0, end=100, by_epoch=False),
+        dict(type='MultiStepLR', begin=0, end=1000, milestones=[800, 900], by_epoch=False),
+    ]
+    return cfg
+
+
+@pytest.mark.parametrize(
+    'options, place',
+    [
+        ({'train_cfg.val_interval': 800}, 'train_cfg.val_interval'),
+        ({'train_cfg': dict(val_interval=800)}, 'train_cfg.val_interval'),
+        ({'param_scheduler.0.end': 77}, 'param_scheduler.0.end'),
+        ({'param_scheduler.1': dict(milestones=[3, 1500])}, 'param_scheduler.1.milestones'),
+    ],
+)
+def test_what_options_set_is_kept_and_the_rest_stretched(options, place):
+    plain, cfg = long_config(), long_config()
+    cfg.merge_from_dict(options)
+    given = look_up(cfg, place)
+    assert [name for name, _, _ in set_iterations(plain, 1600)] == [
+        'train_cfg.max_iters',
+        'train_cfg.val_interval',
+        'param_scheduler.0.end',
+        'param_scheduler.1.end',
+        'param_scheduler.1.milestones',
+    ]
+    changed = {name: new for name, _, new in set_iterations(cfg, 1600, options)}
+    assert look_up(cfg, place) == given and place not in changed
+    assert len(changed) == 4 and changed['param_scheduler.1.end'] == 1600
+
+
+def test_a_whole_schedule_from_options_is_kept():
+    schedule = [dict(type='CosineAnnealingLR', T_max=1600, by_epoch=False)]
+    cfg = config()
+    cfg.param_scheduler = schedule
+    set_iterations(cfg, 1600, {'param_scheduler': schedule})
+    assert cfg.param_scheduler[0].T_max == 1600
+    assert cfg.train_cfg == dict(max_iters=1600, val_interval=160)
+
+
+def test_a_short_trial_shrinks_what_options_set_for_the_main_runs():
+    cfg = config()
+    cfg.train_cfg.val_interval = 800
+    set_iterations(cfg, 160, {'train_cfg.val_interval': 800}, planned=1600)
+    assert cfg.train_cfg == dict(max_iters=160, val_interval=80)
+
+
+def look_up(cfg, place):
+    for name in place.split('.'):
+        cfg = cfg[int(name) if name.isdigit() else name]
+    return cfg
+
+
 def test_epochs_become_iterations():
     cfg = config()
     cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=2)
@@ -146,3 +204,32 @@ def test_a_config_that_cannot_work(tmp_path, text, words):
 def test_a_config_that_validates_on_the_test_split_is_found(tmp_path):
     text = FULL.replace("'test.json'", "'val.json'")
     assert same_split(read_task_config(task(write(tmp_path, text))))
+
+
+KEPT = """
+    budget = dict(iters=12)
+    tasks['classification']['options'] = {'train_cfg.val_interval': 5}
+"""
+
+
+def test_a_study_keeps_what_its_options_set_and_says_what_it_stretched(tmp_path):
+    prepared = prepare_study(read_study(write_study(tmp_path, extra=KEPT)))
+    run = Run('main', 'classification', 'stock', 0)
+    cfg = prepared.config(run, prepared.planned_iterations(run))
+    assert cfg.train_cfg.max_iters == 12 and cfg.train_cfg.val_interval == 5
+    assert cfg.param_scheduler[0].end == 12
+    told = (
+        'task classification: stretched from its config file to the budget: train_cfg.max_iters '
+        'from 6 to 12, param_scheduler.0.end from 6 to 12; what options set is kept'
+    )
+    assert prepared.notes == [told] and f'{told}.' in prepared.info().fairness
+
+
+def test_a_val_interval_beyond_the_file_s_iterations_picks_on_val_all_the_same(tmp_path):
+    """The check that nothing is picked on the test split has to look at the main runs."""
+    study = write_study(
+        tmp_path,
+        extra=KEPT.replace('}', ", 'val_dataloader.dataset.split': 'test'}").replace('5', '8'),
+    )
+    with pytest.raises(StudyError, match='the val and the test split of config'):
+        prepare_study(read_study(study))
