@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mkbackbones.cores import usable_cores
 from mkbackbones.leakage.level import Level
 from mkbackbones.leakage.symmetries import SYMMETRIES, turn
 
@@ -146,11 +146,6 @@ def _tables(run: range, others: range) -> Iterator[tuple[range, range]]:
     for start in range(0, len(run), _BATCH):
         for other in range(0, len(others), 8 * _BATCH):
             yield run[start : start + _BATCH], others[other : other + 8 * _BATCH]
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def _by_shape(shapes: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], list[int]]]:

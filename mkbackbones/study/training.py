@@ -17,6 +17,7 @@ from .fairness import SharedStartHook
 from .progress import Heartbeat
 from .recording import ENTRY, RecordHook
 from .run_folder import BEST, LATEST
+from .share import bound_loaders
 
 __all__ = ['build_training', 'train', 'training_size', 'unwrap']
 
@@ -42,6 +43,7 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     # mmengine keeps loggers by name for the life of a process.
     cfg.experiment_name = '_'.join(folder.resolve().parts[-4:])
     set_up_amp(cfg, False)
+    bound_loaders(cfg)
     hooks = cfg.setdefault('default_hooks', {})
     # RecordHook takes the place of mmengine's, which can leave half a file.
     interval = (hooks.get('checkpoint') or {}).get('interval', cfg.train_cfg.max_iters)

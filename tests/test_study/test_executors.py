@@ -55,7 +55,7 @@ class TestLocal:
 
     def test_slots_share_gpus_and_cores(self, monkeypatch):
         monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
-        monkeypatch.setattr(os, 'cpu_count', lambda: 12)
+        monkeypatch.setattr('mkbackbones.study.share.usable_cores', lambda: 12)
         executor = LocalExecutor(2, ['3', '5'])
         environments = [executor.environment(slot) for slot in range(executor.slots)]
         assert [e['CUDA_VISIBLE_DEVICES'] for e in environments] == ['3', '5', '3', '5']

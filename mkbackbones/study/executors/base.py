@@ -31,9 +31,11 @@ class Executor(ABC):
 
     Attributes:
         slots (int): Workers that may run, or wait in a queue, at the same time.
+        notes (tuple[str, ...]): What the user should know.
     """
 
     slots: int
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def submit(self, folder: Path) -> Job:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 from pathlib import Path
 
+from ..mps import multi_process_service
 from ..progress import PARENT
+from ..share import CORES, share_of_cores
 from .base import Executor, Job, worker_command
 
 __all__ = ['LocalExecutor']
@@ -42,8 +45,9 @@ class LocalJob(Job):
 class LocalExecutor(Executor):
     """Processes of this machine.
 
-    Small models keep the processor busier than a GPU, so several runs on one GPU can be faster
-    together than one after the other.
+    Small models leave most of a GPU idle, so several runs on one are faster together than one after
+    the other, where CUDA's Multi-Process Service lets them compute at the same time: with more than
+    one slot a GPU the executor sees to that, see :func:`multi_process_service`.
 
     Args:
         slots (int): Processes at the same time: for each GPU, or in all without one.
@@ -55,6 +59,14 @@ class LocalExecutor(Executor):
         self.slots = slots * max(len(self.gpus), 1)
         self.free = list(range(self.slots))
         self.jobs: list[LocalJob] = []
+        self.held = contextlib.ExitStack()
+        self.service = self.held.enter_context(multi_process_service(self.gpus, slots))
+        self.notes = (self.service.note,) if self.service.note else ()
+
+    def close(self) -> None:
+        for job in self.jobs:  # which a daemon that ends would take down
+            job.cancel()
+        self.held.close()
 
     def submit(self, folder: Path) -> LocalJob:
         for job in [job for job in self.jobs if job.process.poll() is not None]:
@@ -79,11 +91,16 @@ class LocalExecutor(Executor):
 
     def environment(self, slot: int) -> dict[str, str]:
         """Environment of the worker in a slot: its GPU, and its share of the cores."""
-        threads = max((os.cpu_count() or 1) // self.slots, 1)
-        gpu = self.gpus[slot % len(self.gpus)] if self.gpus else ''
+        cores = str(share_of_cores(self.slots))
+        index = slot % max(len(self.gpus), 1)
+        gpu = self.gpus[index] if self.gpus else ''
+        if self.service.numbered and gpu.isdigit():
+            gpu = str(index)
         return {
-            'OMP_NUM_THREADS': str(threads),
+            'OMP_NUM_THREADS': cores,
+            CORES: cores,
             **os.environ,
+            **self.service.environment,
             'CUDA_VISIBLE_DEVICES': gpu,
             PARENT: str(os.getpid()),
         }
