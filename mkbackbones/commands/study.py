@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 examples:
   python -m mkbackbones study plan configs/studies/neu_scratch.py
+  python -m mkbackbones study plan configs/studies/neu_scratch.py --measure
   python -m mkbackbones study run configs/studies/neu_scratch.py --slots 3
   python -m mkbackbones study run my_planned_study.py --until decided
   python -m mkbackbones study status work_dirs/studies/neu_scratch
@@ -119,6 +120,15 @@ def add_run(commands, name: str, help: str, function) -> None:  # noqa: ANN001
             'every comparison is decided; default: all seeds',
         )
     parser.add_argument('--dry-run', action='store_true', help='the same as plan')
+    if name == 'plan':
+        parser.add_argument(
+            '--measure',
+            nargs='?',
+            const='',
+            metavar='TASK',
+            help='train a task (default: the first) in 1, 2, 4, ... processes a device at the '
+            'same time, and recommend a number for --slots',
+        )
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
         '--rerun-stale',
@@ -156,7 +166,7 @@ def run(args: argparse.Namespace) -> None:
 
     console = Console(markup=False)
     prepared = read_and_prepare(args, console)
-    folder = args.work_dir or Path('work_dirs/studies') / prepared.study.name
+    folder = study_work_dir(args, prepared)
     failed = run_prepared(prepared, folder, args, console)
     finish(folder, console)
     if failed:
@@ -261,6 +271,12 @@ def plan(args: argparse.Namespace) -> None:
     console = Console(markup=False)
     prepared = read_and_prepare(args, console)
     with tempfile.TemporaryDirectory(prefix='mkbackbones-plan-') as folder:
+        if getattr(args, 'measure', None) is not None:
+            from .study_measure import measure_throughput
+
+            target = study_work_dir(args, prepared)
+            measure_throughput(args, prepared, Path(folder), target, console)
+            return
         executor = build_executor(args, Path(folder))
         try:
             with (
@@ -272,6 +288,11 @@ def plan(args: argparse.Namespace) -> None:
                 console.print(estimate_table(schedule, executor.slots))
         except StudyError as error:
             raise CommandError(error) from error
+
+
+def study_work_dir(args: argparse.Namespace, prepared: PreparedStudy) -> Path:
+    """The folder that the arguments, or the study's name, give."""
+    return args.work_dir or Path('work_dirs/studies') / prepared.study.name
 
 
 def status(args: argparse.Namespace) -> None:

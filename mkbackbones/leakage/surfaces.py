@@ -11,10 +11,10 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
+from mkbackbones.cores import usable_cores
 from mkbackbones.leakage.level import Level
 from mkbackbones.leakage.pictures import Picture, read_pixels
 from mkbackbones.leakage.pieces import Piece, cut, halvings
-from mkbackbones.cores import usable_cores
 from mkbackbones.leakage.tiles import even_light, shrink, whiten
 
 __all__ = ['COARSE', 'FULL', 'MIDDLE', 'Surfaces']

@@ -26,6 +26,7 @@ NOT_IN_A_RUN = (
     *(f'study/{name}' for name in ('executors', 'report', 'statistics')),
     *(f'study/{name}.py' for name in ('chance', 'changes', 'estimate', 'ledger', 'live', 'means')),
     *(f'study/{name}.py' for name in ('plan', 'prepared', 'schedule', 'sentences')),
+    *(f'study/{name}.py' for name in ('iterations', 'measuring', 'mps', 'throughput')),
     *('study/side_by_side.py', 'study/fingerprint.py'),
 )
 #: Commands that a run does pass through.

@@ -51,7 +51,7 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     cfg.custom_hooks = [
         hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != EXACT_RESUME
     ] + [dict(type=EXACT_RESUME)]
-    if study.stage == 'timing':
+    if study.stage in ('timing', 'throughput'):
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     drop_damaged(folder, study.get('trusted', False))
     if (folder / LATEST).is_file():

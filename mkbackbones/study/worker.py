@@ -61,6 +61,12 @@ def work(folder: Path, heartbeat: Heartbeat) -> None:
     cfg = Config.fromfile(folder / 'config.py')
     stage = cfg.study.stage
     runner, recorder = build_training(cfg, folder, heartbeat)
+    if 'measure' in cfg.study:
+        from .measuring import MeasureHook
+
+        runner.register_hook(MeasureHook(folder, **cfg.study.measure))
+        runner.train()
+        return
     try:
         train(runner, recorder)
     except Diverged as error:
