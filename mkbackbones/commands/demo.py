@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .launch import CommandError, run_command
-from .study import finish, read_and_prepare, run_prepared
+from .study import finish, read_and_prepare, run_prepared, starting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,8 +74,9 @@ def demo(args: argparse.Namespace) -> None:
     data = args.work_dir / 'data'
     make_data(data, console)
     os.environ['MKBACKBONES_DATA'] = str(data.resolve())
-    prepared = read_and_prepare(args, console, iters=args.iters)
-    failed = run_prepared(prepared, args.work_dir, args, console)
+    with starting(args) as executor:
+        prepared = read_and_prepare(args, console, iters=args.iters)
+        failed = run_prepared(prepared, args.work_dir, args, console, executor)
     finish(args.work_dir, console)
     found = complaints(load_results(args.work_dir)) if args.iters is None else []
     if failed or found:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import io
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,12 @@ def add_run(commands, name: str, help: str, function) -> None:  # noqa: ANN001
             help='start no more seeds after a look, of those that the study file plans, at which '
             'every comparison is decided; default: all seeds',
         )
+    parser.add_argument(
+        '--verify',
+        action='store_true',
+        help='read all data for its hash, also where no file has another size or time of change '
+        'than the last time',
+    )
     parser.add_argument('--dry-run', action='store_true', help='the same as plan')
     if name == 'plan':
         parser.add_argument(
@@ -165,9 +172,10 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     console = Console(markup=False)
-    prepared = read_and_prepare(args, console)
-    folder = study_work_dir(args, prepared)
-    failed = run_prepared(prepared, folder, args, console)
+    with starting(args) as executor:
+        prepared = read_and_prepare(args, console)
+        folder = study_work_dir(args, prepared)
+        failed = run_prepared(prepared, folder, args, console, executor)
     finish(folder, console)
     if failed:
         raise CommandError(
@@ -176,10 +184,36 @@ def run(args: argparse.Namespace) -> None:
         )
 
 
+@contextlib.contextmanager
+def starting(args: argparse.Namespace) -> Iterator[Executor | None]:
+    """Workers of this machine get ready while the study is read and checked.
+
+    Raises:
+        CommandError: A flag is wrong.
+    """
+    select_device(args)
+    if args.executor != 'local':
+        yield None
+        return
+    with contextlib.closing(build_executor(args, Path())) as executor:
+        yield executor
+
+
 def run_prepared(
-    prepared: PreparedStudy, folder: Path, args: argparse.Namespace, console: Console
+    prepared: PreparedStudy,
+    folder: Path,
+    args: argparse.Namespace,
+    console: Console,
+    executor: Executor | None = None,
 ) -> int:
     """Run a checked study in a folder; return how many runs are not done.
+
+    Args:
+        prepared (PreparedStudy): The study.
+        folder (Path): Its folder.
+        args (Namespace): Arguments of the command.
+        console (Console): Where to show it.
+        executor (Executor | None): Starts the workers; None for what the arguments ask for.
 
     Raises:
         CommandError: Another process is at it, or there are stale runs to decide about.
@@ -195,7 +229,7 @@ def run_prepared(
             '--until decided takes looks that the study file plans, e.g. '
             'plan=dict(margin=0.5, looks=[5, 10, 15, 20])'
         )
-    executor = build_executor(args, folder)
+    executor = executor or build_executor(args, folder)
     runs = executor.slots if args.executor == 'local' else 1
     busy = crowded(prepared.configs.values(), runs)
     console.print(f'study: {folder}', soft_wrap=True)
@@ -448,7 +482,7 @@ def read_and_prepare(
                 study = read_study(path)
                 if iters is not None:
                     study = dataclasses.replace(study, budget=Budget(iters=iters))
-                return prepare_study(study, line.update)
+                return prepare_study(study, line.update, getattr(args, 'verify', False))
         except StudyError as error:
             raise CommandError(error) from error
 
@@ -479,4 +513,4 @@ def build_executor(args: argparse.Namespace, folder: Path) -> Executor:
             f'--executor {args.executor}: {error}; pip install "mkbackbones[cluster]", and run it '
             'where the scheduler is'
         ) from error
-    return LocalExecutor(args.slots or 1, [] if args.device == 'cpu' else None)
+    return LocalExecutor(args.slots or 1, [] if args.device == 'cpu' else None, warm=True)

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
+
+from .hash_cache import known_hash, remember_hash
 
 __all__ = ['code_version', 'config_hash', 'data_hash', 'library_versions', 'weights_hash']
 
@@ -26,8 +29,8 @@ NOT_IN_A_RUN = (
     *(f'study/{name}' for name in ('executors', 'report', 'statistics')),
     *(f'study/{name}.py' for name in ('chance', 'changes', 'estimate', 'ledger', 'live', 'means')),
     *(f'study/{name}.py' for name in ('plan', 'prepared', 'schedule', 'sentences')),
-    *(f'study/{name}.py' for name in ('iterations', 'measuring', 'mps', 'throughput')),
-    *('study/side_by_side.py', 'study/fingerprint.py'),
+    *(f'study/{name}.py' for name in ('hash_cache', 'iterations', 'measuring', 'mps')),
+    *('study/side_by_side.py', 'study/fingerprint.py', 'study/throughput.py'),
 )
 #: Commands that a run does pass through.
 COMMANDS = ('config_files', 'config_values', 'errors', 'launch', 'preflight', 'train')
@@ -102,42 +105,87 @@ def code_version() -> dict[str, str]:
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that a training passes through."""
     versions = {'python': platform.python_version()}
+    names: dict[str, list[str]] | None = None
     for name in LIBRARIES:
-        for distribution in metadata.packages_distributions().get(name, [])[:1]:
-            versions[name] = metadata.version(distribution)
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            # A fork with a name of its own; finding that takes a second.
+            names = metadata.packages_distributions() if names is None else names
+            for distribution in names.get(name, [])[:1]:
+                versions[name] = metadata.version(distribution)
     return versions
 
 
 @cache
-def data_hash(*roots: str) -> str:
+def data_hash(*roots: str, verify: bool = False) -> str:
     """Hash of folders and files with data; it ends in ``-names`` where names and sizes count alone.
 
     Links are followed: what a run reads is what counts, wherever it lies.
+
+    Args:
+        *roots (str): The folders and files.
+        verify (bool): Read every file, also where none has another size or time of change than
+            when it was last read.
     """
-    files = [(name, path) for root in roots for name, path in files_below(Path(root))]
-    by_content = sum(path.stat().st_size for _, path in files) <= CONTENT_BYTES
+    files = [file for root in roots for file in files_below(root)]
+    by_content = sum(file.size for file in files) <= CONTENT_BYTES
+    if not by_content:
+        parts = (part for file in files for part in (file.name, str(file.size)))
+        return short_hash(map(os.fsencode, parts)) + '-names'
+    listing = short_hash(
+        os.fsencode(f'{file.name}\0{file.place}\0{file.size}\0{file.changed}') for file in files
+    )
+    known = None if verify else known_hash(listing)
+    if known is not None:
+        return known
 
-    def parts() -> Iterator[bytes]:
-        for name, path in files:
-            yield os.fsencode(name)
-            yield path.read_bytes() if by_content else str(path.stat().st_size).encode()
+    def content() -> Iterator[bytes]:
+        for file in files:
+            yield os.fsencode(file.name)
+            with open(file.place, 'rb') as opened:
+                yield opened.read()
 
-    return short_hash(parts()) + ('' if by_content else '-names')
+    found = short_hash(content())
+    remember_hash(listing, found, max((file.changed / 1e9 for file in files), default=0.0))
+    return found
 
 
-def files_below(root: Path) -> list[tuple[str, Path]]:
+class File(NamedTuple):
+    """A file below a folder: its name there, where it lies, bytes, time of change in ns."""
+
+    name: str
+    place: str
+    size: int
+    changed: int
+
+
+def files_below(root: str) -> list[File]:
     """Files below a folder, by their names there, links followed, each folder once; or the file."""
-    if root.is_file():
-        return [(root.name, root)]
-    found, seen = [], set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        place = Path(folder).resolve()
+    if os.path.isfile(root):
+        about = os.stat(root)
+        place = os.path.realpath(root)
+        return [File(os.path.basename(root), place, about.st_size, about.st_mtime_ns)]
+    found: list[File] = []
+    seen: set[str] = set()
+    left = [('', root)]
+    while left:
+        prefix, folder = left.pop()
+        place = os.path.realpath(folder)
         if place in seen:  # a link back to where it came from
-            folders.clear()
             continue
         seen.add(place)
-        paths = [Path(folder, name) for name in names]
-        found += [(p.relative_to(root).as_posix(), p) for p in paths if p.is_file()]
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name, reverse=True)
+        except PermissionError:  # nor can a run read it
+            continue
+        for entry in entries:
+            path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+            if entry.is_dir():
+                left.append((f'{prefix}{entry.name}/', path))
+            elif entry.is_file():
+                about = entry.stat()
+                found.append(File(prefix + entry.name, path, about.st_size, about.st_mtime_ns))
     return sorted(found)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,12 +162,15 @@ class PreparedStudy:
         )
 
 
-def prepare_study(study: Study, note: Callable[[str], None] = lambda text: None) -> PreparedStudy:
+def prepare_study(
+    study: Study, note: Callable[[str], None] = lambda text: None, verify: bool = False
+) -> PreparedStudy:
     """Check everything that can be checked before a run starts.
 
     Args:
         study (Study): What the study file says.
         note (Callable): Told what is being done, for a status line.
+        verify (bool): Hash data again whose files have not changed since they were hashed.
 
     Raises:
         StudyError: A config, a backbone or data are not what the study needs.
@@ -175,6 +180,7 @@ def prepare_study(study: Study, note: Callable[[str], None] = lambda text: None)
         note(f'checking task {task.key}')
         cfg = configs[task.key] = read_task_config(task)
         check_data(study, task, cfg)
+        gc.freeze()  # what was imported stays, and each data set of mmengine collects garbage
         check_backbones(study, task, cfg)
         datasets = build_datasets(task, cfg)
         info = tasks[task.key] = describe_task(task, cfg, datasets)
@@ -186,7 +192,7 @@ def prepare_study(study: Study, note: Callable[[str], None] = lambda text: None)
     for key, info in tasks.items():
         note(f'hashing the data of task {key}')
         roots = data_roots(info.data_root, configs[key])
-        data[key] = data_hash(*roots) if roots else 'not hashed'
+        data[key] = data_hash(*roots, verify=verify) if roots else 'not hashed'
     return PreparedStudy(study, configs, tasks, data, notes)
 
 
@@ -258,13 +264,22 @@ def check_selection(study: Study, task: Task, cfg: Config) -> None:
 
 
 def check_backbones(study: Study, task: Task, cfg: Config) -> None:
-    """Raise StudyError unless the backbone of every arm can be built."""
+    """Raise StudyError unless the backbone of every arm can be built.
+
+    They are built without memory for weights, which takes no time; one that cannot be built so
+    (it looks at its weights) is built as a run builds it.
+    """
+    import torch
+
     from ..commands.config_files import one_line
 
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     for arm in study.arms.values():
         run = Run('main', task.key, arm.key, study.seeds[0])
         backbone = run_config(cfg, task, arm, run).model.backbone
+        with contextlib.suppress(Exception), torch.device('meta'):
+            MODELS.build(backbone)
+            continue
         try:
             MODELS.build(backbone)
         except Exception as error:  # a backbone may raise anything

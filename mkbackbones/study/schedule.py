@@ -18,6 +18,7 @@ from mmengine.config import Config
 from ..files import written_aside
 from .executors import Executor, Job
 from .ledger import FILE, Ledger, LedgerError, Row
+from .plain_config import config_text
 from .plan import Run, plan_runs
 from .precision import Plan, settle_plan
 from .prepared import PreparedStudy
@@ -382,7 +383,7 @@ class Schedule:
 def write_config(folder: Path, cfg: Config) -> None:
     """Write a run's config, for the worker to run and for others to read as data."""
     with written_aside(folder / 'config.py') as work:
-        work.write_text(cfg.pretty_text, encoding='utf-8')
+        work.write_text(config_text(cfg), encoding='utf-8')
     content = json.dumps(cfg.to_dict(), indent=1, default=str)
     with written_aside(folder / 'config.json') as work:
         work.write_text(content, encoding='utf-8')

@@ -109,7 +109,11 @@ def count_classes(dataset: Dataset, kind: str) -> Sequence[int] | None:
 def labels_of_map(about: Mapping) -> set[int]:
     """The classes in a class map, as the config numbers them."""
     with Image.open(about['seg_map_path']) as image:
-        found = {int(value) for value in np.unique(np.asarray(image))}
+        labels = np.asarray(image)
+    if labels.dtype == np.uint8:  # counting is faster than sorting
+        found = set(np.flatnonzero(np.bincount(labels.ravel())).tolist())
+    else:
+        found = {int(value) for value in np.unique(labels)}
     if about.get('reduce_zero_label'):
         found = {value - 1 for value in found}
     label_map = about.get('label_map')

@@ -91,7 +91,7 @@ def measure_slots(
     """Measure one number of slots; see :func:`measure`."""
     runs = slots * max(len(gpus), 1)
     folders = [folder / str(index) for index in range(runs)]
-    with contextlib.closing(LocalExecutor(slots, gpus)) as executor:
+    with contextlib.closing(LocalExecutor(slots, gpus, warm=True)) as executor:
         jobs = []
         for place in folders:
             place.mkdir(parents=True)

@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .plain_config import write_plainly
 from .progress import Heartbeat
 from .run_folder import BEST, ERROR, LATEST, OUTPUTS, clean, write_json
 
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return ALREADY_RUNNING
     try:
         (folder / ERROR).unlink(missing_ok=True)
+        write_plainly()
         clean(folder, finished=False)
         work(folder, heartbeat)
     except KeyboardInterrupt:

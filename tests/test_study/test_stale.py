@@ -172,3 +172,48 @@ def test_the_commit_of_a_repository_around_an_installed_package_is_not_ours(tmp_
     subprocess.run([*git, 'add', '-A'], check=True)
     subprocess.run([*git, 'commit', '-qm', 'y'], check=True)
     assert fingerprint.commit.__wrapped__() != ''
+
+
+class TestKnownHashes:
+    """Data are read once, and again whenever a file has another size or time of change."""
+
+    @pytest.fixture
+    def data(self, tmp_path, monkeypatch):
+        monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+        monkeypatch.setattr('mkbackbones.study.hash_cache.SETTLED_SECONDS', 0)
+        (tmp_path / 'data' / 'a').mkdir(parents=True)
+        (tmp_path / 'data' / 'a' / 'x').write_text('one')
+        return tmp_path / 'data'
+
+    def test_the_second_time_nothing_is_read(self, data, monkeypatch):
+        found = data_hash.__wrapped__(str(data))
+        kept = os.stat(data / 'a' / 'x')
+        (data / 'a' / 'x').write_text('two')
+        os.utime(data / 'a' / 'x', ns=(kept.st_atime_ns, kept.st_mtime_ns))
+        assert data_hash.__wrapped__(str(data)) == found
+        assert data_hash.__wrapped__(str(data), verify=True) != found
+
+    @pytest.mark.parametrize('text, later', [('two', 1), ('four', 0)])
+    def test_a_change_of_time_or_size_is_seen(self, data, text, later):
+        found = data_hash.__wrapped__(str(data))
+        kept = os.stat(data / 'a' / 'x')
+        (data / 'a' / 'x').write_text(text)
+        os.utime(data / 'a' / 'x', ns=(kept.st_atime_ns, kept.st_mtime_ns + later))
+        assert data_hash.__wrapped__(str(data)) != found
+
+    def test_what_changed_a_moment_ago_is_not_kept(self, data, monkeypatch):
+        monkeypatch.setattr('mkbackbones.study.hash_cache.SETTLED_SECONDS', 3600)
+        data_hash.__wrapped__(str(data))
+        assert not (data.parent / 'cache').exists()
+
+    @pytest.mark.parametrize('content', ['', 'x' * 12, '../../etc', '\x00'])
+    def test_a_damaged_entry_is_not_believed(self, data, content):
+        found = data_hash.__wrapped__(str(data))
+        (entry,) = (data.parent / 'cache' / 'mkbackbones' / 'data').iterdir()
+        entry.write_text(content)
+        assert data_hash.__wrapped__(str(data)) == found
+
+    def test_without_a_place_for_it_data_are_hashed_all_the_same(self, data, monkeypatch):
+        found = data_hash.__wrapped__(str(data))
+        monkeypatch.setenv('XDG_CACHE_HOME', '/proc/nowhere')
+        assert data_hash.__wrapped__(str(data)) == found

@@ -6,12 +6,15 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 from ..mps import multi_process_service
 from ..progress import PARENT
 from ..share import CORES, share_of_cores
 from .base import Executor, Job, worker_command
+from .warm import WarmStart
 
 __all__ = ['LocalExecutor']
 
@@ -19,14 +22,25 @@ TERM_SECONDS = 10
 
 
 class LocalJob(Job):
-    """A process in a slot."""
+    """A process in a slot.
 
-    def __init__(self, process: subprocess.Popen, slot: int) -> None:
-        self.process = process
+    Args:
+        slot (int): The slot.
+    """
+
+    def __init__(self, slot: int) -> None:
         self.slot = slot
 
+    def code(self) -> int | None:
+        """Exit code, a negative signal included; None while it runs."""
+        raise NotImplementedError
+
+    def signal(self, name: int) -> None:
+        """Send it a signal."""
+        raise NotImplementedError
+
     def poll(self) -> str | None:
-        code = self.process.poll()
+        code = self.code()
         if code is None or code >= 0:
             return None if code is None else ''
         name = signal.Signals(-code).name
@@ -34,12 +48,41 @@ class LocalJob(Job):
         return f'the worker was ended by {name}{memory}'
 
     def cancel(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(TERM_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        for name in (signal.SIGTERM, signal.SIGKILL):
+            if self.code() is None:
+                self.signal(name)
+            end = time.monotonic() + TERM_SECONDS
+            while self.code() is None and time.monotonic() < end:
+                time.sleep(0.02)
+
+
+class ColdJob(LocalJob):
+    """A process of its own from the start."""
+
+    def __init__(self, slot: int, process: subprocess.Popen) -> None:
+        super().__init__(slot)
+        self.process = process
+
+    def code(self) -> int | None:
+        return self.process.poll()
+
+    def signal(self, name: int) -> None:
+        self.process.send_signal(name)
+
+
+class WarmJob(LocalJob):
+    """A process forked from one that has imported the libraries."""
+
+    def __init__(self, slot: int, start: WarmStart, number: int) -> None:
+        super().__init__(slot)
+        self.start = start
+        self.number = number
+
+    def code(self) -> int | None:
+        return self.start.poll(self.number)
+
+    def signal(self, name: int) -> None:
+        self.start.signal(self.number, name)
 
 
 class LocalExecutor(Executor):
@@ -52,13 +95,18 @@ class LocalExecutor(Executor):
     Args:
         slots (int): Processes at the same time: for each GPU, or in all without one.
         gpus (list[str]): GPUs as ``CUDA_VISIBLE_DEVICES`` names them; empty for the CPU.
+        warm (bool): Fork workers from a process that has imported the libraries (on Linux).
     """
 
-    def __init__(self, slots: int = 1, gpus: list[str] | None = None) -> None:
+    def __init__(self, slots: int = 1, gpus: list[str] | None = None, warm: bool = False) -> None:
         self.gpus = visible_gpus() if gpus is None else gpus
         self.slots = slots * max(len(self.gpus), 1)
         self.free = list(range(self.slots))
         self.jobs: list[LocalJob] = []
+        self.warm: WarmStart | None = None
+        if warm and sys.platform == 'linux':  # first, as it takes a while
+            visible = {'CUDA_VISIBLE_DEVICES': ','.join(self.gpus)}
+            self.warm = WarmStart({**os.environ, **self.threads(), **visible})
         self.held = contextlib.ExitStack()
         self.service = self.held.enter_context(multi_process_service(self.gpus, slots))
         self.notes = (self.service.note,) if self.service.note else ()
@@ -66,14 +114,31 @@ class LocalExecutor(Executor):
     def close(self) -> None:
         for job in self.jobs:  # which a daemon that ends would take down
             job.cancel()
+        self.jobs.clear()
+        if self.warm is not None:
+            self.warm.close()
+        self.warm = None
         self.held.close()
 
     def submit(self, folder: Path) -> LocalJob:
-        for job in [job for job in self.jobs if job.process.poll() is not None]:
+        for job in [job for job in self.jobs if job.code() is not None]:
             self.jobs.remove(job)
             self.free.append(job.slot)
         slot = min(self.free)
         self.free.remove(slot)
+        job = self.start_warm(folder, slot) or self.start_cold(folder, slot)
+        self.jobs.append(job)
+        return job
+
+    def start_warm(self, folder: Path, slot: int) -> LocalJob | None:
+        """Fork a worker; None where that cannot be done."""
+        if self.warm is None:
+            return None
+        number = self.warm.start(folder.resolve(), self.environment(slot))
+        return None if number is None else WarmJob(slot, self.warm, number)
+
+    def start_cold(self, folder: Path, slot: int) -> LocalJob:
+        """Start a worker from nothing."""
         with open(folder / 'console.log', 'ab') as log:
             process = subprocess.Popen(
                 worker_command(folder),
@@ -85,21 +150,22 @@ class LocalExecutor(Executor):
                 # would die of it with a traceback, as if it had failed.
                 start_new_session=True,
             )
-        job = LocalJob(process, slot)
-        self.jobs.append(job)
-        return job
+        return ColdJob(slot, process)
+
+    def threads(self) -> dict[str, str]:
+        """A worker's share of the cores, unless the user has set it."""
+        cores = str(share_of_cores(self.slots))
+        return {name: os.environ.get(name, cores) for name in ('OMP_NUM_THREADS', CORES)}
 
     def environment(self, slot: int) -> dict[str, str]:
         """Environment of the worker in a slot: its GPU, and its share of the cores."""
-        cores = str(share_of_cores(self.slots))
         index = slot % max(len(self.gpus), 1)
         gpu = self.gpus[index] if self.gpus else ''
         if self.service.numbered and gpu.isdigit():
             gpu = str(index)
         return {
-            'OMP_NUM_THREADS': cores,
-            CORES: cores,
             **os.environ,
+            **self.threads(),
             **self.service.environment,
             'CUDA_VISIBLE_DEVICES': gpu,
             PARENT: str(os.getpid()),
