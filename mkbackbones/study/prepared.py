@@ -86,6 +86,7 @@ class PreparedStudy:
             seed=run.seed,
             kind=task.kind,
             metric=metric,
+            primary=task.primary,
             factor=factor,
             data_root=self.tasks[run.task].data_root,
             baseline_backbone=baseline_backbone(self.configs[run.task], task, study.baseline),

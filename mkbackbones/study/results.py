@@ -127,6 +127,8 @@ class RunResult:
         train_seconds (float): Time of the training loop.
         inference_seconds (float): Median time of the model for one test image.
         peak_memory (int | None): Peak of the device's memory in bytes; None on a CPU.
+        treatment (dict[str, float | str]): What the run's keys do, the entries of
+            :class:`~mkbackbones.study.treatment.Treatment` that are known; empty for a stock key.
         environment (dict[str, str]): Versions, card, commit, data hash of this run.
         folder (str): The run's folder, filled when read.
     """
@@ -145,6 +147,7 @@ class RunResult:
     train_seconds: float
     inference_seconds: float
     peak_memory: int | None = None
+    treatment: dict[str, float | str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     folder: str = ''
 
@@ -236,6 +239,9 @@ def read_result(folder: Path) -> RunResult:
     try:
         result = RunResult(**{**content, 'folder': str(folder)})
         numbers = [result.lr, result.step_seconds, result.train_seconds, *result.metrics.values()]
+        numbers += [value for name, value in result.treatment.items() if name != 'off']
+        if result.treatment.get('off', 'scale') not in ('scale', 'linear'):
+            raise TypeError('an unknown treatment')
         if not all(isinstance(number, int | float) for number in numbers):
             raise TypeError('no numbers')
         return result

@@ -11,6 +11,7 @@ import math
 import shutil
 import statistics
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,6 +119,7 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
     from .cost import count_cost
     from .results import RunResult
     from .training import training_size, unwrap
+    from .treatment import as_entry, check_treatment
 
     study, record = runner.cfg.study, recorder.record
     heartbeat.update(phase='testing')
@@ -130,12 +132,20 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
     model = unwrap(runner.model)
     inference_seconds = collect(model, loader, collector)
     evidence = collector.evidence()
+    val = runner.build_dataloader(Config.fromfile(folder / 'config.py').val_dataloader)
     if hasattr(evidence, 'good_scores'):
-        val = runner.build_dataloader(Config.fromfile(folder / 'config.py').val_dataloader)
         evidence.good_scores = good_scores(model, val, study.kind, study.data_root)
     shutil.rmtree(folder / 'predictions', ignore_errors=True)
     partial.rename(folder / 'predictions')
     evidence.save(folder / 'evidence.npz')
+
+    def score() -> float:
+        with tempfile.TemporaryDirectory(prefix='mkbackbones-off-') as scratch:
+            again = collector_of(study.kind, loader.dataset, study.data_root, Path(scratch))
+            collect(model, loader, again)
+            return again.evidence().metrics(again.classes)[study.primary]
+
+    treatment = check_treatment(model, val, score)
     cost = count_cost(model.backbone, training_size(runner))
     RunResult(
         task=study.task,
@@ -152,6 +162,7 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
         train_seconds=sum(record.seconds),
         inference_seconds=inference_seconds,
         peak_memory=record.peak_memory or None,
+        treatment=as_entry(treatment),
         environment={
             **study.environment,
             'device': torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU',

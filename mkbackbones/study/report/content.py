@@ -10,6 +10,7 @@ import matplotlib
 
 from ..results import RunResult, StudyResults
 from ..statistics import Analysis, Verdict, headline
+from .applied import applied, idle
 from .blocks import (
     Block,
     Bullets,
@@ -62,6 +63,7 @@ def _build(
     note('drawing')
     report = Report(f'Study {results.info.name}')
     report.blocks += _answer(results, analysis, open_runs)
+    report.blocks += applied(results)
     report.blocks += plots(results, analysis)
     if examples:
         note('drawing example pictures')
@@ -80,7 +82,8 @@ def _answer(results: StudyResults, analysis: Analysis, open_runs: list[OpenRun])
         blocks.append(Text('No run is finished, so there is nothing to compare yet.', lead=True))
     else:
         one = 'One seed, so no verdict. ' if len(info.seeds) == 1 else ''
-        blocks.append(Text(one + headline(analysis), lead=True))
+        lead = ' '.join([one + headline(analysis), *idle(results)])
+        blocks.append(Text(lead, lead=True))
         blocks += [Notice(sentence) for sentence in limits(results, analysis)]
     planned = len(info.tasks) * len(info.arms) * len(info.seeds)
     if len(results.runs) < planned:

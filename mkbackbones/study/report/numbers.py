@@ -16,7 +16,8 @@ __all__ = ['to_csv', 'to_json']
 
 COLUMNS = ('table', 'task', 'arm', 'reference', 'metric', 'seed', 'quantity', 'value')
 #: Of a run, what is no single number, or is given otherwise.
-NOT_COSTS = ('task', 'arm', 'seed', 'metrics', 'val_curve', 'losses', 'environment', 'folder')
+NOT_COSTS = ('task', 'arm', 'seed', 'metrics', 'val_curve', 'losses', 'treatment')
+NOT_COSTS += ('environment', 'folder')
 
 
 def to_json(results: StudyResults, analysis: Analysis) -> str:
@@ -39,7 +40,7 @@ def to_json(results: StudyResults, analysis: Analysis) -> str:
 
 
 def to_csv(results: StudyResults, analysis: Analysis) -> str:
-    """One row a number; tables are ``run``, ``curve``, ``mean``, ``difference``, ..."""
+    """One row a number; tables are ``run``, ``treatment``, ``curve``, ``mean``, ..."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator='\n')
     writer.writerow(COLUMNS)
@@ -56,6 +57,8 @@ def _rows_of_runs(results: StudyResults) -> Iterator[tuple]:
         for name, value in asdict(run).items():
             if name not in NOT_COSTS and value is not None:
                 yield 'run', *key, '', run.seed, name, value
+        for name, value in run.treatment.items():
+            yield 'treatment', *key, '', run.seed, name, value
         metric = results.info.tasks[run.task].primary
         for iteration, value in run.val_curve:
             yield 'curve', *key, metric, run.seed, f'validation at {iteration:g}', value

@@ -1,0 +1,98 @@
+"""Was the treatment applied? What the keys of each arm do, and the score without their charts."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from ..results import RunResult, StudyResults
+from .blocks import Block, Heading, Table, Text
+
+__all__ = ['applied', 'idle']
+
+#: Charts are idle if the score changes by less than so many points without them.
+IDLE = 0.1
+NONE = '–'
+OFF = {'scale': 'output scale 0', 'linear': 'best linear map'}
+#: Entry of a treatment -> head of its column, and how a value is written.
+COLUMNS = {
+    'out_scale': ('output scale', '{:.3f}'),
+    'charts_over_base': ('charts / base', '{:.1%}'),
+    'linear_share': ('linear share', '{:.1%}'),
+    'gamma_spread': ('spread of Gamma', '{:.2f}'),
+    'temperature': ('temperature', '{:.3f}'),
+}
+
+
+def applied(results: StudyResults) -> list[Block]:
+    """The section; nothing where no run has looked at its keys."""
+    rows, shown = [], [name for name in COLUMNS if any(name in r.treatment for r in results.runs)]
+    for task, arm, runs in looked_at(results):
+        row = [task, results.info.arms[arm].label]
+        for name in shown:
+            values = [run.treatment[name] for run in runs if name in run.treatment]
+            row.append(COLUMNS[name][1].format(fmean(values)) if values else NONE)
+        changes = lost(results, task, runs)
+        how = {OFF[run.treatment['off']] for run in runs if 'off' in run.treatment}
+        rows.append([*row, ', '.join(sorted(how)) or NONE, changes_in_words(changes), len(runs)])
+    if not rows:
+        return []
+    text = (
+        'Means over layers and seeds, on the weights that are tested. Charts / base: root mean '
+        'squares of what is added to the base chart, and of that. Linear share: how much of the '
+        'charts the best linear map of the tokens explains, 100 % for a key that might as well be '
+        'linear. Charts off: the output scale set to zero or, where no base chart is left then, '
+        'that map in place of the charts; what the score loses on the test images, least and most '
+        'of the seeds in brackets.'
+    )
+    heads = [COLUMNS[name][0] for name in shown]
+    header = ['task', 'arm', *heads, 'charts off', 'the score loses', 'seeds']
+    return [
+        Heading('Was the treatment applied?'),
+        Text(text),
+        Table(header, [[str(cell) for cell in row] for row in rows], text_columns=2, cards=True),
+    ]
+
+
+def idle(results: StudyResults) -> list[str]:
+    """A sentence for each arm of a task whose charts did nothing for the score."""
+    found = []
+    for task, arm, runs in looked_at(results):
+        changes = lost(results, task, runs)
+        if changes and abs(fmean(changes)) < IDLE:
+            means = 'a linear map in their place' if runs[0].treatment['off'] == 'linear' else ''
+            found.append(
+                f'The charts of {results.info.arms[arm].label} did nothing in {task}: with '
+                f'{means or "them switched off"} its score changes by '
+                f'{-fmean(changes):+.2f} {results.info.tasks[task].primary}, so what is compared '
+                'here is hardly a manifold key.'
+            )
+    return found
+
+
+def looked_at(results: StudyResults) -> list[tuple[str, str, list[RunResult]]]:
+    """Task, arm and runs that have looked at their keys."""
+    found = []
+    for task in results.info.tasks:
+        for arm in results.info.arms:
+            runs = [run for run in results.of(task, arm).values() if run.treatment]
+            if runs:
+                found.append((task, arm, runs))
+    return found
+
+
+def lost(results: StudyResults, task: str, runs: list[RunResult]) -> list[float]:
+    """What the primary metric of each run loses without its charts, in points."""
+    metric = results.info.tasks[task].primary
+    return [
+        run.metrics[metric] - run.treatment['score_off']
+        for run in runs
+        if 'score_off' in run.treatment
+    ]
+
+
+def changes_in_words(changes: list[float]) -> str:
+    """Mean, and the range of several."""
+    if not changes:
+        return NONE
+    text = f'{fmean(changes):+.2f}'
+    return text if len(changes) == 1 else f'{text} ({min(changes):+.2f} to {max(changes):+.2f})'
