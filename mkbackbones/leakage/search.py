@@ -106,11 +106,7 @@ def propose(
 
 def _weights(level: Level, shape: tuple[int, int], others: Sequence[tuple[int, int]]) -> np.ndarray:
     """Weights of a query of one shape against others: one for all, or one for each."""
-    runs = [(other, len(list(members))) for other, members in groupby(others)]
-    if len(runs) == 1:
-        return level.weight(shape, runs[0][0])
-    tables = [level.weight(shape, other) for other, _ in runs]
-    return np.repeat(np.stack(tables), [count for _, count in runs], axis=0)
+    return level.weight(shape, others[0]) if len(set(others)) == 1 else level.weights(shape, others)
 
 
 def propose_turned(level: Level, threshold: float) -> Proposals:
