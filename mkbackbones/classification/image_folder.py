@@ -6,11 +6,15 @@ from pathlib import Path
 
 import torch
 from mmengine.structures import BaseDataElement
+from torch import Tensor
+from torch.utils.data import get_worker_info
 from torchvision.datasets import ImageFolder as TorchvisionImageFolder
 from torchvision.transforms import v2
 
 from ..hints import did_you_mean
 from ..registry import DATASETS
+from .batch_transforms import BatchTransforms
+from .in_memory import decode
 
 __all__ = ['ImageFolder']
 
@@ -30,16 +34,26 @@ class ImageFolder(TorchvisionImageFolder):
         split (str): ``train``, ``val`` or ``test``.
         transforms (list[dict]): Transforms of ``torchvision.transforms.v2`` by name, e.g.
             ``dict(type='RandomResizedCrop', size=112)``; images come as uint8 (3, H, W).
+        in_memory (bool): Whether pictures, which then have one size, are decoded once, at the first
+            access, and kept on the GPU if there is one. Batches are augmented there as a whole
+            (:class:`~mkbackbones.classification.batch_transforms.BatchTransforms`); the data loader
+            takes ``num_workers=0`` and ``collate_fn=dict(type='default_collate')``.
 
     Raises:
-        ValueError: The split or a transform is unknown.
+        ValueError: The split or a transform is unknown, or pictures do not fit into memory.
         FileNotFoundError: A folder is missing.
     """
 
     #: Of how many images of a class in the train folder one goes to the val split.
     HELD_OUT = 10
 
-    def __init__(self, data_root: str, split: str, transforms: list[dict] | None = None) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        split: str,
+        transforms: list[dict] | None = None,
+        in_memory: bool = False,
+    ) -> None:
         if split not in SPLITS:
             raise ValueError(
                 f'split={split!r} is unknown; choose from {", ".join(SPLITS)}'
@@ -62,6 +76,8 @@ class ImageFolder(TorchvisionImageFolder):
         if not has_test and split != 'test':
             self.samples = self.held_out(split == 'val')
             self.targets = [label for _, label in self.samples]
+        self.batch_transforms = BatchTransforms(transforms or []) if in_memory else None
+        self.memory: tuple[Tensor, Tensor] | None = None
         self.metainfo = {'classes': tuple(self.classes)}
         #: How the splits came about, for a report.
         self.split_rule = (
@@ -98,10 +114,49 @@ class ImageFolder(TorchvisionImageFolder):
         return kept
 
     def __getitem__(self, index: int) -> dict:
+        if self.batch_transforms is not None:
+            return self.__getitems__([index])[0]
         image, label = super().__getitem__(index)
+        return self.item(index, image, torch.tensor(label))
+
+    def __getitems__(self, indices: list[int]) -> list[dict]:
+        """A batch at once, as data loaders ask for it."""
+        if self.batch_transforms is None:
+            return [self[index] for index in indices]
+        pixels, labels = self.load()
+        chosen = torch.tensor([index % len(self) for index in indices], device=pixels.device)
+        images = self.batch_transforms(pixels[chosen])
+        return [self.item(*one) for one in zip(indices, images, labels[chosen])]
+
+    def item(self, index: int, image: Tensor, label: Tensor) -> dict:
+        """A sample as mmengine's models take it."""
         sample = BaseDataElement(metainfo={'img_path': self.samples[index][0]})
-        sample.gt_label = torch.tensor(label)
+        sample.gt_label = label
         return {'inputs': image, 'data_samples': sample}
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        """All pictures (N, 3, H, W) and labels (N,), decoded at the first call.
+
+        Raises:
+            ValueError: In a worker of a data loader, or if the pictures do not fit.
+        """
+        if (worker := get_worker_info()) is not None:
+            raise ValueError(
+                f'in_memory=True leaves data loader workers nothing to do; set num_workers=0, not '
+                f'{worker.num_workers}'
+            )
+        if self.memory is None:
+            pixels = decode([path for path, _ in self.samples], self.loader)
+            height, width = pixels.shape[2:]
+            size = self.batch_transforms.size or (height, width)
+            if height > size[0] or width > size[1]:
+                raise ValueError(
+                    f'the pictures are {width}x{height}, and in_memory=True only scales up, not '
+                    f'down to {size[1]}x{size[0]}; leave it out, or resize the files'
+                )
+            labels = torch.tensor([label for _, label in self.samples], device=pixels.device)
+            self.memory = pixels, labels
+        return self.memory
 
 
 def build_transforms(transforms: list[dict]) -> v2.Compose:

@@ -1,0 +1,62 @@
+"""Pictures of an image folder, decoded once and kept on the device that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..cores import usable_cores
+
+__all__ = ['decode']
+
+
+def decode(paths: Sequence[str], load: Callable[[str], Image.Image]) -> Tensor:
+    """Decode pictures of one size.
+
+    Args:
+        paths (Sequence[str]): The files, at least one.
+        load (Callable): Opens one as RGB.
+
+    Returns:
+        Tensor: uint8 (N, 3, H, W), on the GPU if there is one.
+
+    Raises:
+        ValueError: Pictures differ in size, or take more than half of the memory that is free.
+    """
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    width, height = load(paths[0]).size
+    check_memory(len(paths), height, width, device)
+    pixels = np.empty((len(paths), height, width, 3), np.uint8)
+
+    def read(index: int) -> None:
+        picture = load(paths[index])
+        if picture.size != (width, height):
+            raise ValueError(
+                f'{paths[index]} is {picture.size[0]}x{picture.size[1]}, {paths[0]} is '
+                f'{width}x{height}; in_memory=True takes pictures of one size: leave it out, or '
+                'resize the files'
+            )
+        pixels[index] = np.asarray(picture)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:  # decoders release the GIL
+        for _ in pool.map(read, range(len(paths))):
+            pass
+    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).contiguous()
+
+
+def check_memory(count: int, height: int, width: int, device: torch.device) -> None:
+    """Raise ValueError if pictures take more than half of the device's free memory."""
+    if device.type != 'cuda':
+        return  # a system that runs short says so, or takes it from its caches
+    free = torch.cuda.mem_get_info(device)[0]
+    wanted = count * height * width * 3
+    if 2 * wanted > free:
+        raise ValueError(
+            f'{count} pictures of {width}x{height} take {wanted / 2**30:.1f} GiB, and the GPU has '
+            f'{free / 2**30:.1f} GiB free, of which they may take half; leave in_memory out'
+        )
