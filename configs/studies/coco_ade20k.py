@@ -8,13 +8,16 @@
 name = 'coco_ade20k'
 question = 'Does the gain on ImageNet-1K carry over to COCO and ADE20K?'
 spatial = dict(type='SpatialK', num_charts=8)
+mixing = dict(type='MLPK', match=spatial, spatial=True)
 arms = dict(
     stock=dict(label='stock key', role='baseline'),
     mlp=dict(label='MLPK', role='control', backbone=dict(key_cfg=dict(type='MLPK', match=spatial))),
+    mixing=dict(label='MLPK, 3x3', role='control', backbone=dict(key_cfg=mixing)),
     spatial=dict(label='SpatialK', backbone=dict(key_cfg=spatial)),
 )
 never = {'train_cfg.val_interval': 10**9}
 size = 224
+splits = ('train', 'val', 'test')
 train_transforms = [
     dict(type='RandomResizedCrop', size=size, antialias=True),
     dict(type='RandomHorizontalFlip'),
@@ -34,7 +37,10 @@ tasks = dict(
         options={
             'model.num_classes': 1000,
             'train_dataloader.batch_size': 512,
-            'train_dataloader.num_workers': 12,
+            # Too many to keep in memory, and of all sizes.
+            **{f'{split}_dataloader.dataset.in_memory': False for split in splits},
+            **{f'{split}_dataloader.num_workers': 12 for split in splits},
+            **{f'{split}_dataloader.persistent_workers': True for split in splits},
             'train_dataloader.dataset.transforms': train_transforms,
             'val_dataloader.dataset.transforms': test_transforms,
             'test_dataloader.dataset.transforms': test_transforms,
@@ -57,4 +63,4 @@ tasks = dict(
 )
 seeds = [0, 1, 2]
 initial_weights = dict(task='classification')
-del spatial, never, size, train_transforms, test_transforms
+del spatial, mixing, never, size, splits, train_transforms, test_transforms

@@ -4,9 +4,16 @@
 name = 'neu_from_classification'
 question = 'Does what a manifold key gains in classification carry over to steel defects?'
 spatial = dict(type='SpatialK', num_charts=8)
+mixing = dict(type='MLPK', match=spatial, spatial=True)
+temperature = dict(type='LinearK', temperature=True)
 arms = dict(
     stock=dict(label='stock key', role='baseline'),
+    # As many parameters as SpatialK, without charts: tells charts from size.
     mlp=dict(label='MLPK', role='control', backbone=dict(key_cfg=dict(type='MLPK', match=spatial))),
+    # And the same mixing of neighbours: tells charts from the convolution.
+    mixing=dict(label='MLPK, 3x3', role='control', backbone=dict(key_cfg=mixing)),
+    # And a trained scale of the logits, which charts change, too.
+    temperature=dict(label='temperature', role='control', backbone=dict(key_cfg=temperature)),
     spatial=dict(label='SpatialK', backbone=dict(key_cfg=spatial)),
     vanilla=dict(label='VanillaK', backbone=dict(key_cfg=dict(type='VanillaK', num_charts=8))),
 )
@@ -26,4 +33,4 @@ tasks = dict(
 seeds = [0, 1, 2, 3, 4]
 # The task named here starts from scratch, the others from what it has trained.
 initial_weights = dict(task='classification')
-del spatial
+del spatial, mixing, temperature
