@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .errors import CommandError, run_command
 from .launch import select_device
+from .study_numbers import add_export, add_power, study_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +32,7 @@ examples:
   python -m mkbackbones study compare work_dirs/studies/before work_dirs/studies/after
   python -m mkbackbones study export work_dirs/studies/neu_scratch --out numbers.csv
   python -m mkbackbones study export work_dirs/studies/neu_scratch --evidence evidence
+  python -m mkbackbones study power configs/studies/neu_scratch.py --effect AP=1
   python -m mkbackbones study run my_study.py --executor slurm --slurm partition=gpu
 """
 
@@ -69,20 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
     compare_parser.add_argument('first', type=Path, help='folder, or file, of the earlier study')
     compare_parser.add_argument('second', type=Path, help='folder, or file, of the later study')
     compare_parser.set_defaults(function=compare)
-    export_parser = commands.add_parser(
-        'export', help='write the numbers of a study, or its evidence'
-    )
-    export_parser.add_argument('folder', type=Path, help="the study's folder, or its file")
-    wanted = export_parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument('--out', type=Path, help='a .json or a .csv file')
-    wanted.add_argument(
-        '--evidence',
-        type=Path,
-        metavar='FOLDER',
-        help='a new folder for what the intervals follow from, some kilobytes a run; `report` and '
-        '`export` take it like a study',
-    )
-    export_parser.set_defaults(function=export)
+    add_export(commands)
+    add_power(commands)
     return parser
 
 
@@ -399,65 +389,6 @@ def compare(args: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         raise CommandError(error) from error
     console.print(found)
-
-
-def export(args: argparse.Namespace) -> None:
-    """Write every number of a study, or its evidence.
-
-    Raises:
-        CommandError: The format is unknown, there is no study, or the file cannot be written.
-    """
-    from rich.console import Console
-
-    if args.evidence is not None:
-        export_small(study_folder(args.folder), args.evidence, Console(markup=False))
-        return
-
-    from ..files import written_aside
-    from ..study.report.numbers import to_csv, to_json
-    from ..study.results import load_results
-    from ..study.statistics import analyse
-
-    formats = {'.json': to_json, '.csv': to_csv}
-    if args.out.suffix not in formats:
-        raise CommandError(f'--out {args.out} has to end in {" or ".join(formats)}')
-    console = Console(markup=False)
-    try:
-        with console.status('computing statistics'):
-            results = load_results(study_folder(args.folder))
-            text = formats[args.out.suffix](results, analyse(results))
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(args.out) as work:
-            work.write_text(text, encoding='utf-8')
-    except (OSError, ValueError) as error:
-        raise CommandError(error) from error
-    console.print(f'numbers: {args.out}', soft_wrap=True)
-
-
-def export_small(folder: Path, out: Path, console: Console) -> None:
-    """Write the evidence of a study.
-
-    Raises:
-        CommandError: There is no study, or no evidence, or the folder has files in it.
-    """
-    from ..study.results import load_results
-    from ..study.statistics.left_out import export_evidence
-
-    try:
-        results = load_results(folder)
-        with console.status('exporting') as line:
-            size = export_evidence(results, out, line.update)
-    except (OSError, ValueError) as error:
-        raise CommandError(error) from error
-    runs = len(results.runs)
-    console.print(
-        f'evidence: {out} ({runs} runs, {size / runs / 1000:.0f} kB each)', soft_wrap=True
-    )
-
-
-def study_folder(path: Path) -> Path:
-    """The folder of a study, where its file is named instead."""
-    return Path('work_dirs/studies') / path.stem if path.suffix == '.py' else path
 
 
 def read_and_prepare(

@@ -28,7 +28,7 @@ NOT_IN_A_RUN = (
     *('datasets/generic', 'datasets/public', 'datasets/synthetic.py', 'datasets/textures.py'),
     *(f'study/{name}' for name in ('executors', 'report', 'statistics')),
     *(f'study/{name}.py' for name in ('chance', 'changes', 'estimate', 'ledger', 'live', 'means')),
-    *(f'study/{name}.py' for name in ('plan', 'prepared', 'schedule', 'sentences')),
+    *(f'study/{name}.py' for name in ('plan', 'power_table', 'prepared', 'schedule', 'sentences')),
     *(f'study/{name}.py' for name in ('hash_cache', 'iterations', 'measuring', 'mps')),
     *('study/side_by_side.py', 'study/fingerprint.py', 'study/throughput.py'),
 )

@@ -6,7 +6,7 @@ parts of the variance of the mean difference.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -31,6 +31,8 @@ class PairedMean:
         test_df (float): Degrees of freedom of ``v_test``.
         test_range (tuple[float, float] | None): 95 per cent interval of ``v_test``, which may be
             estimated as 0 and not be; None where it is known.
+        seed_df (float | None): Degrees of freedom of ``v_seed`` where it was estimated from other
+            seeds than these; None for ``num_seeds - 1``.
     """
 
     mean: float
@@ -39,6 +41,12 @@ class PairedMean:
     v_test: float = 0.0
     test_df: float = np.inf
     test_range: tuple[float, float] | None = None
+    seed_df: float | None = None
+
+    @property
+    def known_seed_df(self) -> float:
+        """Degrees of freedom that ``v_seed`` was estimated with."""
+        return self.num_seeds - 1 if self.seed_df is None else self.seed_df
 
     @property
     def standard_error(self) -> float:
@@ -92,7 +100,7 @@ class PairedMean:
 
     def variance_range(self) -> tuple[float, float]:
         """95 per cent interval of the variance of the mean, by MOVER of the two parts."""
-        seed = chi_square_range(self.v_seed, self.num_seeds - 1)
+        seed = chi_square_range(self.v_seed, self.known_seed_df)
         test = self.test_range or (self.v_test, self.v_test)
         total = self.v_seed + self.v_test
         low, high = (np.hypot(seed[end] - self.v_seed, test[end] - self.v_test) for end in (0, 1))
@@ -119,8 +127,14 @@ class PairedMean:
             v_test (float | None): What the test images add; None as it is.
         """
         v_seed = seed * self.v_seed * self.num_seeds / num_seeds
-        v_test = self.v_test if v_test is None else v_test
-        return PairedMean(self.mean, num_seeds, v_seed, v_test, self.test_df)
+        return replace(
+            self,
+            num_seeds=num_seeds,
+            v_seed=v_seed,
+            v_test=self.v_test if v_test is None else v_test,
+            test_range=self.test_range if v_test is None else None,
+            seed_df=self.known_seed_df,
+        )
 
 
 def chi_square_range(variance: float, df: float, level: float = 0.95) -> tuple[float, float]:
@@ -211,7 +225,7 @@ def seeds_needed(
         effect (float | None): True difference; None takes the observed one for it.
     """
     effect = estimate.mean if effect is None else effect
-    seed = chi_square_range(1.0, estimate.num_seeds - 1)
+    seed = chi_square_range(1.0, estimate.known_seed_df)
     test = estimate.test_range or (estimate.v_test, estimate.v_test)
     found = [
         least_seeds(estimate, alpha, power, effect, factor, v_test)

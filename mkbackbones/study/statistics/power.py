@@ -1,0 +1,150 @@
+"""What a planned study can find, from the results of a pilot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..precision import POWER
+from ..results import StudyResults
+from ..spec import Study
+from .analyse import analyse_tasks
+from .left_out import load_jackknife
+from .paired import ALPHA, PairedMean, SeedsNeeded, seeds_needed
+from .sequential import nominal_level
+from .verdicts import margin_of_images
+
+__all__ = ['Prospect', 'images_needed', 'prospects']
+
+MOST_IMAGES = 1000.0
+
+
+@dataclass
+class Prospect:
+    """What a planned study can say of one arm and task.
+
+    Args:
+        task (str): Key of the task.
+        arm (str): Key of the arm.
+        metric (str): Primary metric.
+        pilot_seeds (int): Seeds of the pilot that it follows from.
+        seeds (int): Planned seeds.
+        smallest (float): Smallest true difference that is found with the planned power.
+        smallest_range (tuple[float, float]): Its 95 per cent interval.
+        margin (float | None): Margin of equivalence that the study names.
+        least_margin (float): Least margin that ever more seeds could show on such test images.
+        least_margin_range (tuple[float, float]): Its 95 per cent interval.
+        effect (float | None): The difference that is wanted.
+        power (float | None): Power to find it as planned.
+        needed (SeedsNeeded | None): Seeds that would find it with the planned power.
+        images (float | None): How many times the test images that it would take with the planned
+            seeds; None where no number of images is enough.
+        covers (str): What the pilot's intervals take as random.
+    """
+
+    task: str
+    arm: str
+    metric: str
+    pilot_seeds: int
+    seeds: int
+    smallest: float
+    smallest_range: tuple[float, float]
+    margin: float | None
+    least_margin: float
+    least_margin_range: tuple[float, float]
+    effect: float | None = None
+    power: float | None = None
+    needed: SeedsNeeded | None = None
+    images: float | None = None
+    covers: str = 'seeds'
+
+
+def prospects(
+    study: Study, pilot: StudyResults, effects: dict[str, float]
+) -> tuple[list[Prospect], list[str]]:
+    """What a planned study can find.
+
+    Args:
+        study (Study): The plan: arms, tasks, seeds, looks.
+        pilot (StudyResults): Results with the same tasks and arms; few seeds will do.
+        effects (dict[str, float]): Differences that are wanted, in points, by metric or task.
+
+    Returns:
+        tuple: One prospect for each arm and task that the pilot has, and a sentence for each that
+        it cannot tell of.
+
+    Raises:
+        ValueError: The pilot contradicts itself.
+    """
+    tasks = {task: load_jackknife(pilot, task) for task in pilot.info.tasks}
+    _, primary = analyse_tasks(pilot, tasks)
+    arms = [arm for arm in study.arms if arm != study.baseline.key]
+    looks = tuple(study.plan.looks) if study.plan else ()
+    power = study.plan.power if study.plan else POWER
+    alpha = nominal_level(ALPHA / (len(arms) * len(study.tasks)), looks)
+    found, missing = [], []
+    for task in study.tasks.values():
+        for arm in arms:
+            comparison = primary.get((task.key, arm, study.baseline.key))
+            if comparison is None or comparison.difference.metric != task.primary:
+                missing.append(f'{task.key}, {arm}: the pilot has no {task.primary} of it')
+                continue
+            if comparison.estimate is None:
+                why = (
+                    'has one seed' if comparison.difference.num_seeds < 2 else 'has too few groups'
+                )
+                missing.append(f'{task.key}, {arm}: the pilot {why}, which tells no variance')
+                continue
+            estimate = comparison.estimate
+            planned = estimate.with_seeds(len(study.seeds))
+            least, least_range = margin_of_images(estimate, looks)
+            prospect = Prospect(
+                task=task.key,
+                arm=arm,
+                metric=task.primary,
+                pilot_seeds=estimate.num_seeds,
+                seeds=len(study.seeds),
+                smallest=planned.smallest_effect(alpha, power),
+                smallest_range=planned.smallest_effect_range(alpha, power),
+                margin=study.plan.margin.get(task.key) if study.plan else None,
+                least_margin=least,
+                least_margin_range=least_range,
+                covers=comparison.difference.covers,
+            )
+            effect = effects.get(task.key, effects.get(task.primary))
+            if effect is not None:
+                prospect.effect = effect
+                prospect.power = planned.power(effect, alpha)
+                prospect.needed = seeds_needed(estimate, alpha, power, effect)
+                prospect.images = images_needed(planned, alpha, power, effect)
+            found.append(prospect)
+    return found, missing
+
+
+def images_needed(planned: PairedMean, alpha: float, power: float, effect: float) -> float | None:
+    """How many times the test images it takes to find an effect with the planned seeds.
+
+    Args:
+        planned (PairedMean): The study as planned.
+        alpha (float): Level of the test.
+        power (float): Power.
+        effect (float): True difference.
+
+    Returns:
+        float | None: From 1; None where even 1000 times as many are not enough.
+    """
+
+    def enough(factor: float) -> bool:
+        with_more = replace(
+            planned, v_test=planned.v_test / factor, test_df=planned.test_df * factor
+        )
+        return with_more.power(effect, alpha) >= power
+
+    if enough(1.0):
+        return 1.0
+    if not enough(MOST_IMAGES):
+        return None
+    low, high = 1.0, MOST_IMAGES
+    while high / low > 1.01:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
