@@ -111,8 +111,10 @@ def export_small(folder: Path, out: Path, console: Console) -> None:
             size = export_evidence(results, out, line.update)
     except (OSError, ValueError) as error:
         raise CommandError(error) from error
-    runs = len(results.runs)
-    console.print(f'evidence: {out} ({runs} runs, {size / runs / 1000:.0f} kB each)', soft_wrap=True)
+    each = size / len(results.runs) / 1000
+    console.print(
+        f'evidence: {out} ({len(results.runs)} runs, {each:.0f} kB each)', soft_wrap=True
+    )
 
 
 def power(args: argparse.Namespace) -> None:

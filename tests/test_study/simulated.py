@@ -22,7 +22,9 @@ from mkbackbones.study.evidence import (
 )
 from mkbackbones.study.results import ArmInfo, RunResult, StudyInfo, StudyResults, TaskInfo
 from mkbackbones.study.statistics import analyse_evidence
-from mkbackbones.study.statistics.paired import PairedMean
+from mkbackbones.study.statistics.jackknife import image_groups
+from mkbackbones.study.statistics.paired import PairedMean, paired_mean
+from mkbackbones.study.statistics.sequential import nominal_level
 
 NUM_RESAMPLES = 300  # of the bootstraps that others might have taken
 
@@ -267,6 +269,69 @@ def coverage_of_strips(strips, repeats, seed=0, margin=None):
     return shares
 
 
+def differences_of_strips(strips, rng):
+    """Differences of every seed and what each group does to them, without evidence.
+
+    The same normal effects as :meth:`Strips.simulate`, by group: fast enough for many looks.
+    """
+    n, values, influence = strips.num_seeds, 0.0, []
+    for sizes in strips.layout.values():
+        size = np.array(sizes)
+        share = size / size.sum()
+        taste = np.sqrt(2 * (strips.arm_group**2 + strips.arm_image**2 / size)) * rng.normal(
+            0, 1, len(size)
+        )
+        own = np.sqrt(2 / size) * strips.arm_seed_image * rng.normal(0, 1, (n, len(size)))
+        group = taste + own
+        mean = group @ share
+        values = values + mean / len(strips.layout)
+        change = share / (1 - share) * (mean[:, None] - group)
+        influence.append(change / len(strips.layout))
+    values = values + strips.effect + np.sqrt(2) * strips.arm_seed * rng.normal(0, 1, n)
+    return values, np.concatenate(influence, axis=1)
+
+
+def groups_of_layout(layout):
+    """How the groups of a layout weigh in the mean over its classes."""
+    weights = np.zeros((sum(len(v) for v in layout.values()), len(layout)))
+    first = 0
+    for column, sizes in enumerate(layout.values()):
+        weights[first : first + len(sizes), column] = sizes
+        first += len(sizes)
+    index = np.arange(len(weights))
+    return image_groups(index, index, weights)
+
+
+def shares_of_looks(strips, looks, repeats, seed=0, margin=None, planned=True):
+    """Studies that stop at the look that decides: what they say then.
+
+    Args:
+        strips (Strips): With as many seeds as the last look has.
+        looks (tuple): Seeds at each look.
+        margin (float | None): Of equivalence.
+        planned (bool): Whether the level is that for these looks; else it is 5 per cent at each.
+    """
+    rng, groups = np.random.default_rng(seed), groups_of_layout(strips.layout)
+    level, wide = (nominal_level(a, looks if planned else ()) for a in (0.05, 0.1))
+    counts = dict.fromkeys(('found', 'equivalent', 'covered', 'seeds', 'v_test'), 0.0)
+    for _ in range(repeats):
+        values, influence = differences_of_strips(strips, rng)
+        for n in looks:
+            estimate = paired_mean(values[:n], influence[:n] * groups.scale, groups.df)
+            low, high = estimate.interval(level)
+            found = low > 0 or high < 0
+            inner = max(abs(end) for end in estimate.interval(wide))
+            equivalent = not found and margin is not None and inner <= margin
+            if found or equivalent or n == looks[-1]:
+                counts['found'] += found
+                counts['equivalent'] += equivalent
+                counts['covered'] += low <= strips.effect <= high
+                counts['seeds'] += n
+                counts['v_test'] += estimate.v_test / (strips.v_test or 1)
+                break
+    return {name: value / repeats for name, value in counts.items()}
+
+
 def coverage(world, repeats, seed=0, contrasts=False):
     """Shares over simulated studies: coverage, family-wise findings, verdicts, power, width."""
     rng = np.random.default_rng(seed)
@@ -367,6 +432,44 @@ def table_of_detection(repeats):
         print_row(f'AP of two equal detectors | {n}', {'covered': hits / repeats}, ['covered'])
 
 
+def table_of_strips(repeats):
+    for name, layout in (('NEU-DET', NEU_DET), ('NEU-Seg', NEU_SEG)):
+        for kind, image in (('groups', 0.0), ('groups and images', 8.0)):
+            for n in (3, 5, 10):
+                strips = Strips(layout, num_seeds=n, arm_image=image)
+                null = shares_of_looks(strips, (n,), repeats)
+                edge = replace(strips, effect=2 * np.sqrt(strips.v_test + strips.v_seed / n))
+                error = shares_of_looks(edge, (n,), repeats, 1, edge.effect)
+                cells = f'{100 * null["covered"]:.1f} | {null["v_test"]:.2f}'
+                print(
+                    f'| {name} | {kind} | {n} | {cells} | {100 * error["equivalent"]:.1f} |',
+                    flush=True,
+                )
+
+
+def table_of_looks(repeats):
+    looks = (5, 10, 15, 20)
+    for name, layout in (('NEU-DET', NEU_DET), ('NEU-Seg', NEU_SEG)):
+        for kind, changes in (
+            ('seeds', dict(arm_seed=3.0, arm_group=0.0, arm_image=0.0)),
+            ('both', dict(arm_seed=3.0, arm_group=3.0, arm_image=3.0)),
+            ('groups', dict(arm_seed=0.5, arm_group=8.0, arm_image=8.0)),
+        ):
+            strips = Strips(layout, num_seeds=looks[-1], **changes)
+            width = np.sqrt(strips.v_test + strips.v_seed / looks[-1])
+            null = shares_of_looks(strips, looks, repeats)
+            naive = shares_of_looks(strips, looks, repeats, planned=False)
+            real = replace(strips, effect=3 * width)
+            gain = shares_of_looks(real, looks, repeats, seed=1)
+            edge = shares_of_looks(real, looks, repeats, 2, real.effect)
+            cells = (
+                null['found'], naive['found'], null['covered'], gain['covered'], gain['found'],
+                edge['equivalent'],
+            )  # fmt: skip
+            text = ' | '.join(f'{100 * value:.1f}' for value in cells)
+            print(f'| {name} | {kind} | {text} | {gain["seeds"]:.1f} |', flush=True)
+
+
 if __name__ == '__main__':
     tables = (
         table_of_intervals,
@@ -374,6 +477,8 @@ if __name__ == '__main__':
         table_of_verdicts,
         table_of_detection,
         table_of_critical_values,
+        table_of_strips,
+        table_of_looks,
     )
     wanted = sys.argv[2:] or range(len(tables))
     for index in wanted:
