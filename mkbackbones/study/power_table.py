@@ -9,7 +9,7 @@ from rich.text import Text
 from .precision import POWER
 from .spec import Study
 from .statistics.power import Prospect
-from .statistics.sequential import overall_level
+from .statistics.sequential import added_seeds
 
 __all__ = ['power_table']
 
@@ -88,11 +88,7 @@ def _sentences(study: Study, found: list[Prospect]) -> list[str]:
                 f'the number of seeds: they alone leave ±{p.least_margin:.2f}.'
             )
     if not (study.plan and study.plan.looks):
-        two = overall_level(0.05, (5, 10))
-        lines.append(
-            'Seeds that are added after a look at the results raise false positives from 5 % to '
-            f'{100 * two:.0f} % and more: name looks in the plan, or start again with new seeds.'
-        )
+        lines.append(added_seeds())
     return lines
 
 

@@ -447,6 +447,36 @@ def table_of_strips(repeats):
                 )
 
 
+def bootstrap_variance(strips, rng, draws=300):
+    """v_test as a bootstrap of all groups with the factor g / (g - 1) has it, for contrast."""
+    n, means, sizes = strips.num_seeds, [], []
+    for layout in strips.layout.values():
+        size = np.array(layout)
+        taste = np.sqrt(2 * (strips.arm_group**2 + strips.arm_image**2 / size))
+        own = np.sqrt(2 / size) * strips.arm_seed_image * rng.normal(0, 1, (n, len(size)))
+        means.append(taste * rng.normal(0, 1, len(size)) + own)
+        sizes.append(size)
+    g = sum(map(len, sizes))
+    weights = np.split(
+        rng.multinomial(g, np.full(g, 1 / g), draws), np.cumsum([len(s) for s in sizes])[:-1], 1
+    )
+    with np.errstate(invalid='ignore'):  # a draw without a class, which then leaves the mean
+        parts = [m @ (w * s).T / (w @ s) for m, w, s in zip(means, weights, sizes)]
+    samples = np.nanmean(parts, 0)  # (n, draws)
+    resampled = g / (g - 1) * samples.var(1, ddof=1).mean()
+    of_mean = g / (g - 1) * samples.mean(0).var(ddof=1)
+    return max(0.0, of_mean - (resampled - of_mean) / (n - 1))
+
+
+def table_of_bootstrap(repeats):
+    rng = np.random.default_rng(0)
+    for name, layout in (('NEU-DET', NEU_DET), ('NEU-Seg', NEU_SEG)):
+        for kind, image in (('groups', 0.0), ('groups and images', 8.0)):
+            strips = Strips(layout, arm_image=image)
+            found = np.mean([bootstrap_variance(strips, rng) for _ in range(repeats)])
+            print(f'| {name} | {kind} | {found / strips.v_test:.2f} |', flush=True)
+
+
 def table_of_looks(repeats):
     looks = (5, 10, 15, 20)
     for name, layout in (('NEU-DET', NEU_DET), ('NEU-Seg', NEU_SEG)):
@@ -479,6 +509,7 @@ if __name__ == '__main__':
         table_of_critical_values,
         table_of_strips,
         table_of_looks,
+        table_of_bootstrap,
     )
     wanted = sys.argv[2:] or range(len(tables))
     for index in wanted:

@@ -22,6 +22,7 @@ from .simulated import (
     coverage,
     coverage_of_critical_values,
     coverage_of_strips,
+    shares_of_looks,
     simulate_detection,
 )
 
@@ -130,3 +131,27 @@ def test_coverage_on_strips_everywhere(layout, num_seeds, arm_image):
     shares = coverage_of_strips(strips, repeats)
     assert 0.9 < shares['v_test'] < 1.15
     assert covers(shares['covered'], repeats)
+
+
+@LAYOUTS
+def test_studies_that_stop_at_the_look_that_decides(layout):
+    repeats, looks = 300, (5, 10, 15, 20)
+    seeds = Strips(layout, num_seeds=20, arm_seed=3.0, arm_group=0.0, arm_image=0.0)
+    shares = shares_of_looks(seeds, looks, repeats)
+    assert stays_below(shares['found'], repeats) and covers(shares['covered'], repeats)
+    naive = shares_of_looks(seeds, looks, repeats, planned=False)
+    assert not stays_below(naive['found'], repeats)
+    both = replace(seeds, arm_group=3.0, arm_image=3.0)
+    edge = replace(both, effect=3 * np.sqrt(both.v_test + both.v_seed / 20))
+    shares = shares_of_looks(edge, looks, repeats, margin=edge.effect)
+    assert stays_below(shares['equivalent'], repeats) and covers(shares['covered'], repeats)
+    assert shares['seeds'] < 19 and shares['found'] > 0.5
+
+
+@LAYOUTS
+def test_equivalence_errs_in_one_study_of_twenty(layout):
+    repeats = 500
+    strips = Strips(layout, num_seeds=5)
+    edge = replace(strips, effect=2 * np.sqrt(strips.v_test + strips.v_seed / 5))
+    shares = shares_of_looks(edge, (5,), repeats, margin=edge.effect)
+    assert stays_below(shares['equivalent'], repeats) and covers(shares['covered'], repeats)

@@ -92,7 +92,7 @@ def test_power_command(tmp_path, capsys, monkeypatch):
     assert main([*arguments, '--effect', 'top1=5']) == 0
     out = ' '.join(capsys.readouterr().out.split())
     assert 'what 8 seeds find' in out and '5 top1' in out and 'SpatialK' in out
-    assert 'raise false positives from 5 % to 9 % and more' in out
+    assert 'raises false positives from 5 % to 9 % with two looks' in out
     for wrong, message in (
         (['--effect', 'top1'], '--effect top1 is not of the form METRIC=POINTS'),
         (['--effect', 'top1=-0'], 'is not of the form'),

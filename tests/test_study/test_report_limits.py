@@ -101,3 +101,13 @@ def test_classes_that_a_run_never_finds_are_named(study):
         f'detection: classes that a run never finds, AP 0: {CLASSES[1]} ({label} seed 0, {label} '
         'seed 1).'
     ) in sentences(study)
+
+
+def test_recall_of_former_versions_is_left_out(study):
+    for path in study.rglob('result.json'):
+        content = json.loads(path.read_text())
+        del content['metrics']['falsealarms@fa5'], content['metrics']['falsealarms@fa1']
+        path.write_text(json.dumps(content))
+    analysis = analyse(load_results(study))
+    assert analysis.difference('detection', 'spatial', metric='recall@fa5') is None
+    assert any(n.startswith('recall@fa5 of 4 runs is left out') for n in analysis.notes)

@@ -10,6 +10,7 @@ import matplotlib
 
 from ..results import RunResult, StudyResults
 from ..statistics import Analysis, Verdict, headline
+from ..statistics.sequential import added_seeds
 from .applied import applied, idle
 from .blocks import (
     Block,
@@ -104,6 +105,13 @@ def _answer(results: StudyResults, analysis: Analysis, open_runs: list[OpenRun])
     blocks.append(Text(f'The question: {info.question}'))
     if analysis.verdicts:
         blocks += [Heading('Verdicts'), verdict_table(analysis)]
+        if any(verdict.seeds_needed for verdict in analysis.verdicts) and not info.looks:
+            blocks.append(
+                Text(
+                    'Seeds needed are for the observed difference, were it the true one, with the '
+                    f'variances that few seeds tell. {added_seeds()}'
+                )
+            )
         blocks.append(Fold('In words', [Bullets([_named(analysis, v) for v in analysis.verdicts])]))
     return blocks
 

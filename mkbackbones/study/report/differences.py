@@ -50,7 +50,7 @@ def interval(found: Difference) -> str:
     if found.num_seeds == 1:
         return f'{found.mean:+.2f}, one seed'
     if found.low is None:
-        return f'{found.mean:+.2f}'
+        return f'{found.mean:+.2f}, no interval'
     return f'{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})'
 
 

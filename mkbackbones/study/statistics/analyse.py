@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..evidence import Evidence
 from ..results import StudyInfo, StudyResults
@@ -57,6 +58,7 @@ def analyse_tasks(
         tuple: The statistics, and the comparisons on primary metrics by task, arm and reference.
     """
     results, scored_worst = score_worst(results)
+    results, old_alarms = without_old_alarms(results, jackknives)
     info = results.info
     jackknives = {task: found for task, found in jackknives.items() if found is not None}
     for task, jackknife in jackknives.items():
@@ -93,7 +95,7 @@ def analyse_tasks(
             if reference == info.baseline
             for found in efficiency(results, c.difference)
         ],
-        notes=_notes(results, jackknives, classification),
+        notes=_notes(results, jackknives, classification, old_alarms),
         test_groups={
             task: describe_groups(found, info.tasks[task].primary)
             for task, found in jackknives.items()
@@ -104,6 +106,24 @@ def analyse_tasks(
         },
     )
     return analysis, primary
+
+
+def without_old_alarms(
+    results: StudyResults, jackknives: Mapping[str, TaskJackknife | None]
+) -> tuple[StudyResults, int]:
+    """Leave out recall whose threshold came from the test images, as former versions took it.
+
+    Runs of today that have defect-free test images state the share of false alarms on them, too.
+    """
+    runs, count = [], 0
+    for run in results.runs:
+        jackknife = jackknives.get(run.task)
+        good = jackknife is not None and jackknife.good_images
+        old = good and 'falsealarms@fa5' not in run.metrics
+        kept = {k: v for k, v in run.metrics.items() if not (old and k == 'recall@fa5')}
+        count += len(kept) < len(run.metrics)
+        runs.append(replace(run, metrics=kept))
+    return replace(results, runs=runs), count
 
 
 def _carry_over(
@@ -129,6 +149,7 @@ def _notes(
     results: StudyResults,
     jackknives: dict[str, TaskJackknife],
     classification: str | None,
+    old_alarms: int,
 ) -> list[str]:
     """How it was computed and what is missing."""
     info = results.info
@@ -172,6 +193,11 @@ def _notes(
             )
     if sum(about.kind == 'classification' for about in info.tasks.values()) > 1:
         notes.append(f'Classification means {classification}, the first classification task.')
+    if old_alarms:
+        notes.append(
+            f'recall@fa5 of {old_alarms} runs is left out: a former version took its threshold '
+            'from the test images, which flatters it; run them again.'
+        )
     missing = len(info.tasks) * len(info.arms) * n - len(results.runs)
     if missing:
         notes.append(

@@ -50,7 +50,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _task(analysis: Analysis, verdict: Verdict) -> str:
-    """A task with the difference, its interval and, where undecided, the least seeds it needs."""
+    """A task with the difference and its interval."""
     difference = analysis.difference(verdict.task, verdict.arm)
     if difference is None:
         return f'{verdict.task} (no finished seed)'
@@ -61,9 +61,6 @@ def _task(analysis: Analysis, verdict: Verdict) -> str:
         return f'{verdict.task} ({text}, too few groups of test images)'
     if difference.low is not None:
         text += f', {difference.low:+.2f} to {difference.high:+.2f}'
-    needed = verdict.seeds_needed
-    if needed is not None and needed.low is not None:
-        text += f', would need at least {needed.low} seeds'
     return f'{verdict.task} ({text})'
 
 

@@ -9,7 +9,7 @@ from ..results import StudyInfo
 from .analysis import CarryOver, Difference, Verdict
 from .compare import FEWEST_GROUPS, Comparison
 from .paired import ALPHA, PairedMean, SeedsNeeded, seeds_needed
-from .sequential import nominal_level, overall_level
+from .sequential import added_seeds, nominal_level
 
 __all__ = ['DECIDED', 'hopeless_margin', 'judge', 'margin_of_images', 'numbers']
 
@@ -122,12 +122,7 @@ def _undecided(
     if needed is not None:
         sentence += f' {_needed(needed, power)}'
         if needed.low is not None and not info.looks:
-            two, four = (overall_level(ALPHA, tuple(range(5, 5 * n + 1, 5))) for n in (2, 4))
-            sentence += (
-                ' Adding seeds after a look raises false positives from 5 % to '
-                f'{100 * two:.0f} % with two looks and {100 * four:.0f} % with four, unless a plan '
-                'names the looks beforehand.'
-            )
+            sentence += f' {added_seeds()}'
     sentence += (
         f' A study like this one is estimated to find {found.smallest_effect:.2f} points with '
         f'{100 * power:.0f} % power ({low:.2f} to {high:.2f}).'
