@@ -40,8 +40,12 @@ tasks = dict(
 )
 
 # One seed is no evidence; five find large effects, ten are better. The report says what this study
-# could have found.
+# could have found; `study power` says it beforehand, from the first two or three of them.
 seeds = [0, 1, 2, 3, 4]
+
+# What is decided before the first run: below how many points of the primary metric arms are taken
+# as equivalent, and after how many seeds results are looked at (`study run --until decided`).
+# plan = dict(margin=0.5, looks=[3, 5])
 
 # 'config' (what the task's config says, here the weights in settings.py), 'scratch',
 # dict(checkpoint='FILE or timm://NAME') or dict(task='NAME of a classification task').

@@ -358,6 +358,9 @@ def coverage(world, repeats, seed=0, contrasts=False):
                 count(name, low <= truth[0] <= high)
         if world.downstream is not None:
             kind = analysis.verdict('downstream', 'arm0').kind
+            both = [found[0], analysis.difference('downstream', 'arm0')]
+            real = zip(both, (world.effects[0], world.downstream[0]))
+            count('false, any task', any(d.found for d, effect in real if effect == 0))
             count(f'verdict: {kind}', True)
             ratio = analysis.carry_over[0]
             real = world.truth(world.downstream[0]) / truth[0] if truth[0] else np.nan
@@ -412,7 +415,8 @@ def table_of_arms(repeats):
 
 def table_of_verdicts(repeats):
     kinds = ['gains in both', 'better', 'undecided', 'worse']
-    columns = ['ratio covered', 'ratio unbounded', *(f'verdict: {kind}' for kind in kinds)]
+    columns = ['ratio covered', 'ratio unbounded', 'false, any task']
+    columns += [f'verdict: {kind}' for kind in kinds]
     pairs = ((0.0, 0.0), (0.3, 0.0), (0.3, 0.15), (0.3, 0.3), (0.3, -0.3), (0.0, 0.3))
     for first, second in pairs:
         for n in (3, 5, 10):

@@ -77,6 +77,7 @@ def test_carry_over_covers_and_is_not_claimed_without_both_gains():
     shares = coverage(replace(BOTH, effects=(0.3,), downstream=(0.0,)), repeats)
     assert covers(shares['ratio covered'], repeats)
     assert stays_below(shares.get('verdict: gains in both', 0), repeats, nominal=0.025)
+    assert stays_below(shares['false, any task'], repeats)
     shares = coverage(replace(BOTH, effects=(0.0,), downstream=(0.3,)), repeats)
     assert stays_below(shares.get('verdict: gains in both', 0), repeats, nominal=0.025)
 
