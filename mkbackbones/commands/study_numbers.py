@@ -112,9 +112,7 @@ def export_small(folder: Path, out: Path, console: Console) -> None:
     except (OSError, ValueError) as error:
         raise CommandError(error) from error
     each = size / len(results.runs) / 1000
-    console.print(
-        f'evidence: {out} ({len(results.runs)} runs, {each:.0f} kB each)', soft_wrap=True
-    )
+    console.print(f'evidence: {out} ({len(results.runs)} runs, {each:.0f} kB each)', soft_wrap=True)
 
 
 def power(args: argparse.Namespace) -> None:

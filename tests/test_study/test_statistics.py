@@ -300,6 +300,10 @@ def test_candidates_are_held_against_the_control():
 def test_equal_arms_and_equal_differences():
     difference = analyse(study({'det': arms([0.0] * 5)})).difference('det', 'spatial')
     assert (difference.p, difference.low, difference.high) == (1.0, 0.0, 0.0)
+    # Equal but for rounding gives no interval of width 0, either.
+    nearly = analyse(study({'det': arms([0.1 + 1e-13 * i for i in range(5)])}))
+    found = nearly.difference('det', 'spatial')
+    assert (found.p, found.low, found.high) == (0.0625, None, None)
     # Five times the same difference is no proof: without test images the t test would say p = 0.
     column = [[32.0] * 5, [33.5] * 5]
     analysis = analyse(study({'det': column}))

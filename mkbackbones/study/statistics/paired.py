@@ -177,8 +177,10 @@ def paired_mean(
         PairedMean: The estimate.
     """
     n = len(differences)
-    v_seed = float(np.var(differences, ddof=1)) / n
     mean = float(np.mean(differences))
+    # Equal but for the last digits is equal: such a spread would make an interval of width 0.
+    equal = np.ptp(differences) <= 1e-9 * max(1.0, abs(mean))
+    v_seed = 0.0 if equal else float(np.var(differences, ddof=1)) / n
     if influence is None:
         return PairedMean(mean, n, v_seed)
     of_mean = float((influence.mean(0) ** 2).sum())

@@ -153,7 +153,7 @@ def _needed(needed: SeedsNeeded, power: float) -> str:
     text = f'Were the observed difference the true one, it would need at least {needed.low} seeds'
     if needed.estimate is None:
         return (
-            f'{text}, by estimate more than 1000 or more test images: with ever more seeds, the '
+            f'{text}, by estimate more than 1000, or more test images: with ever more seeds, the '
             f'power comes to {100 * needed.limit:.0f} %.'
         )
     most = 'with no upper limit' if needed.high is None else f'at most {needed.high}'
