@@ -15,6 +15,7 @@ from mkbackbones.study.statistics.power import images_needed, prospects
 
 from .fake import FakeStudy
 from .simulated import NEU_SEG, Strips
+from .test_statistics import arms, study
 from .tiny import write_study
 
 STRIPS = Strips(NEU_SEG, num_seeds=3, arm_seed=2.0, arm_group=4.0, arm_image=4.0)
@@ -74,6 +75,19 @@ def test_seeds_and_images_that_an_effect_takes(monkeypatch):
     looked = planned(plan=Plan({'seg': 0.01}, looks=[3, 6]))
     found = foresee(monkeypatch, looked, pilot, evidence, {})
     assert found.smallest > small.smallest and found.margin == 0.01 < found.least_margin
+
+
+def test_a_pilot_without_any_difference_tells_nothing(monkeypatch):
+    pilot = study({'seg': arms([0.0] * 5)})
+    for run in pilot.runs:
+        run.arm = run.arm.replace('spatial', 'arm0')
+    pilot.info.arms = {'stock': pilot.info.arms['stock'], 'arm0': pilot.info.arms['spatial']}
+    plan = planned()
+    plan.tasks['seg'].primary = 'AP'
+    assert prospects(plan, pilot, {}) == (
+        [],
+        ['seg, arm0: no seed of the pilot differs from another'],
+    )
 
 
 def test_times_the_test_images():

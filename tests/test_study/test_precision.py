@@ -70,6 +70,8 @@ def test_equivalence_takes_a_margin_named_beforehand():
     assert verdict.kind == 'undecided' and 'named beforehand, 0.05 points, is not' in (
         verdict.sentence
     )
+    verdict, _ = judged([0.0] * 5, margin={'det': 0.2})  # e.g. every run at 100 %
+    assert verdict.kind == 'undecided' and 'says nothing of chance' in verdict.sentence
     verdict, _ = judged(DIFFERENCES, margin={'det': 2.0})
     assert verdict.kind == 'better' and 'By less than the margin' in verdict.sentence
     assert judged([-d for d in DIFFERENCES], margin={'det': 0.2})[0].kind == 'worse'

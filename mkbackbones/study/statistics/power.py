@@ -95,6 +95,9 @@ def prospects(
                 missing.append(f'{task.key}, {arm}: the pilot {why}, which tells no variance')
                 continue
             estimate = comparison.estimate
+            if not estimate.standard_error:
+                missing.append(f'{task.key}, {arm}: no seed of the pilot differs from another')
+                continue
             planned = estimate.with_seeds(len(study.seeds))
             least, least_range = margin_of_images(estimate, looks)
             prospect = Prospect(

@@ -63,7 +63,7 @@ def judge(
         kind, sentence = 'worse', f'Worse: {numbers(info, found)}.'
     elif found.found:
         kind, sentence = _gain(info, task, arm, primary, ratio, classification)
-    elif margin is not None and found.rules_out is not None and found.rules_out <= margin:
+    elif margin is not None and found.standard_error and found.rules_out <= margin:
         kind = 'equivalent'
         sentence = (
             f'Equivalent within the margin named beforehand, {margin:g} points: '
