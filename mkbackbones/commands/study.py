@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .errors import CommandError, run_command
 from .launch import select_device
 from .study_numbers import add_export, add_power, study_folder
+from .study_parts import add_pack_and_merge
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +35,9 @@ examples:
   python -m mkbackbones study export work_dirs/studies/neu_scratch --evidence evidence
   python -m mkbackbones study power configs/studies/neu_scratch.py --effect AP=1
   python -m mkbackbones study run my_study.py --executor slurm --slurm partition=gpu
+  python -m mkbackbones study run my_study.py --part 1/2
+  python -m mkbackbones study pack work_dirs/studies/my_study --out first_half.zip
+  python -m mkbackbones study merge first_half.zip second_half.zip --into work_dirs/studies/both
 """
 
 
@@ -73,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     compare_parser.set_defaults(function=compare)
     add_export(commands)
     add_power(commands)
+    add_pack_and_merge(commands)
     return parser
 
 
@@ -117,6 +122,13 @@ def add_run(commands, name: str, help: str, function) -> None:  # noqa: ANN001
         'than the last time',
     )
     parser.add_argument('--dry-run', action='store_true', help='the same as plan')
+    if name != 'plan':
+        parser.add_argument(
+            '--part',
+            metavar='I/N',
+            help='do one of N shares alone, e.g. 2/4, on machines that share no disk; first: what '
+            'all shares need (trials, timings)',
+        )
     if name == 'plan':
         parser.add_argument(
             '--measure',
@@ -162,6 +174,8 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     console = Console(markup=False)
+    if args.part:
+        check_part(args.part)
     with starting(args) as executor:
         prepared = read_and_prepare(args, console)
         folder = study_work_dir(args, prepared)
@@ -172,6 +186,17 @@ def run(args: argparse.Namespace) -> None:
             f'{failed} runs are not done; `python -m mkbackbones study status {folder}` tells why, '
             'and the same command again goes on with them'
         )
+
+
+def check_part(text: str) -> None:
+    """Raise CommandError unless a text names a part, before any long work."""
+    from ..study.parts import parse_part
+    from ..study.spec import StudyError
+
+    try:
+        parse_part(text)
+    except StudyError as error:
+        raise CommandError(error) from error
 
 
 @contextlib.contextmanager
@@ -214,6 +239,12 @@ def run_prepared(
     from ..study.spec import StudyError
     from ..study.statistics.decision import decided
 
+    part = getattr(args, 'part', None)
+    if args.until == 'decided' and part:
+        raise CommandError(
+            f'--until decided looks at the results of all parts, and --part {part} has some of '
+            'them; leave one of the two out'
+        )
     if args.until == 'decided' and not (prepared.study.plan and prepared.study.plan.looks):
         raise CommandError(
             '--until decided takes looks that the study file plans, e.g. '
@@ -232,10 +263,10 @@ def run_prepared(
             notes = [*prepared.notes, *schedule.notes, *executor.notes, busy]
             for line in filter(None, notes):
                 console.print(f'note: {line}', soft_wrap=True, markup=False, highlight=False)
-            spared: set[str] = set()
+            mine = schedule.take_part(part) if part else set(schedule.runs)
             if args.until == 'decided':
                 count = len(schedule.notes)
-                spared = schedule.run_looks(executor, watch, lambda look: decided(folder, look))
+                mine -= schedule.run_looks(executor, watch, lambda look: decided(folder, look))
                 for line in schedule.notes[count:]:
                     console.print(line, soft_wrap=True, markup=False, highlight=False)
             else:
@@ -250,7 +281,7 @@ def run_prepared(
     except KeyboardInterrupt:
         console.print('stopped; the same command goes on from the last checkpoints')
         raise
-    return sum(row.state != 'done' for key, row in rows.items() if key not in spared)
+    return sum(rows[key].state != 'done' for key in mine)
 
 
 def finish(folder: Path, console: Console, out: Path | None = None, examples: bool = True) -> None:

@@ -30,7 +30,8 @@ NOT_IN_A_RUN = (
     *(f'study/{name}.py' for name in ('chance', 'changes', 'estimate', 'ledger', 'live', 'means')),
     *(f'study/{name}.py' for name in ('plan', 'power_table', 'prepared', 'schedule', 'sentences')),
     *(f'study/{name}.py' for name in ('hash_cache', 'iterations', 'measuring', 'mps')),
-    *('study/side_by_side.py', 'study/fingerprint.py', 'study/throughput.py'),
+    *(f'study/{name}.py' for name in ('merge', 'pack', 'parts', 'throughput', 'unpack')),
+    *('study/side_by_side.py', 'study/fingerprint.py'),
 )
 #: Commands that a run does pass through.
 COMMANDS = ('config_files', 'config_values', 'errors', 'launch', 'preflight', 'train')

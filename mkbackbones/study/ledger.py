@@ -191,6 +191,15 @@ class Ledger:
                 (json.dumps(about.fingerprint), about.kept, about.attempts, about.started, key),
             )
 
+    def take_over(self, key: str, about: About, finished: float | None) -> None:
+        """Enter a finished run that was done elsewhere."""
+        self.restore(key, about)
+        with self.transaction() as cursor:
+            cursor.execute(
+                "UPDATE runs SET state = 'done', error = '', finished = ? WHERE key = ?",
+                (finished, key),
+            )
+
     def accept(self, key: str, fingerprint: dict[str, str], difference: str) -> None:
         """Take a run as it is for one of today's fingerprint, and keep in mind what differs."""
         with self.transaction() as cursor:

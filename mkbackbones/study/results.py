@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..files import written_aside
 from .precision import Plan
-from .run_folder import read_object
+from .run_folder import About, read_object
 
 __all__ = ['ArmInfo', 'RunResult', 'StudyInfo', 'StudyResults', 'TaskInfo', 'load_results']
 
@@ -198,7 +198,33 @@ def load_results(folder: str | Path) -> StudyResults:
                 except (FileNotFoundError, ValueError) as error:
                     reason = 'no result' if isinstance(error, FileNotFoundError) else error
                     failures.append(f'{task}, {arm}, seed {seed}: {reason}')
+    info.fairness += where_in_words(runs)
     return StudyResults(info, runs, failures)
+
+
+def where_in_words(runs: list[RunResult]) -> list[str]:
+    """Which machine and card did what, where they were several."""
+    places: dict[tuple[str, str], int] = {}
+    devices: dict[tuple[str, int], set[str]] = {}
+    for run in runs:
+        about = About.read(Path(run.folder))
+        machine = (about.machine if about else '') or 'the folder that others were merged into'
+        device = str(run.environment.get('device', 'unknown'))
+        places[machine, device] = places.get((machine, device), 0) + 1
+        devices.setdefault((run.task, run.seed), set()).add(device)
+    if len(places) < 2:
+        return []
+    told = '; '.join(
+        f'{machine} ({device}) {count}' for (machine, device), count in sorted(places.items())
+    )
+    mixed = sum(len(found) > 1 for found in devices.values())
+    sentences = [f'The runs were done in several places: {told}.']
+    if mixed:
+        sentences.append(
+            f'In {mixed} of {len(devices)} seeds of a task, the arms were trained on different '
+            'cards, whose arithmetic differs in the last digits, as another seed would.'
+        )
+    return sentences
 
 
 def read_info(path: Path) -> StudyInfo:
@@ -212,17 +238,22 @@ def read_info(path: Path) -> StudyInfo:
         raise FileNotFoundError(f'{path.parent} holds no study: {path.name} is missing')
     content = read_object(path)
     try:
-        content = dict(content)
-        content['arms'] = {key: ArmInfo(**arm) for key, arm in content['arms'].items()}
-        content['tasks'] = {key: TaskInfo(**task) for key, task in content['tasks'].items()}
-        content['plan'] = Plan(**content['plan']) if content.get('plan') else None
-        info = StudyInfo(**content)
-        _ = info.baseline
-        return info
+        return parse_info(content)
     except (TypeError, KeyError, AttributeError, StopIteration) as error:
         raise ValueError(
             f'{path} is damaged; `study run` with the same --work-dir writes it again'
         ) from error
+
+
+def parse_info(content: dict) -> StudyInfo:
+    """The content of ``study.json``; it raises one of several errors where it is damaged."""
+    content = dict(content)
+    content['arms'] = {key: ArmInfo(**arm) for key, arm in content['arms'].items()}
+    content['tasks'] = {key: TaskInfo(**task) for key, task in content['tasks'].items()}
+    content['plan'] = Plan(**content['plan']) if content.get('plan') else None
+    info = StudyInfo(**content)
+    _ = info.baseline
+    return info
 
 
 def read_result(folder: Path) -> RunResult:

@@ -31,12 +31,14 @@ class About:
         kept (str): What had changed since when it was taken as it is.
         attempts (int): How often it was started.
         started (float | None): When it was last started, in seconds since 1970.
+        machine (str): Where it was done, for a run that came with ``study merge``; else empty.
     """
 
     fingerprint: dict[str, str] = field(default_factory=dict)
     kept: str = ''
     attempts: int = 0
     started: float | None = None
+    machine: str = ''
 
     def save(self, folder: Path) -> None:
         """Write it, whole or not at all."""
@@ -46,10 +48,24 @@ class About:
     def read(cls, folder: Path) -> About | None:
         """What is there; None where it is missing or damaged."""
         content = read_object(folder / ABOUT)
+        return None if content is None else cls.parse(content)
+
+    @classmethod
+    def parse(cls, content: dict) -> About | None:
+        """What a JSON object says; None where it cannot be one of these."""
         try:
-            return None if content is None else cls(**content)
+            about = cls(**content)
         except TypeError:
             return None
+        fine = (
+            isinstance(about.fingerprint, dict)
+            and all(isinstance(part, str) for pair in about.fingerprint.items() for part in pair)
+            and isinstance(about.kept, str)
+            and isinstance(about.machine, str)
+            and type(about.attempts) is int
+            and (about.started is None or type(about.started) in (int, float))
+        )
+        return about if fine else None
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -8,7 +8,7 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from mmengine.config import Config
 from ..files import written_aside
 from .executors import Executor, Job
 from .ledger import FILE, Ledger, LedgerError, Row
+from .parts import part_of
 from .plain_config import config_text
 from .plan import Run, plan_runs
 from .precision import Plan, settle_plan
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ['Schedule', 'open_schedule']
 
 LOCK = 'study.lock'
+#: What each planned run depends on, so that folders of one study can be told from others.
+FINGERPRINTS = 'fingerprints.json'
 POLL_SECONDS = 0.5
 
 
@@ -67,6 +70,8 @@ def open_schedule(
         schedule.notes += notes
         schedule.reconcile(stale)
         schedule.write_info()
+        planned = [(run, schedule.fingerprints[key]) for key, run in schedule.runs.items()]
+        write_json(folder / FINGERPRINTS, planned_in_json(planned))
         yield schedule
 
 
@@ -126,7 +131,10 @@ class Schedule:
                 self.ledger.accept(key, self.fingerprints[key], difference)
                 row = self.ledger.rows()[key]
                 (self.folder / key).mkdir(parents=True, exist_ok=True)
-                About(row.fingerprint, row.kept, row.attempts, row.started).save(self.folder / key)
+                known = About.read(self.folder / key)
+                machine = known.machine if known else ''
+                about = About(row.fingerprint, row.kept, row.attempts, row.started, machine)
+                about.save(self.folder / key)
             elif difference and key not in self.orphans:
                 changed[key] = difference
         if changed and stale == 'stop':
@@ -208,6 +216,20 @@ class Schedule:
         )
 
     # ---- running
+
+    def take_part(self, text: str) -> set[str]:
+        """Leave all runs but those of one part to others; see :func:`part_of`.
+
+        Returns:
+            set[str]: Keys of the runs of the part.
+
+        Raises:
+            StudyError: It is no part, or what all parts need is not done.
+        """
+        done = [key for key, row in self.ledger.rows().items() if row.state == 'done']
+        mine = part_of(self.prepared.study, self.runs.values(), text, done)
+        self.tried |= set(self.runs) - mine
+        return mine
 
     def run(self, executor: Executor, watch: Callable[[], None] = lambda: None) -> None:
         """Do all that can be done; each run that failed before is tried once more.
@@ -318,10 +340,11 @@ class Schedule:
         """Write the config of a run and start its worker."""
         try:
             iters, lr = self.iterations(run), self.learning_rate(run)
+            source = self.source(run)
         except StudyError as error:
             self.ledger.set_state(run.key, 'failed', str(error))
             return
-        cfg = self.prepared.config(run, iters, lr, self.source(run))
+        cfg = self.prepared.config(run, iters, lr, source)
         folder = self.folder / run.key
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ERROR).unlink(missing_ok=True)
@@ -375,9 +398,32 @@ class Schedule:
         return content
 
     def source(self, run: Run) -> str | None:
-        """Checkpoint that a run starts from, of another task."""
+        """Checkpoint that a run starts from, of another task.
+
+        Raises:
+            StudyError: It is gone.
+        """
         sources = [need for need in run.needs if self.runs[need].stage == 'main']
-        return str((self.folder / sources[0] / BEST).resolve()) if sources else None
+        if not sources:
+            return None
+        path = self.folder / sources[0] / BEST
+        if not path.is_file():
+            raise StudyError(
+                f'{path}, which it starts from, is gone; if {sources[0]} was merged, pack it again '
+                'with --weights'
+            )
+        return str(path.resolve())
+
+
+def planned_in_json(planned: Iterable[tuple[Run, dict[str, str]]]) -> dict[str, dict]:
+    """Planned runs in their order, each with its fingerprint."""
+    return {
+        run.key: {
+            **{name: getattr(run, name) for name in ('stage', 'task', 'arm', 'seed', 'lr')},
+            'fingerprint': fingerprint,
+        }
+        for run, fingerprint in planned
+    }
 
 
 def write_config(folder: Path, cfg: Config) -> None:
