@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pprint import pformat
+from keyword import iskeyword
 from typing import Any
 
 from mmengine.config import Config
@@ -21,14 +21,33 @@ def config_text(cfg: Config) -> str:
             written as mmengine does.
     """
     content = cfg.to_dict()
-    if not all(isinstance(key, str) and key.isidentifier() for key in content):
+    if not all(map(is_name, content)) or not is_plain(content):
         return PRETTY.fget(cfg)
-    if not is_plain(content):
-        return PRETTY.fget(cfg)
-    lines = [
-        f'{key} = {pformat(value, width=100, sort_dicts=False)}' for key, value in content.items()
+    return ''.join(f'{key} = {literal(value)}\n' for key, value in content.items())
+
+
+def is_name(key: Any) -> bool:
+    """Whether a key may be the name of an argument."""
+    return isinstance(key, str) and key.isidentifier() and not iskeyword(key)
+
+
+def literal(value: Any, indent: int = 0, width: int = 100) -> str:
+    """A plain value as Python, dicts as calls of ``dict`` where their keys allow it."""
+    if type(value) not in (dict, list, tuple):
+        return repr(value)
+    named = type(value) is dict and all(map(is_name, value))
+    left, right = {dict: ('dict(', ')') if named else ('{', '}'), list: '[]', tuple: '()'}[
+        type(value)
     ]
-    return '\n'.join(lines) + '\n'
+    parts = [('', entry) for entry in value]
+    if type(value) is dict:
+        parts = [(f'{key}=' if named else f'{key!r}: ', entry) for key, entry in value.items()]
+    lines = [name + literal(entry, indent + 4, width) for name, entry in parts]
+    line = ', '.join(lines) + (',' if type(value) is tuple and len(value) == 1 else '')
+    if indent + len(line) < width and '\n' not in line:
+        return f'{left}{line}{right}'
+    space = '\n' + ' ' * (indent + 4)
+    return left + space + f',{space}'.join(lines) + ',\n' + ' ' * indent + right
 
 
 def is_plain(value: Any) -> bool:

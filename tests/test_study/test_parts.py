@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mkbackbones.study.parts import part_of, parse_part, share_of
+from mkbackbones.study.parts import parse_part, part_of, share_of
 from mkbackbones.study.plan import plan_runs
 from mkbackbones.study.spec import Arm, LearningRates, Study, StudyError, Task
 
@@ -53,13 +53,13 @@ def test_each_part_has_a_share_of_every_task():
 
 @pytest.mark.parametrize('text', ['', '0/2', '3/2', '2', '1/0', 'a/b', '1/2/3', '-1/2', 'First'])
 def test_what_is_no_part(text):
-    with pytest.raises(StudyError, match='is no part; give e.g. 2/4'):
+    with pytest.raises(StudyError, match='is no part; give e'):
         parse_part(text)
 
 
 def test_more_parts_than_shares():
     plan = study(seeds=3)
-    with pytest.raises(StudyError, match='has 3 shares that stay together .* at most 3 parts'):
+    with pytest.raises(StudyError, match=r'has 3 shares that stay together .* at most 3 parts'):
         part_of(plan, plan_runs(plan), '1/4', ())
 
 
@@ -70,7 +70,7 @@ def test_trials_come_first_and_every_part_needs_them():
     trials = {run.key for run in runs if run.stage == 'trial'}
     # Trials of b start from what a's first seed trained.
     assert first == trials | {'runs/a/x/seed0', 'runs/a/y/seed0'}
-    with pytest.raises(StudyError, match='8 trials and timings are not done.*--part first'):
+    with pytest.raises(StudyError, match=r'8 trials and timings are not done.*--part first'):
         part_of(plan, runs, '1/2', ())
     halves = [part_of(plan, runs, f'{i}/2', trials) for i in (1, 2)]
     assert halves[0] | halves[1] == {run.key for run in runs if run.stage == 'main'}

@@ -130,7 +130,9 @@ def test_it_imports_without_threads_or_a_word_to_cuda():
 @pytest.mark.parametrize(
     'content',
     [
-        dict(a=dict(b=[1, (2.5, None)], c='{"x"}\n'), d=True),
+        dict(a=dict(b=[1, (2.5, None)], c='{"x"}\n', e=(), f={}), d=True, g=(1,)),
+        dict(long=[dict(type='x' * 40, n=n, deep=dict(x=[[n] * 30])) for n in range(9)]),
+        dict(a={'lambda': dict(b=2)}),
         dict(a={'val.interval': 3, 'if': 'x'}, b=float('inf')),
         {'not an identifier': 1},
     ],
@@ -138,6 +140,7 @@ def test_it_imports_without_threads_or_a_word_to_cuda():
 def test_a_plain_config_reads_as_it_was(content, tmp_path):
     cfg = Config(content)
     (tmp_path / 'config.py').write_text(config_text(cfg))
+    assert max(map(len, config_text(cfg).splitlines())) <= 104
     if is_plain(content) and all(map(str.isidentifier, content)):
         assert Config.fromfile(tmp_path / 'config.py').to_dict() == content
     else:  # as mmengine has it, for better or worse
