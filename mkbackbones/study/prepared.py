@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from .iterations import (
     stretched_in_words,
 )
 from .plan import Run
+from .processes import share_batch
 from .results import ArmInfo, StudyInfo, TaskInfo
 from .sentences import budget_in_words, fairness, rates_in_words, weights_in_words
 from .spec import Study, StudyError, Task
@@ -92,6 +94,7 @@ class PreparedStudy:
             baseline_backbone=baseline_backbone(self.configs[run.task], task, study.baseline),
             share_backbone=task.source is None,
             trusted=study.trusted,
+            gpus=task.gpus,
             environment=self.environment(run.task),
         )
         return cfg
@@ -113,6 +116,8 @@ class PreparedStudy:
             if run.stage == 'main' and rates.grid
             else None
         )
+        if task.gpus > 1:
+            cfg.study_gpus = task.gpus
         cfg.study_minutes = self.study.budget.minutes
         cfg.study_baseline = baseline_backbone(
             self.configs[run.task], task, self.study.baseline
@@ -228,6 +233,10 @@ def check_data(study: Study, task: Task, cfg: Config) -> None:
             check_finite(checkpoint, study.trusted)
     except CommandError as error:
         raise StudyError(f'task {task.key}: {error}') from error
+    try:
+        share_batch(copy.deepcopy(cfg), task.gpus)
+    except ValueError as error:
+        raise StudyError(f'task {task.key}, gpus={task.gpus}: {error}') from error
 
 
 def check_finite(checkpoint: str | None, trusted: bool) -> None:
@@ -327,6 +336,8 @@ def describe_task(task: Task, cfg: Config, datasets: dict[str, Dataset]) -> Task
         'precision': cfg.optim_wrapper.get('type', 'OptimWrapper'),
         'augmentation': ', '.join(names) or 'none',
     }
+    if task.gpus > 1:
+        settings['GPUs of a run'] = f'{task.gpus}, the batch dealt out to them'
     if hasattr(dataset, 'split_rule'):
         settings['splits'] = dataset.split_rule
     classes = list((getattr(dataset, 'metainfo', None) or {}).get('classes') or [])

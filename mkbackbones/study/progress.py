@@ -16,6 +16,8 @@ __all__ = ['Heartbeat', 'Progress', 'is_alive', 'read_progress']
 
 FILE = 'progress.json'
 LOCK = 'worker.lock'
+#: Of the first of several processes of a run.
+FIRST_LOCK = 'process.lock'
 #: Environment variable with the process that started a worker: while libraries were imported, it
 #: may have ended already.
 PARENT = 'MKBACKBONES_STUDY_PROCESS'
@@ -59,15 +61,25 @@ class Heartbeat:
         end_with_parent (bool): End this process when the one that started it has ended: nobody
             waits for the result then, and the run goes on from its checkpoint another time.
 
+        rank (int | None): Number of this process in a run of several, whose starter holds the
+            lock. The first one keeps the file, the others tell nothing.
+
     Raises:
         BlockingIOError: Another worker is at work in this folder.
     """
 
-    def __init__(self, folder: Path, end_with_parent: bool = False) -> None:
+    def __init__(
+        self, folder: Path, end_with_parent: bool = False, rank: int | None = None
+    ) -> None:
         self.folder = folder
+        self.silent = bool(rank)
         self.parent = int(os.environ.get(PARENT, os.getppid())) if end_with_parent else None
         self.progress = Progress(host=socket.gethostname(), pid=os.getpid())
-        self.lock = take_lock(folder / LOCK)
+        self.lock = None
+        if rank is None:
+            self.lock = take_lock(folder / LOCK)
+        elif rank == 0:  # those of a starter that was killed may need a moment to notice
+            self.lock = take_lock(folder / FIRST_LOCK, 10 * BEAT_SECONDS)
         self.written = 0.0
         self.write()
         threading.Thread(target=self.beat, daemon=True).start()
@@ -82,6 +94,8 @@ class Heartbeat:
     def write(self) -> None:
         """Write the progress file; a full disk must not end a training."""
         self.written = time.monotonic()
+        if self.silent:
+            return
         try:
             with written_aside(self.folder / FILE, durable=False) as work:
                 work.write_text(json.dumps(asdict(self.progress)), encoding='utf-8')

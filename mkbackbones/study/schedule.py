@@ -237,7 +237,13 @@ class Schedule:
         Args:
             executor (Executor): Starts the workers.
             watch (Callable): Called twice a second.
+
+        Raises:
+            StudyError: A task asks for more GPUs than there are.
         """
+        for key, task in self.prepared.study.tasks.items():
+            if reason := executor.why_never(task.gpus):
+                raise StudyError(f'task {key}: {reason}')
         try:
             while True:
                 self.collect_ended()
@@ -331,7 +337,8 @@ class Schedule:
             if any(rows[need].state != 'done' for need in run.needs):
                 continue
             timing = run.stage == 'timing'
-            if timing and busy:
+            gpus = self.prepared.study.tasks[run.task].gpus
+            if (timing and busy) or not executor.has_room(gpus):
                 return
             self.tried.add(key)
             self.start(run, executor)
@@ -353,7 +360,8 @@ class Schedule:
         about.save(folder)
         write_config(folder, cfg)
         self.ledger.start(run.key, self.fingerprints[run.key])
-        self.jobs[run.key] = executor.submit(folder)
+        gpus = self.prepared.study.tasks[run.task].gpus
+        self.jobs[run.key] = executor.submit(folder, gpus)
 
     # ---- what runs take from each other
 

@@ -78,6 +78,12 @@ def fairness(study: Study, configs: dict[str, Config]) -> list[str]:
             'All arms use one learning rate, which the config names for the baseline: an arm that '
             'would do better with another one is at a disadvantage.'
         )
+    for key, task in study.tasks.items():
+        if task.gpus > 1:
+            sentences.append(
+                f'In {key}, each run trains on {task.gpus} GPUs, to which the batch of the config '
+                'is dealt out, so learning rate and schedule are those of one GPU.'
+            )
     if study.budget.minutes:
         sentences.append(
             'All arms train for the same time on this device, so a slower arm trains for fewer '

@@ -73,6 +73,7 @@ class Task:
         initial_weights (str | dict): ``'scratch'``, ``'config'`` (what ``config`` says),
             ``dict(checkpoint=...)`` or ``dict(task=...)``.
         iters (int | None): Iterations; None takes the study's budget.
+        gpus (int): GPUs of each run; the batch of the config is dealt out to them.
     """
 
     key: str
@@ -83,6 +84,7 @@ class Task:
     options: dict
     initial_weights: Any
     iters: int | None
+    gpus: int = 1
 
     @property
     def source(self) -> str | None:
@@ -258,7 +260,8 @@ def check_roles(arms: dict[str, Arm]) -> None:
 
 def parse_task(key: str, task: dict, weights: Any, folder: Path) -> Task:
     """One entry of ``tasks``."""
-    known = ('kind', 'config', 'primary', 'data_root', 'options', 'initial_weights', 'iters')
+    known = ('kind', 'config', 'primary', 'data_root', 'options', 'initial_weights')
+    known += ('iters', 'gpus')
     allow(task, known, f'task {key}')
     kind = task.get('kind')
     if kind not in TASK_KINDS:
@@ -283,6 +286,7 @@ def parse_task(key: str, task: dict, weights: Any, folder: Path) -> Task:
         options=parse_options(key, task.get('options', {})),
         initial_weights=weights,
         iters=positive(task.get('iters'), f'task {key}: iters'),
+        gpus=positive(task.get('gpus', 1), f'task {key}: gpus') or 1,
     )
 
 

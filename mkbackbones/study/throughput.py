@@ -126,7 +126,7 @@ def measured_config(prepared: PreparedStudy, task: str, runs: int, seconds: floa
     never = 10**9
     cfg.train_cfg.update(max_iters=never, val_interval=never)
     cfg.default_hooks = dict(cfg.get('default_hooks') or {}, checkpoint=dict(interval=never))
-    cfg.study.update(stage=STAGE, measure=dict(runs=runs, seconds=seconds))
+    cfg.study.update(gpus=1, stage=STAGE, measure=dict(runs=runs, seconds=seconds))
     return cfg
 
 

@@ -14,6 +14,7 @@ from ..checkpoints.report import CheckpointError, UntrustedError
 from ..checkpoints.source import load_file
 from ..files import written_aside
 from .fairness import SharedStartHook
+from .processes import MeanLossHook, join_group, rank, share_batch
 from .progress import Heartbeat
 from .recording import ENTRY, RecordHook
 from .run_folder import BEST, LATEST
@@ -53,14 +54,22 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     ] + [dict(type=EXACT_RESUME)]
     if study.stage in ('timing', 'throughput'):
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    drop_damaged(folder, study.get('trusted', False))
+    if rank() is None:  # else whoever started this process has done so
+        drop_damaged(folder, study.get('trusted', False))
+    else:
+        share_batch(cfg, study.gpus)
+        join_group(cfg)
     if (folder / LATEST).is_file():
         cfg.resume, cfg.load_from = True, str(folder / LATEST)
     baseline = copy.deepcopy(cfg.model)
     baseline.backbone = study.baseline_backbone
     runner = build_runner(cfg, study.get('trusted', False))
     recorder = RecordHook(folder, study.metric, study.factor, max(interval, 1), heartbeat)
-    for hook in (SharedStartHook(baseline, study.share_backbone), recorder):
+    hooks = [SharedStartHook(baseline, study.share_backbone)]
+    if rank() is not None:
+        hooks.append(MeanLossHook())
+    # Of several processes the first one keeps the record.
+    for hook in hooks if rank() else [*hooks, recorder]:
         runner.register_hook(hook)
     return runner, recorder
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .plain_config import write_plainly
+from .processes import launch, leave_group, rank
 from .progress import Heartbeat
 from .run_folder import BEST, ERROR, LATEST, OUTPUTS, clean, write_json
 
@@ -35,45 +36,53 @@ def main(argv: list[str] | None = None) -> int:
     (folder,) = sys.argv[1:] if argv is None else argv
     folder = Path(folder)
     try:
-        heartbeat = Heartbeat(folder, end_with_parent=True)
+        heartbeat = Heartbeat(folder, end_with_parent=True, rank=rank())
     except BlockingIOError as error:
         print(error, file=sys.stderr)
         return ALREADY_RUNNING
     try:
-        (folder / ERROR).unlink(missing_ok=True)
         write_plainly()
-        clean(folder, finished=False)
-        work(folder, heartbeat)
+        if rank() is None:  # else whoever started this process has done so
+            (folder / ERROR).unlink(missing_ok=True)
+            clean(folder, finished=False)
+        return work(folder, heartbeat)
     except KeyboardInterrupt:
         return 130
     except BaseException as error:
         traceback.print_exc()
         text = ' '.join(str(error).split()) or 'no message'
-        write_json(folder / ERROR, {'error': f'{type(error).__name__}: {text}'[-600:]})
+        if not (folder / ERROR).exists():  # of several processes the first one tells
+            write_json(folder / ERROR, {'error': f'{type(error).__name__}: {text}'[-600:]})
         return 1
-    return 0
 
 
-def work(folder: Path, heartbeat: Heartbeat) -> None:
-    """Train, then do what the stage asks for."""
+def work(folder: Path, heartbeat: Heartbeat) -> int:
+    """Train, then do what the stage asks for; return an exit code."""
     from mmengine.config import Config
 
     from .recording import Diverged
-    from .training import build_training, train
+    from .training import build_training, drop_damaged, train
 
     cfg = Config.fromfile(folder / 'config.py')
-    stage = cfg.study.stage
+    stage, count = cfg.study.stage, cfg.study.get('gpus', 1)
+    if count > 1 and rank() is None:
+        drop_damaged(folder, cfg.study.get('trusted', False))
+        return launch(folder, count)
     runner, recorder = build_training(cfg, folder, heartbeat)
     if 'measure' in cfg.study:
         from .measuring import MeasureHook
 
         runner.register_hook(MeasureHook(folder, **cfg.study.measure))
         runner.train()
-        return
+        return 0
     try:
         train(runner, recorder)
+        if count > 1:
+            leave_group()
+        if rank():
+            return 0
     except Diverged as error:
-        if stage != 'trial':
+        if stage != 'trial' or rank():
             raise
         # A learning rate that is too high is an answer, not a failure.
         write_json(folder / OUTPUTS[stage], {'score': -math.inf, 'note': str(error)})
@@ -91,6 +100,7 @@ def work(folder: Path, heartbeat: Heartbeat) -> None:
     (folder / LATEST).unlink(missing_ok=True)
     if stage != 'main':
         (folder / BEST).unlink(missing_ok=True)
+    return 0
 
 
 def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
@@ -112,7 +122,6 @@ def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
 
 def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: Heartbeat) -> None:
     """Test the weights that validation picked, and write evidence, predictions and result."""
-    import torch
     from mmengine.config import Config
 
     from .collect import collect, collector_of, good_scores
@@ -165,9 +174,17 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
         treatment=as_entry(treatment),
         environment={
             **study.environment,
-            'device': torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU',
+            'device': device_name(study.get('gpus', 1)),
         },
     ).save(folder / OUTPUTS['main'])
+
+
+def device_name(count: int) -> str:
+    """The card, and how many of them a run had."""
+    import torch
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
+    return name if count == 1 else f'{count} x {name}'
 
 
 if __name__ == '__main__':

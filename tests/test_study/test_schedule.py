@@ -27,7 +27,7 @@ class Script(Executor):
     def __init__(self, outcome=lambda run: 'done', slots=2):
         self.outcome, self.slots, self.started, self.busy, self.most = outcome, slots, [], 0, 0
 
-    def submit(self, folder):
+    def submit(self, folder, gpus=1):
         names = {'runs': 'main', 'trials': 'trial', 'timing': 'timing'}
         stage = next(names[part] for part in reversed(folder.parts) if part in names)
         self.started.append('/'.join(folder.parts[-4:]))
@@ -111,10 +111,10 @@ def test_a_failed_run_is_kept_and_the_study_goes_on(prepared, tmp_path, how, wor
 
 def test_ctrl_c_leaves_pending_runs(prepared, tmp_path):
     class Stopped(Script):
-        def submit(self, folder):
+        def submit(self, folder, gpus=1):
             if self.started:
                 raise KeyboardInterrupt
-            return super().submit(folder)
+            return super().submit(folder, gpus)
 
     with pytest.raises(KeyboardInterrupt):
         go(prepared, tmp_path, Stopped())

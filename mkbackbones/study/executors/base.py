@@ -38,8 +38,21 @@ class Executor(ABC):
     notes: tuple[str, ...] = ()
 
     @abstractmethod
-    def submit(self, folder: Path) -> Job:
-        """Start the worker of the run in a folder."""
+    def submit(self, folder: Path, gpus: int = 1) -> Job:
+        """Start the worker of the run in a folder.
+
+        Args:
+            folder (Path): The folder.
+            gpus (int): GPUs of the run.
+        """
+
+    def has_room(self, gpus: int) -> bool:
+        """Whether a run with so many GPUs can start now, where there is a free slot."""
+        return True
+
+    def why_never(self, gpus: int) -> str:
+        """Why a run with so many GPUs can never start here; empty where it can."""
+        return ''
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Let go of what the executor holds."""

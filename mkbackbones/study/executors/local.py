@@ -22,14 +22,14 @@ TERM_SECONDS = 10
 
 
 class LocalJob(Job):
-    """A process in a slot.
+    """A process in a slot, or, with several GPUs, in a slot of each.
 
     Args:
-        slot (int): The slot.
+        slots (list[int]): The slots.
     """
 
-    def __init__(self, slot: int) -> None:
-        self.slot = slot
+    def __init__(self, slots: list[int]) -> None:
+        self.slots = slots
 
     def code(self) -> int | None:
         """Exit code, a negative signal included; None while it runs."""
@@ -59,8 +59,8 @@ class LocalJob(Job):
 class ColdJob(LocalJob):
     """A process of its own from the start."""
 
-    def __init__(self, slot: int, process: subprocess.Popen) -> None:
-        super().__init__(slot)
+    def __init__(self, slots: list[int], process: subprocess.Popen) -> None:
+        super().__init__(slots)
         self.process = process
 
     def code(self) -> int | None:
@@ -73,8 +73,8 @@ class ColdJob(LocalJob):
 class WarmJob(LocalJob):
     """A process forked from one that has imported the libraries."""
 
-    def __init__(self, slot: int, start: WarmStart, number: int) -> None:
-        super().__init__(slot)
+    def __init__(self, slots: list[int], start: WarmStart, number: int) -> None:
+        super().__init__(slots)
         self.start = start
         self.number = number
 
@@ -120,24 +120,41 @@ class LocalExecutor(Executor):
         self.warm = None
         self.held.close()
 
-    def submit(self, folder: Path) -> LocalJob:
+    def why_never(self, gpus: int) -> str:
+        if gpus <= max(len(self.gpus), 1) or not self.gpus:  # the CPU takes any number
+            return ''
+        return f'it asks for {gpus} GPUs, and here are {len(self.gpus)}'
+
+    def has_room(self, gpus: int) -> bool:
+        return len(self.free_slots(gpus)) == (gpus if self.gpus else 1)
+
+    def free_slots(self, gpus: int) -> list[int]:
+        """Free slots, each of another GPU, at most ``gpus``; on the CPU one is enough."""
         for job in [job for job in self.jobs if job.code() is not None]:
             self.jobs.remove(job)
-            self.free.append(job.slot)
-        slot = min(self.free)
-        self.free.remove(slot)
-        job = self.start_warm(folder, slot) or self.start_cold(folder, slot)
+            self.free += job.slots
+        found: dict[int, int] = {}
+        for slot in sorted(self.free):
+            found.setdefault(slot % max(len(self.gpus), 1), slot)
+        # The emptiest GPUs first: their lowest slots are free.
+        return sorted(found.values())[:gpus]
+
+    def submit(self, folder: Path, gpus: int = 1) -> LocalJob:
+        slots = self.free_slots(gpus)
+        for slot in slots:
+            self.free.remove(slot)
+        job = self.start_warm(folder, slots) or self.start_cold(folder, slots)
         self.jobs.append(job)
         return job
 
-    def start_warm(self, folder: Path, slot: int) -> LocalJob | None:
+    def start_warm(self, folder: Path, slots: list[int]) -> LocalJob | None:
         """Fork a worker; None where that cannot be done."""
         if self.warm is None:
             return None
-        number = self.warm.start(folder.resolve(), self.environment(slot))
-        return None if number is None else WarmJob(slot, self.warm, number)
+        number = self.warm.start(folder.resolve(), self.environment(*slots))
+        return None if number is None else WarmJob(slots, self.warm, number)
 
-    def start_cold(self, folder: Path, slot: int) -> LocalJob:
+    def start_cold(self, folder: Path, slots: list[int]) -> LocalJob:
         """Start a worker from nothing."""
         with open(folder / 'console.log', 'ab') as log:
             process = subprocess.Popen(
@@ -145,29 +162,30 @@ class LocalExecutor(Executor):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self.environment(slot),
+                env=self.environment(*slots),
                 # Ctrl-C is for the study, which ends its workers: one that is still starting
                 # would die of it with a traceback, as if it had failed.
                 start_new_session=True,
             )
-        return ColdJob(slot, process)
+        return ColdJob(slots, process)
 
     def threads(self) -> dict[str, str]:
         """A worker's share of the cores, unless the user has set it."""
         cores = str(share_of_cores(self.slots))
         return {name: os.environ.get(name, cores) for name in ('OMP_NUM_THREADS', CORES)}
 
-    def environment(self, slot: int) -> dict[str, str]:
-        """Environment of the worker in a slot: its GPU, and its share of the cores."""
-        index = slot % max(len(self.gpus), 1)
-        gpu = self.gpus[index] if self.gpus else ''
-        if self.service.numbered and gpu.isdigit():
-            gpu = str(index)
+    def environment(self, *slots: int) -> dict[str, str]:
+        """Environment of the worker in a slot: its GPU or GPUs, and its share of the cores."""
+        indices = [slot % len(self.gpus) for slot in slots] if self.gpus else []
+        names = [
+            str(index) if self.service.numbered and self.gpus[index].isdigit() else self.gpus[index]
+            for index in indices
+        ]
         return {
             **os.environ,
             **self.threads(),
             **self.service.environment,
-            'CUDA_VISIBLE_DEVICES': gpu,
+            'CUDA_VISIBLE_DEVICES': ','.join(names),
             PARENT: str(os.getpid()),
         }
 

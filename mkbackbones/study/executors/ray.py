@@ -57,6 +57,7 @@ class RayExecutor(Executor):
         resources = ray.cluster_resources()
         gpus, cpus = int(resources.get('GPU', 0)), max(int(resources.get('CPU', 1)), 1)
         self.slots = slots * max(gpus, 1)
+        self.gpus = gpus
         share = dict(num_gpus=1 / slots) if gpus else dict(num_cpus=max(cpus // slots, 1))
         # Ray limits each task to one thread unless told otherwise.
         threads = str(max(cpus // self.slots, 1))
@@ -64,8 +65,9 @@ class RayExecutor(Executor):
             runtime_env={'env_vars': {'OMP_NUM_THREADS': threads}}
         )
 
-    def submit(self, folder: Path) -> RayJob:
-        return RayJob(self.remote.remote(str(folder.resolve())))
+    def submit(self, folder: Path, gpus: int = 1) -> RayJob:
+        remote = self.remote.options(num_gpus=gpus) if self.gpus and gpus > 1 else self.remote
+        return RayJob(remote.remote(str(folder.resolve())))
 
     def close(self) -> None:
         import ray

@@ -38,7 +38,7 @@ class SlurmJob(Job):
 
 
 class SlurmExecutor(Executor):
-    """Jobs of Slurm, one GPU each.
+    """Jobs of Slurm, on one node each, with as many GPUs as the task of a run asks for.
 
     Args:
         folder (Path): For submitit's logs; on a file system that all nodes see.
@@ -56,9 +56,12 @@ class SlurmExecutor(Executor):
         self.slots = slots
         self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         defaults = dict(name='mkbackbones', timeout_min=24 * 60, cpus_per_task=8)
-        if cluster == 'slurm':
-            defaults['gpus_per_node'] = 1
+        self.by_gpu = cluster == 'slurm' and not {'gpus_per_node', 'slurm_gpus_per_node'} & set(
+            parameters or {}
+        )
         self.executor.update_parameters(**defaults | (parameters or {}))
 
-    def submit(self, folder: Path) -> SlurmJob:
+    def submit(self, folder: Path, gpus: int = 1) -> SlurmJob:
+        if self.by_gpu:  # unless the user has said
+            self.executor.update_parameters(gpus_per_node=gpus)
         return SlurmJob(self.executor.submit(run_worker, str(folder.resolve())))
