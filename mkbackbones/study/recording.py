@@ -20,7 +20,10 @@ __all__ = ['Record', 'RecordHook']
 
 #: Entry of a checkpoint with the record.
 ENTRY = 'mkbackbones_study'
-CHECKPOINT_SECONDS = 120.0
+#: Least seconds between checkpoints for going on: what a kill costs at most, beside the new start.
+CHECKPOINT_SECONDS = 15.0
+#: Where a checkpoint takes long, they are so many times as far apart: 3 per cent of the time.
+CHECKPOINT_SHARE = 30
 
 
 class Diverged(ArithmeticError):
@@ -61,8 +64,8 @@ class RecordHook(Hook):
         folder (Path): Where to write.
         metric (str): Primary metric, as the evaluator names it.
         factor (float): Factor of the metric to per cent.
-        interval (int): Iterations between checkpoints, which are never more than
-            :data:`CHECKPOINT_SECONDS` apart.
+        interval (int): Iterations between checkpoints; there are more, :data:`CHECKPOINT_SECONDS`
+            apart, or as far as keeps their share of the time small.
         heartbeat (Heartbeat): Told about the progress.
     """
 
@@ -78,6 +81,7 @@ class RecordHook(Hook):
         self.interval = interval
         self.heartbeat = heartbeat
         self.record = Record()
+        self.pause = CHECKPOINT_SECONDS
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if ENTRY in checkpoint:
@@ -120,7 +124,7 @@ class RecordHook(Hook):
             )
         loop = runner.train_loop
         validates = done % loop.val_interval == 0 or done == runner.max_iters
-        due = done % self.interval == 0 or now - self.saved > CHECKPOINT_SECONDS
+        due = done % self.interval == 0 or now - self.saved > self.pause
         if due and not (validates and runner.val_loop is not None):
             self.save(runner, LATEST, done)
         self.last = time.perf_counter()
@@ -159,6 +163,7 @@ class RecordHook(Hook):
     def save(self, runner: Runner, name: str, done: int) -> None:
         """Write a checkpoint whole or not at all."""
         work = f'.{name}.partial'
+        start = time.perf_counter()
         try:
             runner.save_checkpoint(
                 str(self.folder),
@@ -174,3 +179,4 @@ class RecordHook(Hook):
         finally:
             (self.folder / work).unlink(missing_ok=True)
         self.saved = time.perf_counter()
+        self.pause = max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (self.saved - start))
