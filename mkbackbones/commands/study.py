@@ -201,13 +201,13 @@ def check_part(text: str) -> None:
 
 @contextlib.contextmanager
 def starting(args: argparse.Namespace) -> Iterator[Executor | None]:
-    """Workers of this machine get ready while the study is read and checked.
+    """Workers get ready, or Ray is asked whether it is there, before the study is read.
 
     Raises:
         CommandError: A flag is wrong.
     """
     select_device(args)
-    if args.executor != 'local':
+    if args.executor == 'slurm':  # its jobs keep their logs in the study's folder
         yield None
         return
     with contextlib.closing(build_executor(args, Path())) as executor:
@@ -470,6 +470,8 @@ def build_executor(args: argparse.Namespace, folder: Path) -> Executor:
                     raise CommandError(f'--slurm {option} is not of the form KEY=VALUE')
                 options[f'slurm_{key}'] = int(value) if value.isdigit() else value
             return SlurmExecutor(folder / 'slurm', args.slots or 64, options)
+    except ConnectionError as error:
+        raise CommandError(f'--ray-address {args.ray_address}: {error}') from error
     except (ModuleNotFoundError, RuntimeError) as error:
         raise CommandError(
             f'--executor {args.executor}: {error}; pip install "mkbackbones[cluster]", and run it '

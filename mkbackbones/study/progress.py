@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -107,6 +108,8 @@ class Heartbeat:
         while True:
             time.sleep(BEAT_SECONDS)
             if self.parent not in (None, os.getppid()):
+                if os.getpgrp() == os.getpid():  # processes of data loaders would stay for ever
+                    os.killpg(os.getpid(), signal.SIGKILL)
                 os._exit(1)
             try:
                 os.utime(self.folder / FILE)

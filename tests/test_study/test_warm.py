@@ -35,9 +35,10 @@ def prepared(tmp_path_factory):
     return prepare_study(read_study(write_study(tmp_path_factory.mktemp('study'))))
 
 
-def ready(prepared, folder, seed=0, **train_cfg):
+def ready(prepared, folder, workers=0, **train_cfg):
     """A folder with the config of a run in it."""
-    cfg = prepared.config(Run('main', 'classification', 'stock', seed))
+    cfg = prepared.config(Run('main', 'classification', 'stock', 0))
+    cfg.train_dataloader.num_workers = workers
     cfg.train_cfg.update(train_cfg)
     folder.mkdir(parents=True)
     write_config(folder, cfg)
@@ -65,9 +66,10 @@ def test_a_run_that_fails_leaves_its_words_and_its_output(executor, tmp_path):
     assert 'Traceback' in (folder / 'console.log').read_text()
 
 
-def running(executor, prepared, folder):
+def running(executor, prepared, folder, workers=0):
     """A worker that trains for ever, and its process."""
-    job = executor.submit(ready(prepared, folder, max_iters=10**6, val_interval=10**6))
+    ready(prepared, folder, workers=workers, max_iters=10**6, val_interval=10**6)
+    job = executor.submit(folder)
     end = time.monotonic() + 600
     while True:
         try:
@@ -84,10 +86,14 @@ def test_cancel_and_kill_are_told_apart(executor, prepared, tmp_path):
     job, _ = running(executor, prepared, tmp_path / 'a')
     job.cancel()
     assert 'SIGTERM' in job.poll()
-    job, process = running(executor, prepared, tmp_path / 'b')
+    job, process = running(executor, prepared, tmp_path / 'b', workers=2)
     assert os.getpgid(process) != os.getpgid(0)  # out of the reach of Ctrl-C
     os.kill(process, signal.SIGKILL)
     assert 'SIGKILL; the machine may have run out of memory' in wait(job)
+    with pytest.raises(ProcessLookupError):  # nothing of its data loader stays
+        for _ in range(600):
+            os.killpg(process, 0)
+            time.sleep(0.1)
 
 
 def test_when_the_warm_process_is_gone_its_workers_end_and_others_start_from_nothing(

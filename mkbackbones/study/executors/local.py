@@ -67,7 +67,8 @@ class ColdJob(LocalJob):
         return self.process.poll()
 
     def signal(self, name: int) -> None:
-        self.process.send_signal(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, name)  # with the processes of its data loaders
 
 
 class WarmJob(LocalJob):

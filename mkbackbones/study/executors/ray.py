@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-from .base import Executor, Job, worker_command
+from .base import Executor, Job
+from .work import Work
 
 __all__ = ['RayExecutor']
 
 
+CONNECT_SECONDS = 5
+HEALTH_SECONDS = 12
+
+
 def run_worker(folder: str) -> int:
     """What a task does; Ray has set ``CUDA_VISIBLE_DEVICES``."""
-    with open(Path(folder) / 'console.log', 'ab') as log:
-        return subprocess.run(worker_command(Path(folder)), stdout=log, stderr=log).returncode
+    return Work()(folder)
+
+
+def check_answers(address: str) -> None:
+    """Raise ConnectionError unless a cluster answers: Ray itself would wait for minutes.
+
+    Args:
+        address (str): ``HOST:PORT`` or ``ray://HOST:PORT``; ``'auto'`` and ``'local'`` are Ray's.
+    """
+    client = address.startswith('ray://')
+    host, colon, port = address.removeprefix('ray://').rpartition(':')
+    if not colon or not port.isdigit():
+        if address in ('auto', 'local'):
+            return
+        raise ConnectionError(f'{address!r} is no address; give HOST:PORT or ray://HOST:PORT')
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f'nothing answers at {address} ({error})') from error
+    if client:
+        return
+    question = [sys.executable, '-m', 'ray.scripts.scripts', 'health-check', '--address', address]
+    try:
+        healthy = not subprocess.run(
+            question, capture_output=True, timeout=HEALTH_SECONDS
+        ).returncode
+    except subprocess.TimeoutExpired:
+        healthy = False
+    if not healthy:
+        raise ConnectionError(f'what answers at {address} is no Ray cluster')
 
 
 class RayJob(Job):
@@ -47,12 +82,17 @@ class RayExecutor(Executor):
     Args:
         address (str | None): Address of a cluster; None starts Ray on this machine.
         slots (int): Tasks for each GPU, or, without GPUs, in all.
+
+    Raises:
+        ConnectionError: No cluster answers at the address.
     """
 
     def __init__(self, address: str | None = None, slots: int = 1) -> None:
         import ray
 
         if not ray.is_initialized():
+            if address is not None:
+                check_answers(address)
             ray.init(address=address, include_dashboard=False, log_to_driver=False)
         resources = ray.cluster_resources()
         gpus, cpus = int(resources.get('GPU', 0)), max(int(resources.get('CPU', 1)), 1)

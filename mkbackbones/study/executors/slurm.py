@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from .base import Executor, Job, worker_command
+from .base import Executor, Job
+from .work import Work
 
 __all__ = ['SlurmExecutor']
 
 
-def run_worker(folder: str) -> int:
-    """What a job does."""
-    with open(Path(folder) / 'console.log', 'ab') as log:
-        return subprocess.run(worker_command(Path(folder)), stdout=log, stderr=log).returncode
+#: How often a job may meet its time limit.
+REQUEUES = 100
 
 
 class SlurmJob(Job):
@@ -54,7 +52,10 @@ class SlurmExecutor(Executor):
         import submitit
 
         self.slots = slots
-        self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        # A job that meets its time limit is queued again, and its run goes on.
+        self.executor = submitit.AutoExecutor(
+            folder=folder, cluster=cluster, slurm_max_num_timeout=REQUEUES
+        )
         defaults = dict(name='mkbackbones', timeout_min=24 * 60, cpus_per_task=8)
         self.by_gpu = cluster == 'slurm' and not {'gpus_per_node', 'slurm_gpus_per_node'} & set(
             parameters or {}
@@ -64,4 +65,4 @@ class SlurmExecutor(Executor):
     def submit(self, folder: Path, gpus: int = 1) -> SlurmJob:
         if self.by_gpu:  # unless the user has said
             self.executor.update_parameters(gpus_per_node=gpus)
-        return SlurmJob(self.executor.submit(run_worker, str(folder.resolve())))
+        return SlurmJob(self.executor.submit(Work(), str(folder.resolve())))

@@ -138,7 +138,7 @@ def serve(reports: int) -> dict | None:
             if 'signal' in request:
                 for process, number in workers.items():
                     if number == request['number']:
-                        os.kill(process, request['signal'])
+                        signal_group(process, request['signal'])
                 continue
             process = os.fork()
             if not process:
@@ -155,8 +155,15 @@ def reap(workers: dict[int, int], reports: int) -> None:
         done, status = os.waitpid(process, os.WNOHANG)
         if done:
             del workers[process]
+            signal_group(process, signal.SIGKILL)  # what its data loaders may have left
             content = {'number': number, 'code': os.waitstatus_to_exitcode(status)}
             os.write(reports, json.dumps(content).encode() + b'\n')
+
+
+def signal_group(process: int, name: int) -> None:
+    """Send a signal to a worker and to what it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process, name)
 
 
 def become_worker(request: dict) -> int:
