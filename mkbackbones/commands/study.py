@@ -235,7 +235,6 @@ def run_prepared(
     """
     from ..study.live import Watch
     from ..study.schedule import open_schedule
-    from ..study.share import crowded
     from ..study.spec import StudyError
     from ..study.statistics.decision import decided
 
@@ -251,8 +250,6 @@ def run_prepared(
             'plan=dict(margin=0.5, looks=[5, 10, 15, 20])'
         )
     executor = executor or build_executor(args, folder)
-    runs = executor.slots if args.executor == 'local' else 1
-    busy = crowded(prepared.configs.values(), runs)
     console.print(f'study: {folder}', soft_wrap=True)
     try:
         with (
@@ -260,8 +257,7 @@ def run_prepared(
             open_schedule(prepared, folder, args.stale) as schedule,
             Watch(folder, schedule.ledger, console) as watch,
         ):
-            notes = [*prepared.notes, *schedule.notes, *executor.notes, busy]
-            for line in filter(None, notes):
+            for line in [*prepared.notes, *schedule.notes, *executor.notes]:
                 console.print(f'note: {line}', soft_wrap=True, markup=False, highlight=False)
             mine = schedule.take_part(part) if part else set(schedule.runs)
             if args.until == 'decided':

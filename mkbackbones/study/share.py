@@ -1,25 +1,22 @@
 """A run's share of this machine's cores, where several run at the same time.
 
-It changes no number: processes that load images for validation and test draw nothing at random.
-Those of the training do, each from a generator of its own, so their number is part of a run's
-config, and is left as it is.
+It changes no number: random numbers are drawn by seed and count
+(:class:`~mkbackbones.engine.exact_resume.ExactResumeHook`), whichever process loads an image.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from mmengine.config import Config
 
 from ..cores import usable_cores
 
-__all__ = ['CORES', 'bound_loaders', 'crowded', 'share_of_cores']
+__all__ = ['CORES', 'bound_loaders', 'share_of_cores']
 
 #: Environment variable of a worker with its cores.
 CORES = 'MKBACKBONES_STUDY_CORES'
-#: Processes for each core from which on a machine is called crowded.
-CROWDED = 2
 
 
 def share_of_cores(runs: int) -> int:
@@ -28,22 +25,25 @@ def share_of_cores(runs: int) -> int:
 
 
 def bound_loaders(cfg: Config) -> None:
-    """Let validation and test load images in no more processes than the run has cores."""
+    """Let a run load images in no more processes than it has cores.
+
+    A loader whose transforms keep earlier pictures stays as it is: which ones they keep depends on
+    the number of processes.
+    """
     cores = int(os.environ.get(CORES, 0))
-    for split in ('val', 'test'):
+    for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if cores and loader and loader.get('num_workers', 0) > cores:
-            loader.num_workers = cores
+            if not any(name.split('.')[-1].startswith('Cached') for name in types_in(loader)):
+                loader.num_workers = cores
 
 
-def crowded(configs: Iterable[Config], runs: int) -> str:
-    """What there is to say of runs whose loaders outnumber the cores; empty where they do not."""
-    loaders = max((cfg.train_dataloader.get('num_workers', 0) for cfg in configs), default=0)
-    cores = usable_cores()
-    if runs < 2 or runs * (1 + loaders) <= CROWDED * cores:
-        return ''
-    return (
-        f'{runs} runs with {loaders} loader processes each share {cores} cores; '
-        'train_dataloader.num_workers is left as the configs say, since it decides on the draws of '
-        f'the augmentation, so set it in options: {max(cores // runs - 1, 0)} would fit'
-    )
+def types_in(content: object) -> Iterator[str]:
+    """Every ``type`` in a config."""
+    if isinstance(content, dict):
+        if 'type' in content:
+            yield str(content['type'])
+        content = list(content.values())
+    if isinstance(content, list | tuple):
+        for entry in content:
+            yield from types_in(entry)
