@@ -33,9 +33,10 @@ def bound_loaders(cfg: Config) -> None:
     cores = int(os.environ.get(CORES, 0))
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
-        if cores and loader and loader.get('num_workers', 0) > cores:
-            if not any(name.split('.')[-1].startswith('Cached') for name in types_in(loader)):
-                loader.num_workers = cores
+        if not (cores and loader and loader.get('num_workers', 0) > cores):
+            continue
+        if not any(name.split('.')[-1].startswith('Cached') for name in types_in(loader)):
+            loader.num_workers = cores
 
 
 def types_in(content: object) -> Iterator[str]:
