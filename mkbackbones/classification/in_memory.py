@@ -10,8 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..cores import usable_cores
-
 __all__ = ['decode']
 
 
@@ -43,7 +41,8 @@ def decode(paths: Sequence[str], load: Callable[[str], Image.Image]) -> Tensor:
             )
         pixels[index] = np.asarray(picture)
 
-    with ThreadPoolExecutor(usable_cores()) as pool:  # decoders release the GIL
+    # Decoders release the GIL; torch's threads are this process's share of the cores.
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for _ in pool.map(read, range(len(paths))):
             pass
     return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).contiguous()
