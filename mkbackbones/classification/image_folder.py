@@ -38,6 +38,8 @@ class ImageFolder(TorchvisionImageFolder):
             access, and kept on the GPU if there is one. Batches are augmented there as a whole
             (:class:`~mkbackbones.classification.batch_transforms.BatchTransforms`); the data loader
             takes ``num_workers=0`` and ``collate_fn=dict(type='default_collate')``.
+        ann_file (str): A file that takes the place of the folders for the split: the paths of its
+            pictures below ``data_root``, ``<folder>/<class>/<name>``, one a line.
 
     Raises:
         ValueError: The split or a transform is unknown, or pictures do not fit into memory.
@@ -53,6 +55,7 @@ class ImageFolder(TorchvisionImageFolder):
         split: str,
         transforms: list[dict] | None = None,
         in_memory: bool = False,
+        ann_file: str = '',
     ) -> None:
         if split not in SPLITS:
             raise ValueError(
@@ -73,15 +76,19 @@ class ImageFolder(TorchvisionImageFolder):
         super().__init__(
             str(folder), transform=build_transforms(transforms or []), allow_empty=True
         )
-        if not has_test and split != 'test':
+        if ann_file:
+            self.samples = self.listed(root, Path(ann_file))
+        elif not has_test and split != 'test':
             self.samples = self.held_out(split == 'val')
-            self.targets = [label for _, label in self.samples]
+        self.targets = [label for _, label in self.samples]
         self.batch_transforms = BatchTransforms(transforms or []) if in_memory else None
         self.memory: tuple[Tensor, Tensor] | None = None
         self.metainfo = {'classes': tuple(self.classes)}
         #: How the splits came about, for a report.
         self.split_rule = (
-            'folders train, val and test'
+            f'listed in {Path(ann_file).name}'
+            if ann_file
+            else 'folders train, val and test'
             if has_test
             else f'test: the folder val; val: every {self.HELD_OUT}th image by name of each class '
             'in the folder train; train: the others'
@@ -112,6 +119,19 @@ class ImageFolder(TorchvisionImageFolder):
                 kept.append((path, label))
             seen[label] += 1
         return kept
+
+    def listed(self, root: Path, file: Path) -> list[tuple[str, int]]:
+        """The samples that a file names."""
+        found = []
+        for line in file.read_text(encoding='utf-8').splitlines():
+            name = Path(line).parent.name
+            if name not in self.class_to_idx:
+                raise ValueError(
+                    f'{file} has {line!r}, whose folder {name!r} is no class; classes: '
+                    f'{", ".join(self.classes[:8])}{did_you_mean(name, self.classes)}'
+                )
+            found.append((str(root / line), self.class_to_idx[name]))
+        return found
 
     def __getitem__(self, index: int) -> dict:
         if self.batch_transforms is not None:

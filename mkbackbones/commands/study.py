@@ -315,12 +315,15 @@ def plan(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from ..study.estimate import estimate_table
+    from ..study.folds_table import folds_table
     from ..study.live import Watch
     from ..study.schedule import open_schedule
     from ..study.spec import StudyError
 
     console = Console(markup=False)
     prepared = read_and_prepare(args, console)
+    if prepared.folds:
+        console.print(folds_table(prepared))
     with tempfile.TemporaryDirectory(prefix='mkbackbones-plan-') as folder:
         if getattr(args, 'measure', None) is not None:
             from .study_measure import measure_throughput

@@ -14,10 +14,13 @@ __all__ = [
     'entries',
     'folder_name',
     'parse_flag',
+    'parse_folds',
     'positive',
     'text',
 ]
 
+#: Of how many folds each run tests on one.
+MOST_FOLDS = 100
 #: Names that Windows keeps for devices.
 RESERVED = re.compile(r'(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?')
 
@@ -83,3 +86,16 @@ def parse_flag(value: Any, where: str) -> bool:
     if not isinstance(value, bool):
         raise StudyError(f'{where}={value!r}; it must be True or False')
     return value
+
+
+def parse_folds(splits: Any, where: str) -> int:
+    """``dict(folds=...)``; 0 where a data set's own splits are taken."""
+    if splits is None:
+        return 0
+    folds = splits.get('folds') if isinstance(splits, dict) else None
+    if not (is_int(folds) and 2 <= folds <= MOST_FOLDS) or set(splits) != {'folds'}:
+        raise StudyError(
+            f'{where}: splits={splits!r}; give dict(folds=5), or another whole number from 2 to '
+            f'{MOST_FOLDS}, or leave it out for the splits that the data set has'
+        )
+    return folds

@@ -28,10 +28,13 @@ NOT_IN_A_RUN = (
     *('datasets/generic', 'datasets/public', 'datasets/synthetic.py', 'datasets/textures.py'),
     *(f'study/{name}' for name in ('executors', 'report', 'statistics')),
     *(f'study/{name}.py' for name in ('chance', 'changes', 'estimate', 'ledger', 'live', 'means')),
-    *(f'study/{name}.py' for name in ('plan', 'power_table', 'prepared', 'schedule', 'sentences')),
-    *(f'study/{name}.py' for name in ('hash_cache', 'iterations', 'measuring', 'mps')),
+    *(
+        f'study/{name}.py'
+        for name in ('folds_table', 'plan', 'power_table', 'prepared', 'schedule', 'sentences')
+    ),
+    *(f'study/{name}.py' for name in ('folds', 'hash_cache', 'iterations', 'measuring', 'mps')),
     *(f'study/{name}.py' for name in ('merge', 'pack', 'parts', 'throughput', 'unpack')),
-    *('study/side_by_side.py', 'study/fingerprint.py'),
+    *('study/side_by_side.py', 'study/fingerprint.py', 'study/pools.py'),
 )
 #: Commands that a run does pass through.
 COMMANDS = ('config_files', 'config_values', 'errors', 'launch', 'preflight', 'train')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from .fingerprint import (
     library_versions,
     weights_hash,
 )
+from .folds import Folds, check_chains, make_folds
 from .iterations import (
     count_iterations,
     for_main_runs,
@@ -35,10 +37,10 @@ from .iterations import (
 )
 from .plan import Run
 from .processes import share_batch
-from .results import ArmInfo, StudyInfo, TaskInfo
+from .results import ArmInfo, StudyInfo, TaskInfo, fold_of
 from .sentences import budget_in_words, fairness, rates_in_words, weights_in_words
 from .spec import Study, StudyError, Task
-from .split_checks import check_splits
+from .split_checks import check_splits, image_names
 
 __all__ = ['PreparedStudy', 'prepare_study']
 
@@ -53,6 +55,7 @@ class PreparedStudy:
         tasks (dict[str, TaskInfo]): What a report tells about each task.
         data (dict[str, str]): Hash of each task's data.
         notes (list[str]): What the user should know before anything runs, and the reader after.
+        folds (dict[str, Folds]): Of the tasks whose seeds test on folds.
     """
 
     study: Study
@@ -60,6 +63,7 @@ class PreparedStudy:
     tasks: dict[str, TaskInfo]
     data: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    folds: dict[str, Folds] = field(default_factory=dict)
 
     def config(
         self,
@@ -67,8 +71,13 @@ class PreparedStudy:
         iters: int | None = None,
         lr: float | None = None,
         source: str | None = None,
+        folder: Path | None = None,
     ) -> Config:
-        """Complete config of a run, with the entry ``study`` for its worker."""
+        """Complete config of a run, with the entry ``study`` for its worker.
+
+        It reads the lists of the run's fold below ``folder``, that of the study; without one, as
+        where speed alone is measured, the splits of the data set.
+        """
         study, task = self.study, self.study.tasks[run.task]
         planned = None
         if run.stage == 'trial':
@@ -77,6 +86,8 @@ class PreparedStudy:
             *(self.configs[run.task], task, study.arms[run.arm], run, iters, lr or run.lr),
             *(source, planned),
         )
+        if folder is not None and task.folds:
+            self.folds[run.task].apply(cfg, folder, self.fold_of(run))
         start = cfg.model.backbone.get('init_cfg')
         if study.trusted and start and cfg.model.backbone.type.startswith('mkbackbones.'):
             start.trusted = True
@@ -98,6 +109,15 @@ class PreparedStudy:
             environment=self.environment(run.task),
         )
         return cfg
+
+    def fold_of(self, run: Run) -> int:
+        """The fold that a run tests on."""
+        return fold_of(self.study.seeds, run.seed, self.study.tasks[run.task].folds)
+
+    def write_folds(self, folder: Path) -> None:
+        """Write the lists of all folds below the study's folder."""
+        for found in self.folds.values():
+            found.write(folder)
 
     def environment(self, task: str | None = None) -> dict[str, str]:
         """Versions, code and data, of one task or of all."""
@@ -129,13 +149,17 @@ class PreparedStudy:
         else:
             checkpoint = start_checkpoint(self.configs[run.task], task)
             weights = weights_hash(checkpoint) if checkpoint else 'none'
-        return {
+        found = {
             'initial weights': weights,
             'config': config_hash(cfg, self.tasks[run.task].data_root),
             'code': environment['code'],
             'data': self.data[run.task],
             'versions': versions,
         }
+        if task.folds:
+            fold = self.fold_of(run)
+            found['fold'] = f'{fold} of {task.folds}, {self.folds[run.task].mark(fold)}'
+        return found
 
     def planned_iterations(self, run: Run) -> int | None:
         """Iterations of a run as far as the study file tells; None for what a timing tells."""
@@ -181,7 +205,7 @@ def prepare_study(
     Raises:
         StudyError: A config, a backbone or data are not what the study needs.
     """
-    configs, tasks, data, notes = {}, {}, {}, []
+    configs, tasks, data, notes, folds = {}, {}, {}, [], {}
     for task in study.tasks.values():
         note(f'checking task {task.key}')
         cfg = configs[task.key] = read_task_config(task)
@@ -190,16 +214,27 @@ def prepare_study(
         check_backbones(study, task, cfg)
         datasets = build_datasets(task, cfg)
         info = tasks[task.key] = describe_task(task, cfg, datasets)
-        notes += check_splits(task.key, task.kind, datasets, info.data_root)
+        if task.folds:
+            note(f'dealing the images of task {task.key} to folds')
+            found = folds[task.key] = make_folds(task, cfg, datasets, info.data_root)
+            notes += found.check(len(study.seeds))
+            info.num_images, info.folds = found.num_images(), task.folds
+            info.settings['splits'] = found.in_words()
+            check_lists(task, cfg, found)
+        else:
+            notes += check_splits(task.key, task.kind, datasets, info.data_root)
         count_iterations(cfg, info.num_images['train'])
         main, stretched = for_main_runs(study, task.key, cfg)
         notes += stretched_in_words(study, task.key, stretched)
         check_selection(study, task, main)
+    check_chains(study, {key: info.data_root for key, info in tasks.items()}, folds)
     for key, info in tasks.items():
         note(f'hashing the data of task {key}')
         roots = data_roots(info.data_root, configs[key])
         data[key] = data_hash(*roots, verify=verify) if roots else 'not hashed'
-    return PreparedStudy(study, configs, tasks, data, notes)
+        if key in folds:
+            folds[key].data = data[key]
+    return PreparedStudy(study, configs, tasks, data, notes, folds)
 
 
 def data_roots(root: str, cfg: Config) -> list[str]:
@@ -261,7 +296,7 @@ def check_finite(checkpoint: str | None, trusted: bool) -> None:
 
 def check_selection(study: Study, task: Task, cfg: Config) -> None:
     """Raise StudyError if anything would be picked on the images of the test split."""
-    if not same_split(cfg):
+    if task.folds or not same_split(cfg):
         return
     picks = cfg.train_cfg.get('val_interval', 1) < cfg.train_cfg.max_iters
     if picks or study.learning_rates.grid:
@@ -320,6 +355,24 @@ def build_datasets(task: Task, cfg: Config) -> dict[str, Dataset]:
             if empty:
                 raise StudyError(f'task {task.key}: the {split} split has no images')
     return found
+
+
+def check_lists(task: Task, cfg: Config, folds: Folds) -> None:
+    """Raise StudyError unless the data sets of a task read lists as they are meant."""
+    with tempfile.TemporaryDirectory(prefix='mkbackbones-folds-') as folder:
+        folds.write(Path(folder), [0])
+        cfg = copy.deepcopy(cfg)
+        folds.apply(cfg, Path(folder), 0)
+        datasets = build_datasets(task, cfg)
+        names = {split: image_names(datasets[split], task.kind) for split in ('val', 'test')}
+    for split, found in names.items():
+        wanted = [folds.pool.names[index] for index in folds.splits[0][split]]
+        if sorted(found) != sorted(wanted):
+            raise StudyError(
+                f'task {task.key}: of {len(wanted)} images that a fold lists for {split}, its data '
+                f'set reads {len(found)}, so that folds cannot be told from what was tested; leave '
+                'splits out'
+            )
 
 
 def describe_task(task: Task, cfg: Config, datasets: dict[str, Dataset]) -> TaskInfo:

@@ -13,6 +13,7 @@ On disk, below the study's folder::
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -33,9 +34,10 @@ class TaskInfo:
         kind (str): One of :data:`TASK_KINDS`.
         primary (str): Name of the primary metric, a key of ``RunResult.metrics``, e.g. ``'AP'``.
         classes (list[str]): Class names; segmentation has the background first.
-        num_images (dict[str, int]): Images by split.
+        num_images (dict[str, int]): Images by split; the mean over folds, where there are some.
         data_root (str): Folder of the data set.
         settings (dict[str, str]): Facts for a reader: schedule, batch size, augmentation.
+        folds (int): Group folds that the seeds test on in turn; 0 where all test on one split.
     """
 
     kind: str
@@ -44,6 +46,19 @@ class TaskInfo:
     num_images: dict[str, int] = field(default_factory=dict)
     data_root: str = ''
     settings: dict[str, str] = field(default_factory=dict)
+    folds: int = 0
+
+
+def fold_of(seeds: Sequence[int], seed: int, folds: int) -> int:
+    """Which fold a seed tests on: its place among the seeds, modulo the number of folds.
+
+    Args:
+        seeds (Sequence[int]): Seeds of the study.
+        seed (int): One of them.
+        folds (int): Number of folds; 0 for none, where each seed stands for itself.
+    """
+    place = list(seeds).index(seed)
+    return place % folds if folds else place
 
 
 @dataclass
@@ -92,6 +107,10 @@ class StudyInfo:
     environment: dict[str, str] = field(default_factory=dict)
     config: str = ''
     plan: Plan | None = None
+
+    def fold_of(self, task: str, seed: int) -> int:
+        """The fold that a seed tests on; without folds, a number of its own for each seed."""
+        return fold_of(self.seeds, seed, self.tasks[task].folds)
 
     @property
     def looks(self) -> tuple[int, ...]:

@@ -69,6 +69,7 @@ def open_schedule(
         schedule = Schedule(prepared, folder, ledger, timing)
         schedule.notes += notes
         schedule.reconcile(stale)
+        prepared.write_folds(folder)
         schedule.write_info()
         planned = [(run, schedule.fingerprints[key]) for key, run in schedule.runs.items()]
         write_json(folder / FINGERPRINTS, planned_in_json(planned))
@@ -351,7 +352,7 @@ class Schedule:
         except StudyError as error:
             self.ledger.set_state(run.key, 'failed', str(error))
             return
-        cfg = self.prepared.config(run, iters, lr, source)
+        cfg = self.prepared.config(run, iters, lr, source, self.folder)
         folder = self.folder / run.key
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ERROR).unlink(missing_ok=True)

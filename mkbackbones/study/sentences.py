@@ -104,7 +104,14 @@ def fairness(study: Study, configs: dict[str, Config]) -> list[str]:
             f' In {" and ".join(once)} validation ran once, after the last iteration, so it had '
             'nothing to pick from.'
         )
+    for key, task in study.tasks.items():
+        if task.folds:
+            sentences.append(
+                f'In {key}, the seeds test on {task.folds} folds of the images in turn, the first '
+                'one on the first; groups of images stay together. What a seed does not test, it '
+                'trains and validates on.'
+            )
     for key, cfg in configs.items():
-        if same_split(cfg):
+        if same_split(cfg) and not study.tasks[key].folds:
             sentences.append(f'In {key}, the images of validation and test are the same.')
     return sentences

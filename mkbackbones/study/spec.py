@@ -15,6 +15,7 @@ from .entries import (
     entries,
     folder_name,
     parse_flag,
+    parse_folds,
     positive,
     text,
 )
@@ -74,6 +75,7 @@ class Task:
             ``dict(checkpoint=...)`` or ``dict(task=...)``.
         iters (int | None): Iterations; None takes the study's budget.
         gpus (int): GPUs of each run; the batch of the config is dealt out to them.
+        folds (int): Group folds that the seeds test on in turn; 0 for the splits of the data set.
     """
 
     key: str
@@ -85,6 +87,7 @@ class Task:
     initial_weights: Any
     iters: int | None
     gpus: int = 1
+    folds: int = 0
 
     @property
     def source(self) -> str | None:
@@ -211,7 +214,7 @@ def parse_study(content: dict, path: Path) -> Study:
         tasks=in_order(tasks),
         seeds=seeds,
         budget=parse_budget(content.get('budget')),
-        learning_rates=parse_learning_rates(content.get('learning_rates'), seeds),
+        learning_rates=parse_learning_rates(content.get('learning_rates'), seeds, tasks),
         trusted=parse_flag(content.get('trusted', False), 'trusted'),
         text=path.read_text(encoding='utf-8') if path.is_file() else '',
         plan=parse_plan(content.get('plan'), list(tasks), seeds),
@@ -261,7 +264,7 @@ def check_roles(arms: dict[str, Arm]) -> None:
 def parse_task(key: str, task: dict, weights: Any, folder: Path) -> Task:
     """One entry of ``tasks``."""
     known = ('kind', 'config', 'primary', 'data_root', 'options', 'initial_weights')
-    known += ('iters', 'gpus')
+    known += ('iters', 'gpus', 'splits')
     allow(task, known, f'task {key}')
     kind = task.get('kind')
     if kind not in TASK_KINDS:
@@ -287,6 +290,7 @@ def parse_task(key: str, task: dict, weights: Any, folder: Path) -> Task:
         initial_weights=weights,
         iters=positive(task.get('iters'), f'task {key}: iters'),
         gpus=positive(task.get('gpus', 1), f'task {key}: gpus') or 1,
+        folds=parse_folds(task.get('splits'), f'task {key}'),
     )
 
 
@@ -369,7 +373,7 @@ def parse_budget(budget: Any) -> Budget:
     return Budget(minutes=float(minutes))
 
 
-def parse_learning_rates(rates: Any, seeds: list[int]) -> LearningRates:
+def parse_learning_rates(rates: Any, seeds: list[int], tasks: dict[str, Task]) -> LearningRates:
     """``dict(grid=[...], seeds=[...], iters=...)``."""
     if rates is None:
         return LearningRates()
@@ -379,6 +383,12 @@ def parse_learning_rates(rates: Any, seeds: list[int]) -> LearningRates:
             "out for the one that a task's config names"
         )
     allow(rates, ('grid', 'seeds', 'iters'), 'learning_rates')
+    folded = next((task.key for task in tasks.values() if task.folds), None)
+    if folded:
+        raise StudyError(
+            f'task {folded} has folds, so that what a trial of learning_rates picks on is what '
+            'another seed tests on; set the learning rate in options, or leave splits out'
+        )
     grid = rates['grid']
     if (
         not isinstance(grid, list | tuple)

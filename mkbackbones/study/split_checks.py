@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from .groups import groups_of
 from .spec import StudyError
 
-__all__ = ['check_splits', 'count_classes', 'image_names']
+__all__ = ['check_splits', 'count_classes', 'image_names', 'labels_of_map', 'lacking']
 
 #: Class maps are read one by one; of larger splits the classes are not counted.
 MAX_CLASS_MAPS = 5000
@@ -58,9 +58,7 @@ def check_splits(key: str, kind: str, datasets: Mapping[str, Dataset], data_root
         counts = count_classes(dataset, kind)
         if counts is None:
             continue
-        missing = [name for label, name in enumerate(classes) if not counts[label]]
-        if kind == 'segmentation' and 'background' in missing:
-            missing.remove('background')
+        missing = lacking(counts, classes, kind)
         if not missing:
             continue
         text = f'task {key}: the {split} split has no image with {", ".join(missing)}'
@@ -74,6 +72,14 @@ def check_splits(key: str, kind: str, datasets: Mapping[str, Dataset], data_root
             + (' that picks the weights' if split == 'val' else '')
         )
     return notes
+
+
+def lacking(counts: Sequence[int], classes: Sequence[str], kind: str) -> list[str]:
+    """Classes without an image that a task needs images of."""
+    missing = [name for label, name in enumerate(classes) if not counts[label]]
+    if kind == 'segmentation' and 'background' in missing:
+        missing.remove('background')
+    return missing
 
 
 def image_names(dataset: Dataset, kind: str) -> list[str]:
