@@ -1,0 +1,241 @@
+"""Group folds: what each seed tests, and a whole study on them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mkbackbones.commands.study import main
+from mkbackbones.study.evidence import load_evidence
+from mkbackbones.study.executors import LocalExecutor
+from mkbackbones.study.folds import deal
+from mkbackbones.study.plan import Run
+from mkbackbones.study.prepared import prepare_study
+from mkbackbones.study.results import fold_of, load_results
+from mkbackbones.study.schedule import open_schedule
+from mkbackbones.study.spec import StudyError, read_study
+from mkbackbones.study.statistics import analyse
+
+from .folded import FOLDS, KINDS, write_folded, write_groups
+
+
+def prepare(folder, **arguments):
+    return prepare_study(read_study(write_folded(folder, **arguments)))
+
+
+# ---- who tests what
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), folds=st.integers(2, 5))
+def test_every_image_is_tested_once_and_no_group_is_torn(data, folds):
+    sizes = data.draw(st.lists(st.integers(1, 6), min_size=2 * folds, max_size=24))
+    groups = [f'g{i}' for i, size in enumerate(sizes) for _ in range(size)]
+    names = [f'{i:03d}' for i in range(len(groups))]
+    labels = [frozenset(data.draw(st.sets(st.integers(0, 2)))) for _ in names]
+    found = deal(names, labels, groups, folds, 0.2)
+    everything = set(range(len(names)))
+    assert sorted(i for fold in found for i in fold['test']) == sorted(everything)
+    for fold in found:
+        assert fold['train'] and fold['test']
+        if len({groups[i] for i in fold['train'] + fold['val']}) > 1 and not any(labels):
+            assert fold['val']  # with classes, training may need every group
+        assert sorted(fold['train'] + fold['val'] + fold['test']) == sorted(everything)
+        sides = [{groups[i] for i in fold[split]} for split in ('train', 'val', 'test')]
+        assert sum(map(len, sides)) == len(set(groups))  # none on two sides
+    # Another order of the images is no other outcome.
+    order = data.draw(st.permutations(range(len(names))))
+    again = deal(*([part[i] for i in order] for part in (names, labels, groups)), folds, 0.2)
+    for one, other in zip(found, again):
+        assert {k: [names[i] for i in v] for k, v in one.items()} == {
+            k: [names[order[i]] for i in v] for k, v in other.items()
+        }
+
+
+def test_folds_share_every_class():
+    rng = np.random.default_rng(0)
+    groups = [f'g{i // 3}' for i in range(300)]
+    labels = [
+        frozenset({0} if i % 15 < 3 else {1, 2} if rng.random() < 0.5 else {2}) for i in range(300)
+    ]
+    for fold in deal([f'{i:03d}' for i in range(300)], labels, groups, 5, 0.125):
+        counts = [sum(label in labels[i] for i in fold['test']) for label in (0, 1, 2)]
+        assert counts[0] == 12 and abs(len(fold['test']) - 60) <= 3
+        assert len(fold['val']) == pytest.approx(30, abs=12)
+
+
+def test_seeds_take_folds_in_turn():
+    assert [fold_of([7, 3, 5, 9, 1], seed, 3) for seed in (7, 3, 5, 9, 1)] == [0, 1, 2, 0, 1]
+    assert [fold_of([7, 3], seed, 0) for seed in (7, 3)] == [0, 1]
+
+
+# ---- lists, fingerprints, errors
+
+
+def test_lists_are_the_same_wherever_and_whenever_they_are_written(tmp_path):
+    one = prepare(tmp_path / 'a', keys=KINDS)
+    two = prepare(tmp_path / 'b', keys=KINDS)
+    for prepared, out in ((one, tmp_path / 'one'), (two, tmp_path / 'two')):
+        prepared.write_folds(out)
+    files = sorted(p.relative_to(tmp_path / 'one') for p in (tmp_path / 'one').rglob('*.*'))
+    assert len(files) == len(KINDS) * FOLDS * 3
+    for file in files:
+        assert (tmp_path / 'one' / file).read_text() == (tmp_path / 'two' / file).read_text()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / 'one').rglob('*.*')}
+    one.write_folds(tmp_path / 'one')
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / 'one').rglob('*.*')}
+    run = Run('main', 'detection', 'stock', 1)
+    assert one.fingerprint(run)['fold'] == two.fingerprint(run)['fold']
+    assert (
+        one.fingerprint(run)['fold']
+        != one.fingerprint(Run('main', 'detection', 'stock', 0))['fold']
+    )
+
+
+def test_other_groups_make_runs_stale(tmp_path):
+    prepared = prepare(tmp_path)
+    run = Run('main', 'classification', 'stock', 0)
+    before = prepared.fingerprint(run)
+    names = sorted(json.loads((tmp_path / 'folder/groups.json').read_text()))
+    write_groups(tmp_path / 'folder', names, 3)
+    from mkbackbones.study.fingerprint import data_hash
+
+    data_hash.cache_clear()
+    after = prepare(tmp_path).fingerprint(run)
+    assert before['fold'] != after['fold'] and before['data'] != after['data']
+    assert before['config'] == after['config']
+
+
+def test_one_split_leaves_no_trace(tmp_path):
+    prepared = prepare_study(
+        read_study(write_folded(tmp_path, extra="del tasks['classification']['splits']"))
+    )
+    run = Run('main', 'classification', 'stock', 0)
+    assert 'fold' not in prepared.fingerprint(run)
+    assert 'ann_file' not in prepared.config(run, folder=tmp_path).test_dataloader.dataset
+
+
+def refused(folder, match, **arguments):
+    with pytest.raises(StudyError, match=match) as error:
+        prepare(folder, **arguments)
+    assert '\n' not in str(error.value)
+
+
+def test_what_cannot_be_dealt_is_told_in_a_sentence(tmp_path):
+    write_folded(tmp_path)
+    groups = tmp_path / 'folder/groups.json'
+    known = json.loads(groups.read_text())
+    refused(tmp_path, 'folds=20 wants 40 groups.*has 13; take folds=6 at most', folds=20)
+    for wrong in ('1', '2.5', "'5'", 'True', '1000'):
+        refused(tmp_path, r'splits=.*give dict\(folds=5\)', folds=wrong)
+    splits = "tasks['classification']['splits'] = 'folds'"
+    refused(tmp_path, "splits='folds'; give", extra=splits)
+    grid = 'learning_rates = dict(grid=[1e-4, 1e-3], seeds=[100])'
+    refused(tmp_path, 'classification has folds.*learning_rates', extra=grid)
+    first = min(known)
+    groups.write_text(json.dumps({k: v for k, v in known.items() if k != first}))
+    refused(tmp_path, f'has none of {first}')
+    groups.write_text('[]')
+    refused(tmp_path, r'groups\.json has to hold')
+    groups.write_text(json.dumps(dict.fromkeys(known, 'one') | {first: 'two'}))
+    refused(tmp_path, 'has 2; leave splits out')
+    groups.unlink()
+    refused(tmp_path, r'groups\.json is missing; it tells which')
+    twin = next((tmp_path / 'folder/val/dark').iterdir())
+    twin.rename(tmp_path / 'folder/val/dark/train-0.png')
+    groups.write_text(json.dumps(known))
+    refused(tmp_path, "1 names are those of several images, e.g. 'dark/train-0'")
+
+
+def test_a_class_that_a_fold_cannot_train_is_told(tmp_path):
+    write_folded(tmp_path)
+    file = tmp_path / 'folder/groups.json'
+    known = json.loads(file.read_text())
+    file.write_text(
+        json.dumps({k: 'dark' if k.startswith('dark') else v for k, v in known.items()})
+    )
+    refused(tmp_path, 'leave the training images of fold . no dark; take fewer folds')
+
+
+def test_rounds_that_are_not_complete_are_told(tmp_path):
+    def told(**arguments):
+        return [note for note in prepare(tmp_path, **arguments).notes if ' seeds ' in note]
+
+    assert told() == []
+    (note,) = told(seeds=(0, 1, 2))
+    assert '3 seeds are no whole rounds of 2 folds' in note
+    (note,) = told(folds=3)
+    assert '2 seeds test' in note and 'all are tested with 3 seeds' in note
+
+
+CHAIN = """
+    tasks['second'] = dict(
+        kind='classification', config='classification.py', splits=dict(folds={folds}),
+        initial_weights=dict(task='classification'),
+    )
+"""
+
+
+def test_a_chain_must_not_test_on_what_it_was_trained_on(tmp_path):
+    prepared = prepare(tmp_path, extra=CHAIN.format(folds=2))  # the same folds by name
+    first, second = (prepared.folds[key].by_name() for key in ('classification', 'second'))
+    assert first == second
+    refused(
+        tmp_path, 'second starts from classification.*folds differ', extra=CHAIN.format(folds=3)
+    )
+    gone = CHAIN.format(folds=2) + "    tasks['classification'].pop('splits')\n"
+    refused(tmp_path, 'second starts from classification.*folds differ', extra=gone)
+    other = CHAIN.format(folds=2) + "    tasks['second'].pop('splits')\n"
+    refused(tmp_path, 'second starts from classification.*folds differ', extra=other)
+
+
+# ---- a whole study
+
+
+@pytest.fixture(scope='module')
+def done(tmp_path_factory):
+    root = tmp_path_factory.mktemp('folds')
+    prepared = prepare(root, keys=KINDS)
+    executor = LocalExecutor(2, [], warm=True)
+    with open_schedule(prepared, root / 'out') as schedule:
+        schedule.run(executor)
+        rows = schedule.ledger.rows().values()
+        assert {row.error or row.state for row in rows} == {'done'}
+    executor.close()
+    return root / 'out', prepared
+
+
+@pytest.mark.parametrize('task', KINDS)
+def test_over_the_seeds_every_image_is_tested_once(done, task):
+    folder, prepared = done
+    folds = prepared.folds[task]
+    tested = []
+    for seed in (0, 1):
+        by_arm = [
+            load_evidence(folder / 'runs' / task / arm / f'seed{seed}/evidence.npz')
+            for arm in ('stock', 'spatial')
+        ]
+        assert by_arm[0].images == by_arm[1].images
+        wanted = {folds.pool.names[i] for i in folds.splits[seed]['test']}
+        named = {Path(name).stem if task == 'detection' else name for name in by_arm[0].images}
+        assert named == wanted
+        tested += by_arm[0].images
+        config = json.loads((folder / f'runs/{task}/stock/seed{seed}/config.json').read_text())
+        files = [config[f'{s}_dataloader']['dataset']['ann_file'] for s in ('train', 'val', 'test')]
+        assert len(set(files)) == 3 and all(file.startswith(str(folder)) for file in files)
+    assert len(tested) == len(set(tested)) == len(folds.pool.names)
+
+
+def test_a_report_says_who_tested_what(done, capsys):
+    folder, _ = done
+    assert main(['report', str(folder)]) == 0
+    text = (folder / 'report.md').read_text()
+    assert 'In detection, the seeds test on 2 folds of the images in turn' in text
+    analysis = analyse(load_results(folder))
+    for task in KINDS:
+        found = analysis.difference(task, 'spatial')
+        assert found.covers == 'seeds and test images'
+        assert analysis.test_groups[task].count == len(set(done[1].folds[task].groups))
