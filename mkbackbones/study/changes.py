@@ -21,7 +21,7 @@ class Change:
         task (str): Key of the task.
         arm (str): Key of the arm.
         metric (str): Primary metric of the task.
-        before (dict[int, float]): In the first study, by seed.
+        before (dict[int, float]): In the first study, by seed, or by fold.
         after (dict[int, float]): In the second one.
     """
 
@@ -92,8 +92,11 @@ def changes(
         primary = first.info.tasks[task].primary
         for arm in first.info.arms:
             scores = [
-                {seed: run.metrics[primary] for seed, run in results.of(task, arm).items()}
+                results.info.by_fold(
+                    task, {seed: run.metrics[primary] for seed, run in of_arm.items()}
+                )
                 for results in (first, second)
+                for of_arm in [results.of(task, arm)]
             ]
             if not all(scores):
                 continue
@@ -107,13 +110,14 @@ def changes(
 
 
 def _gains(results: StudyResults, task: str, arm: str, metric: str) -> dict[int, float]:
-    """Differences to the baseline by seed."""
+    """Differences to the baseline by seed, or by fold."""
     baseline = results.of(task, results.info.baseline)
-    return {
+    gains = {
         seed: run.metrics[metric] - baseline[seed].metrics[metric]
         for seed, run in results.of(task, arm).items()
         if seed in baseline
     }
+    return results.info.by_fold(task, gains)
 
 
 def changed_settings(first: StudyInfo, second: StudyInfo) -> list[tuple[str, str, str]]:

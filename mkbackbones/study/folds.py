@@ -64,10 +64,11 @@ class Folds:
 
     def in_words(self) -> str:
         """How the splits came about, for a report."""
-        sizes = [len(fold['test']) for fold in self.splits]
+        sizes = sorted({len(fold['test']) for fold in self.splits})
+        ends = ' to '.join(f'{size:,}' for size in sorted({sizes[0], sizes[-1]}))
         return (
-            f'{len(self.splits)} group folds of {len(self.pool.names):,} images, tested '
-            f'{min(sizes):,} to {max(sizes):,} at a time'
+            f'{len(self.splits)} group folds of {len(self.pool.names):,} images, of which a run '
+            f'tests {ends}'
         )
 
     def mark(self, fold: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 from rich.table import Table
@@ -31,18 +32,22 @@ def means_table(results: StudyResults) -> Table:
                 table.add_row(task, arm_info.label, about.primary, '', '', '0', '')
                 continue
             scores = {seed: run.metrics.get(about.primary, 0.0) for seed, run in runs.items()}
-            pairs = [
-                score - baseline[seed].metrics.get(about.primary, 0.0)
+            pairs = {
+                seed: score - baseline[seed].metrics.get(about.primary, 0.0)
                 for seed, score in scores.items()
                 if seed in baseline
-            ]
+            }
+            mean, gain = (
+                statistics.fmean(info.by_fold(task, found).values()) if found else math.nan
+                for found in (scores, pairs)
+            )
             table.add_row(
                 task,
                 arm_info.label,
                 about.primary,
-                f'{statistics.fmean(scores.values()):.2f}',
+                f'{mean:.2f}',
                 f'{statistics.stdev(scores.values()):.2f}' if len(scores) > 1 else '',
                 str(len(scores)),
-                f'{statistics.fmean(pairs):+.2f}' if pairs and arm != info.baseline else '',
+                f'{gain:+.2f}' if pairs and arm != info.baseline else '',
             )
     return table

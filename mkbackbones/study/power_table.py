@@ -80,6 +80,15 @@ def _sentences(study: Study, found: list[Prospect]) -> list[str]:
     ]
     for p in found:
         name = f'{p.task}, {study.arms[p.arm].label}'
+        if p.by_folds:
+            told = [
+                f'{effect:.2f} {f"with folds={folds}" if folds else "on one split"}'
+                for folds, effect in p.by_folds.items()
+            ]
+            lines.append(
+                f'{name}: {p.seeds} seeds find, with the planned power, {", ".join(told)} '
+                f'(tasks.{p.task}: splits=dict(folds=...)).'
+            )
         if p.covers == 'seeds':
             lines.append(f'{name}: the pilot left no evidence, so test images count as fixed.')
         if p.margin is not None and p.least_margin_range[0] > p.margin:

@@ -13,7 +13,8 @@ On disk, below the study's folder::
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -111,6 +112,13 @@ class StudyInfo:
     def fold_of(self, task: str, seed: int) -> int:
         """The fold that a seed tests on; without folds, a number of its own for each seed."""
         return fold_of(self.seeds, seed, self.tasks[task].folds)
+
+    def by_fold(self, task: str, values: Mapping[int, float]) -> dict[int, float]:
+        """Mean of the values of each fold's seeds; without folds, the values."""
+        found: dict[int, list[float]] = {}
+        for seed, value in values.items():
+            found.setdefault(self.fold_of(task, seed), []).append(value)
+        return {fold: statistics.fmean(mine) for fold, mine in found.items()}
 
     @property
     def looks(self) -> tuple[int, ...]:

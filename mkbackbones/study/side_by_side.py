@@ -121,6 +121,11 @@ def _caveat(first: StudyResults, second: StudyResults, tasks: list[str]) -> str:
     def data(info: StudyInfo, task: str) -> tuple:
         return info.environment.get(f'data of {task}'), info.tasks[task].num_images
 
+    folded = [
+        task for task in tasks if any(info.tasks[task].folds for info in (first.info, second.info))
+    ]
+    if folded:
+        text += f' In {", ".join(folded)} they are over folds, each the mean of its seeds.'
     other = [task for task in tasks if data(first.info, task) != data(second.info, task)]
     if other:
         text += (

@@ -23,7 +23,7 @@ STRIPS = Strips(NEU_SEG, num_seeds=3, arm_seed=2.0, arm_group=4.0, arm_image=4.0
 
 def planned(num_seeds=6, plan=None):
     """What ``prospects`` takes of a study file."""
-    task = SimpleNamespace(key='seg', primary='mAcc')
+    task = SimpleNamespace(key='seg', primary='mAcc', folds=0)
     arms = {key: SimpleNamespace(key=key, label=key) for key in ('stock', 'arm0')}
     seeds = list(range(num_seeds))
     return SimpleNamespace(

@@ -9,13 +9,14 @@ import numpy as np
 from ..collect import DRAWN_SCORE
 from ..evidence import Evidence
 
-__all__ = ['NUM_EXAMPLES', 'RULE', 'Choice', 'choose']
+__all__ = ['NUM_EXAMPLES', 'RULE', 'Choice', 'choose', 'most_of']
 
 NUM_EXAMPLES = 2
 RULE = (
     'Of all test images, those where the score of the single image rises most against the baseline '
     f'in at least half of the seeds ({NUM_EXAMPLES} images at most), and those where it falls most '
-    'in at least half of them (as many); one image a group. Shown is the seed whose difference is '
+    'in at least half of them (as many); with folds, of the seeds that tested the image; one image '
+    'a group. Shown is the seed whose difference is '
     'the middle one. The score of an image is: in detection its AP, or without defects 1 less its '
     'highest score; in segmentation its mean IoU; in classification the probability of the true '
     f'class. Boxes with a score below {DRAWN_SCORE} are not drawn.'
@@ -85,3 +86,15 @@ def choose(
             pair = float(theirs[shown, i]), float(ours[shown, i])
             chosen.append(Choice(test.images[i], seeds[shown], *pair))
     return chosen
+
+
+def most_of(choices: list[Choice], count: int = NUM_EXAMPLES) -> list[Choice]:
+    """Of what was chosen in several folds, what differs most in either direction.
+
+    Args:
+        choices (list[Choice]): Of all folds.
+        count (int): How many of each direction, at most.
+    """
+    better = sorted((c for c in choices if c.difference > 0), key=lambda c: -c.difference)
+    worse = sorted((c for c in choices if c.difference <= 0), key=lambda c: c.difference)
+    return better[:count] + worse[:count]

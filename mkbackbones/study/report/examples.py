@@ -11,7 +11,7 @@ from ..evidence import ClassificationEvidence, Evidence
 from ..results import StudyResults
 from ..statistics.jackknife import load_task_evidence
 from .blocks import Block, Fold, Gallery, Heading, Notice, Picture
-from .choice import Choice, choose
+from .choice import Choice, choose, most_of
 from .drawing import Palette, draw_classified, draw_layers, to_jpeg
 from .truth import Layer, TestImages, read_prediction
 
@@ -34,13 +34,31 @@ def examples(results: StudyResults, task: str) -> list[Block]:
         for key, found in evidence.items()
         if key[0] in (info.baseline, *candidates)
     }
-    test = next(iter(evidence.values()), None)
-    chosen = {arm: choose(scores, test, info.baseline, arm) for arm in candidates}
+    folds = info.tasks[task].folds
+    # Without folds, all seeds are of one.
+    part_of = {s: info.fold_of(task, s) if folds else 0 for s in info.seeds}
+    tests = {part_of[seed]: found for (_, seed), found in evidence.items()}
+    chosen = {
+        arm: most_of(
+            [
+                choice
+                for part, test in tests.items()
+                for choice in choose(
+                    {key: score for key, score in scores.items() if part_of[key[1]] == part},
+                    *(test, info.baseline, arm),
+                )
+            ]
+        )
+        for arm in candidates
+    }
     chosen = {arm: choices for arm, choices in chosen.items() if choices}
     if not chosen:
         return []
     try:
-        images = TestImages(Path(runs[0].folder), info.tasks[task].kind)
+        folders = {part_of[run.seed]: Path(run.folder) for run in runs}
+        images = {
+            part: TestImages(folder, info.tasks[task].kind) for part, folder in folders.items()
+        }
     except Exception as error:  # a data set may raise anything
         reason = ' '.join(str(error).split())[:200]
         return [
@@ -52,7 +70,8 @@ def examples(results: StudyResults, task: str) -> list[Block]:
         pictures, missing = [], 0
         for number, choice in enumerate(choices):
             try:
-                picture = _picture(results, task, arm, choice, images, evidence)
+                test = images[part_of[choice.seed]]
+                picture = _picture(results, task, arm, choice, test, evidence)
                 if picture is None:
                     continue
                 picture.name += f'-{number}'

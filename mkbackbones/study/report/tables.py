@@ -91,6 +91,9 @@ def parts(found: Difference | None) -> str:
     if found is None or found.seed_sd is None:
         return NONE
     by_seeds = found.seed_sd / found.num_seeds**0.5
+    if found.test_sd is not None and found.standard_error is not None:
+        # With folds the spread over seeds is that over test images, too.
+        by_seeds = max(0.0, found.standard_error**2 - found.test_sd**2) ** 0.5
     return f'{by_seeds:.2f}, {NONE if found.test_sd is None else f"{found.test_sd:.2f}"}'
 
 

@@ -11,8 +11,8 @@ from .analysis import Analysis, CarryOver
 from .carry_over import carry_over
 from .compare import FEWEST_GROUPS, Comparison, compare, correct, score_worst, summarise
 from .efficiency import efficiency
-from .jackknife import TaskJackknife, describe_groups
-from .left_out import load_jackknife
+from .jackknife import describe_groups
+from .left_out import AnyJackknife, jackknife_of, load_jackknife
 from .paired import ALPHA
 from .sequential import nominal_level
 from .verdicts import Key, judge
@@ -42,15 +42,14 @@ def analyse(results: StudyResults) -> Analysis:
 
 def analyse_evidence(results: StudyResults, evidence: dict[str, TaskEvidence]) -> Analysis:
     """:func:`analyse` with the evidence at hand: by task, then arm and seed; {} where missing."""
-    tasks = results.info.tasks
     jackknives = {
-        t: TaskJackknife.of(found, tasks[t].classes) for t, found in evidence.items() if found
+        task: jackknife_of(results.info, task, found) for task, found in evidence.items() if found
     }
     return analyse_tasks(results, jackknives)[0]
 
 
 def analyse_tasks(
-    results: StudyResults, jackknives: Mapping[str, TaskJackknife | None]
+    results: StudyResults, jackknives: Mapping[str, AnyJackknife | None]
 ) -> tuple[Analysis, dict[Key, Comparison]]:
     """:func:`analyse` with what groups of test images do at hand, by task.
 
@@ -62,7 +61,7 @@ def analyse_tasks(
     info = results.info
     jackknives = {task: found for task, found in jackknives.items() if found is not None}
     for task, jackknife in jackknives.items():
-        jackknife.constant = {(a, s, m) for t, a, s, m in scored_worst if t == task}
+        jackknife.set_constant({(a, s, m) for t, a, s, m in scored_worst if t == task})
         runs = [run for run in results.runs if run.task == task]
         jackknife.check(runs, info.tasks[task].primary)
     comparisons = [c for task in info.tasks for c in compare(results, task, jackknives.get(task))]
@@ -109,7 +108,7 @@ def analyse_tasks(
 
 
 def without_old_alarms(
-    results: StudyResults, jackknives: Mapping[str, TaskJackknife | None]
+    results: StudyResults, jackknives: Mapping[str, AnyJackknife | None]
 ) -> tuple[StudyResults, int]:
     """Leave out recall whose threshold came from the test images, as former versions took it.
 
@@ -139,7 +138,7 @@ def _carry_over(
             downstream = primary.get((task, arm, info.baseline))
             stage = primary.get((classification, arm, info.baseline))
             if about.kind != 'classification' and downstream and stage:
-                ratio = carry_over(downstream, stage, nominal_level(ALPHA, info.looks))
+                ratio = carry_over(info, downstream, stage, nominal_level(ALPHA, info.looks))
                 if ratio is not None:
                     ratios[task, arm] = ratio
     return ratios
@@ -147,7 +146,7 @@ def _carry_over(
 
 def _notes(
     results: StudyResults,
-    jackknives: dict[str, TaskJackknife],
+    jackknives: dict[str, AnyJackknife],
     classification: str | None,
     old_alarms: int,
 ) -> list[str]:
@@ -160,7 +159,7 @@ def _notes(
         'values belong to the same t test and are corrected after Holm, on primary metrics over '
         f'all arms and tasks ({family} comparisons with the baseline), on others over the arms of '
         'a task. Only the primary metric of a task decides.',
-        'All runs share one training set: the variance that another one would add is not covered.',
+        *_training_sets(info),
     ]
     if info.looks:
         looks = ', '.join(map(str, info.looks))
@@ -178,8 +177,10 @@ def _notes(
             f'p = {2 / 2**n:.2g}, whatever the data; it assumes no distribution, and is given '
             'beside the t test.'
         )
-    for task in info.tasks:
-        if task in jackknives:
+    for task, about in info.tasks.items():
+        if about.folds:
+            notes.append(_folds(info, task, jackknives.get(task)))
+        elif task in jackknives:
             notes.append(
                 f'{task}: intervals take seeds and test images as random; each group of test '
                 'images was left out once (jackknife). The test images are of '
@@ -205,3 +206,46 @@ def _notes(
             'arms finished.'
         )
     return notes
+
+
+def _training_sets(info: StudyInfo) -> list[str]:
+    """What the intervals leave out of chance: another training set."""
+    one = [task for task, about in info.tasks.items() if not about.folds]
+    several = [task for task in info.tasks if task not in one]
+    notes = []
+    if several:
+        notes.append(
+            f'{_where(several, info)}the training sets of two folds share most of their images: '
+            'what each has of its own is in the intervals, what another draw of all images would '
+            'add is not.'
+        )
+    if one:
+        notes.append(
+            f'{_where(one, info)}all runs share one training set: the variance that another one '
+            'would add is not covered.'
+        )
+    return [note[0].upper() + note[1:] for note in notes]
+
+
+def _where(tasks: list[str], info: StudyInfo) -> str:
+    """E.g. ``'In detection, '``; empty where it is every task."""
+    return '' if len(tasks) == len(info.tasks) else f'In {", ".join(tasks)}, '
+
+
+def _folds(info: StudyInfo, task: str, jackknife: AnyJackknife | None) -> str:
+    """How the intervals of a task with folds came about."""
+    folds, tested = info.tasks[task].folds, min(info.tasks[task].folds, len(info.seeds))
+    text = (
+        f'{task}: seeds test on {folds} folds of the images in turn and never share test images '
+        f"within a round. The interval is Student's t over the means of {tested} folds, which "
+        'takes seeds and test images as random; the sign-flip test flips folds, and cannot go '
+        f'below p = {2 / 2**tested:.2g}. A metric is the mean of those of the folds, not that of '
+        'all images at once.'
+    )
+    if jackknife is None:
+        return text
+    about = describe_groups(jackknife, info.tasks[task].primary)
+    return (
+        f'{text} The images are of {about}. A metric with fewer than {FEWEST_GROUPS} effective '
+        'groups has no interval.'
+    )

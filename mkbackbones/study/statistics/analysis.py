@@ -57,24 +57,28 @@ class Difference:
         arm (str): Key of the arm.
         reference (str): Key of the arm that it is compared to.
         primary (bool): Whether the metric is the task's primary one, which alone decides.
-        per_seed (dict[int, float]): Difference by seed, of the seeds that both arms finished.
+        per_seed (dict[int, float]): Difference by seed, of the seeds that both arms finished; with
+            folds, each on test images of its own.
         missing (list[int]): Planned seeds that one of them did not finish.
-        mean (float): Mean difference, in points of the metric.
+        mean (float): Mean difference, in points of the metric; of all folds alike, where there are
+            some.
         low (float | None): Lower end of the 95 per cent interval.
         high (float | None): Upper end.
         standard_error (float | None): Standard error of the mean difference.
-        seed_sd (float | None): Standard deviation of the difference over seeds.
+        seed_sd (float | None): Standard deviation of the difference over seeds; with folds, that
+            over test images is in it.
         test_sd (float | None): Standard deviation of the mean difference that test images add for
-            every seed alike; None where it is unknown.
+            every seed alike (with folds, the part of the whole that they account for); None where
+            it is unknown.
         covers (str): What the interval takes as random: ``'seeds and test images'``, or
-            ``'seeds'`` where runs left no evidence.
+            ``'seeds'`` where runs on one split left no evidence.
         effective_groups (float | None): Number of equally large groups of test images that would
             weigh the same in this metric; None without evidence. Below 8 there is no interval.
         p (float | None): Two-sided p of the t test that belongs to the interval.
         p_holm (float | None): The same, corrected for planned looks and after Holm: on a primary
             metric over all arms and tasks, else over the arms of the task.
         p_sign_flip (float | None): Two-sided exact sign-flip test over the seeds, for this test
-            set; not below ``2 / 2 ** num_seeds``.
+            set; not below ``2 / 2 ** num_seeds``. With folds, over their means.
         smallest_effect (float | None): Estimate of the smallest true difference that a study like
             this one finds with 80 per cent power (or the planned one), with the first step of
             Holm's correction.
@@ -132,7 +136,7 @@ class CarryOver:
         unbounded (bool): The classification gain cannot be told from zero, so that the ratio may
             be anything.
         num_seeds (int): Seeds with both gains.
-        correlation (float | None): Correlation of the two gains over seeds, from four seeds on.
+        correlation (float | None): Correlation of the two gains over seeds (folds), from four on.
             It says something only where a seed's downstream run starts from its classification
             run.
         correlation_low (float | None): Lower end of its 95 per cent interval.

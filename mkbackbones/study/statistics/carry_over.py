@@ -7,22 +7,28 @@ import math
 import numpy as np
 from scipy import stats
 
+from ..results import StudyInfo, fold_of
 from .analysis import CarryOver
 from .compare import Comparison
+from .folded import FoldedMean
 from .paired import ALPHA, PairedMean
 
 __all__ = ['carry_over']
 
 
 def carry_over(
-    downstream: Comparison, classification: Comparison, alpha: float = ALPHA
+    info: StudyInfo, downstream: Comparison, classification: Comparison, alpha: float = ALPHA
 ) -> CarryOver | None:
     """The ratio of an arm's gains, over the seeds that have both; None with fewer than two.
 
     The gains of a seed are paired: what they share (the network, where the downstream run starts
     from the classification run) enters as their covariance. The two test sets are independent.
 
+    Where a task has folds, gains are those of folds, each the mean of its seeds; the test images
+    of a fold are in the spread of its gains already.
+
     Args:
+        info (StudyInfo): The study.
         downstream (Comparison): Arm against baseline on a downstream task, primary metric.
         classification (Comparison): The same on the classification task.
         alpha (float): Level of the interval at one look.
@@ -31,8 +37,10 @@ def carry_over(
     seeds = [seed for seed in above.per_seed if seed in below.per_seed]
     if len(seeds) < 2 or classification.estimate is None or downstream.estimate is None:
         return None
-    x = np.array([below.per_seed[seed] for seed in seeds])
-    y = np.array([above.per_seed[seed] for seed in seeds])
+    units = _units(info, (below.task, above.task), seeds)
+    if units is None or len(set(units.values())) < 2:
+        return None
+    x, y = (_by_unit(gains.per_seed, units) for gains in (below, above))
     ratio, ends = fieller(x, y, classification.estimate, downstream.estimate, alpha)
     correlation, low, high = _correlation(x, y)
     return CarryOver(
@@ -48,6 +56,24 @@ def carry_over(
         correlation_low=low,
         correlation_high=high,
     )
+
+
+def _units(info: StudyInfo, tasks: tuple[str, str], seeds: list[int]) -> dict[int, int] | None:
+    """What of each seed is drawn by itself: its fold; None where two tasks have other folds."""
+    folds = {info.tasks[task].folds for task in tasks} - {0}
+    if len(folds) > 1:
+        if len(info.seeds) > min(folds):
+            return None
+        folds = {max(folds)}
+    return {seed: fold_of(info.seeds, seed, max(folds, default=0)) for seed in seeds}
+
+
+def _by_unit(gains: dict[int, float], units: dict[int, int]) -> np.ndarray:
+    """Mean gain of each unit, in their order."""
+    found: dict[int, list[float]] = {}
+    for seed, unit in units.items():
+        found.setdefault(unit, []).append(gains[seed])
+    return np.array([np.mean(mine) for mine in found.values()])
 
 
 def fieller(
@@ -74,10 +100,13 @@ def fieller(
         tuple: The ratio, None where mean(x) is 0; and the interval, None where it is unbounded.
     """
     n = len(x)
-    covariance = np.cov(x, y) / n + np.diag([x_estimate.v_test, y_estimate.v_test])
+    v_test = [
+        0.0 if isinstance(found, FoldedMean) else found.v_test for found in (x_estimate, y_estimate)
+    ]
+    covariance = np.cov(x, y) / n + np.diag(v_test)
     parts = (
-        PairedMean(x.mean(), n, np.var(x, ddof=1) / n, x_estimate.v_test, x_estimate.test_df),
-        PairedMean(y.mean(), n, np.var(y, ddof=1) / n, y_estimate.v_test, y_estimate.test_df),
+        PairedMean(x.mean(), n, np.var(x, ddof=1) / n, v_test[0], x_estimate.test_df),
+        PairedMean(y.mean(), n, np.var(y, ddof=1) / n, v_test[1], y_estimate.test_df),
     )
     critical = max(part.critical(alpha) for part in parts)
     a = x.mean() ** 2 - critical**2 * covariance[0, 0]

@@ -11,12 +11,24 @@ import numpy as np
 from ..precision import POWER
 from ..results import RunResult, StudyInfo, StudyResults
 from .analysis import ArmSummary, Difference
+from .folded import FoldedJackknife, folded_mean
 from .jackknife import TaskJackknife
 from .paired import ALPHA, PairedMean, paired_mean, sign_flip
 from .sequential import nominal_level, overall_level
 
-__all__ = ['FEWEST_GROUPS', 'Comparison', 'compare', 'correct', 'holm', 'score_worst', 'summarise']
+__all__ = [
+    'FEWEST_GROUPS',
+    'AnyJackknife',
+    'Comparison',
+    'compare',
+    'correct',
+    'holm',
+    'score_worst',
+    'summarise',
+]
 
+#: What groups of test images do, on one split or on folds.
+AnyJackknife = TaskJackknife | FoldedJackknife
 #: With fewer effective groups of test images no interval is given: the variance between groups is
 #: then a guess (docs/statistics.md).
 FEWEST_GROUPS = 8
@@ -28,8 +40,8 @@ class Comparison:
 
     Args:
         difference (Difference): For reports.
-        estimate (PairedMean | None): None with fewer than two seeds, and with too few groups of
-            test images.
+        estimate (PairedMean | None): None with fewer than two seeds, or folds that were tested,
+            and with too few groups of test images.
         alpha (float): Level of Holm's first step in the difference's family, at one look.
     """
 
@@ -75,18 +87,18 @@ def summarise(results: StudyResults) -> list[ArmSummary]:
                 values = {seed: runs[seed].metrics[metric] for seed in sorted(runs)}
                 spread = list(values.values())
                 sd = float(np.std(spread, ddof=1)) if len(spread) > 1 else None
-                mean = float(np.mean(spread))
+                mean = float(np.mean(list(results.info.by_fold(task, values).values())))
                 summaries.append(ArmSummary(task, metric, arm, mean, sd, values, missing))
     return summaries
 
 
-def compare(results: StudyResults, task: str, jackknife: TaskJackknife | None) -> list[Comparison]:
+def compare(results: StudyResults, task: str, jackknife: AnyJackknife | None) -> list[Comparison]:
     """Every arm of a task against the baseline, and candidates against the controls.
 
     Args:
         results (StudyResults): The study.
         task (str): Key of the task.
-        jackknife (TaskJackknife | None): None where runs left no evidence.
+        jackknife (AnyJackknife | None): None where runs left no evidence.
     """
     comparisons = []
     for arm, reference in _pairs(results.info):
@@ -104,11 +116,11 @@ def compare(results: StudyResults, task: str, jackknife: TaskJackknife | None) -
                 primary=metric == results.info.tasks[task].primary,
                 per_seed=per_seed,
                 missing=[seed for seed in results.info.seeds if seed not in per_seed],
-                mean=float(np.mean(list(per_seed.values()))),
+                mean=float(np.mean(list(results.info.by_fold(task, per_seed).values()))),
             )
             estimate = None
-            if len(seeds) > 1:
-                estimate = _estimate(difference, jackknife, results.info.looks)
+            if len(results.info.by_fold(task, per_seed)) > 1:
+                estimate = _estimate(difference, jackknife, results.info)
             comparisons.append(Comparison(difference, estimate))
     return comparisons
 
@@ -156,24 +168,39 @@ def _common_metrics(runs: list[RunResult]) -> list[str]:
 
 
 def _estimate(
-    difference: Difference, jackknife: TaskJackknife | None, looks: tuple[int, ...]
+    difference: Difference, jackknife: AnyJackknife | None, info: StudyInfo
 ) -> PairedMean | None:
     """Fill in what does not depend on the other arms; None where there are too few groups."""
     values = np.array(list(difference.per_seed.values()))
-    influence, df = None, np.inf
+    influence, df, looks = None, np.inf, info.looks
+    folds = info.tasks[difference.task].folds
+    by_fold: dict[int, list[int]] = defaultdict(list)
+    for seed in difference.per_seed:
+        by_fold[info.fold_of(difference.task, seed)].append(seed)
     difference.seed_sd = float(np.std(values, ddof=1))
-    difference.p_sign_flip = sign_flip(values)
+    difference.p_sign_flip = sign_flip(
+        [np.mean([difference.per_seed[seed] for seed in mine]) for mine in by_fold.values()]
+    )
     if jackknife is not None and difference.metric in jackknife.groups:
         groups = jackknife.groups[difference.metric]
         difference.effective_groups, df = groups.effective, groups.df
         if groups.effective < FEWEST_GROUPS:
             return None
         influence = jackknife.influence(
-            difference.arm, difference.reference, list(difference.per_seed), difference.metric
+            difference.arm,
+            difference.reference,
+            by_fold if folds else list(difference.per_seed),
+            difference.metric,
         )
-    estimate = paired_mean(values, influence, df)
-    if influence is not None:
+    if folds:
+        seeds = by_fold.values()
+        grouped = [np.array([difference.per_seed[seed] for seed in mine]) for mine in seeds]
+        estimate = folded_mean(grouped, folds, influence)
+    else:
+        estimate = paired_mean(values, influence, df)
+    if influence is not None or folds:
         difference.covers = 'seeds and test images'
+    if influence is not None:
         difference.test_sd = math.sqrt(estimate.v_test)
     if estimate.standard_error == 0 and estimate.mean != 0:
         # Equal differences, with nothing known of the test images: a t test would claim p = 0.

@@ -58,7 +58,8 @@ def _task(analysis: Analysis, verdict: Verdict) -> str:
     if difference.num_seeds == 1:
         return f'{verdict.task} ({text}, one seed)'
     if verdict.kind == 'no verdict':
-        return f'{verdict.task} ({text}, too few groups of test images)'
+        why = 'one fold' if difference.effective_groups is None else 'too few groups of test images'
+        return f'{verdict.task} ({text}, {why})'
     if difference.low is not None:
         text += f', {difference.low:+.2f} to {difference.high:+.2f}'
     return f'{verdict.task} ({text})'

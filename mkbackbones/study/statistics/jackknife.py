@@ -101,6 +101,10 @@ class TaskJackknife:
             good_images=int((~getattr(first, 'defective', np.ones(1, bool))).sum()),
         )
 
+    def set_constant(self, constant: set[tuple[str, int, str]]) -> None:
+        """Say what counts as 0."""
+        self.constant = constant
+
     def check(self, runs: list[RunResult], metric: str) -> None:
         """Raise ValueError if a run's metric is not that of its evidence."""
         for run in runs:

@@ -3,7 +3,8 @@
 A folder that ``study report`` and :func:`analyse` take like the study's own::
 
     study.json, runs/<task>/<arm>/seed<k>/result.json   as in the study, without paths
-    runs/<task>/groups.npz                               how the test images are grouped
+    runs/<task>/groups.npz                               how the test images are grouped;
+                                                         of a fold, groups-<fold>.npz
     runs/<task>/<arm>/seed<k>/left_out.npz               metrics with each group left out
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,17 +20,20 @@ from pathlib import Path
 import numpy as np
 
 from ...files import written_aside
+from ..evidence import Evidence
 from ..evidence.base import check_unpacked_size
-from ..results import StudyResults
+from ..results import RunResult, StudyInfo, StudyResults
 from ..run_folder import EVIDENCE, write_json
+from .compare import AnyJackknife
+from .folded import FoldedJackknife
 from .jackknife import ImageGroups, TaskJackknife, load_task_evidence
 
-__all__ = ['export_evidence', 'load_jackknife']
+__all__ = ['AnyJackknife', 'export_evidence', 'jackknife_of', 'load_jackknife']
 
 GROUPS, LEFT_OUT = 'groups.npz', 'left_out.npz'
 
 
-def load_jackknife(results: StudyResults, task: str) -> TaskJackknife | None:
+def load_jackknife(results: StudyResults, task: str) -> AnyJackknife | None:
     """What the runs of a task left, from their evidence or from an export of it.
 
     Args:
@@ -36,7 +41,7 @@ def load_jackknife(results: StudyResults, task: str) -> TaskJackknife | None:
         task (str): Key of the task.
 
     Returns:
-        TaskJackknife | None: None where a run left neither, or there are no runs.
+        AnyJackknife | None: None where a run left neither, or there are no runs.
 
     Raises:
         ValueError: A file is damaged, or runs were tested on different images.
@@ -46,9 +51,40 @@ def load_jackknife(results: StudyResults, task: str) -> TaskJackknife | None:
         return None
     folders = {(run.arm, run.seed): Path(run.folder) for run in runs}
     if all((folder / LEFT_OUT).is_file() for folder in folders.values()):
-        return read_left_out(folders)
+        if not results.info.tasks[task].folds:
+            return read_left_out(folders, GROUPS)
+        by_fold = defaultdict(dict)
+        for (arm, seed), folder in folders.items():
+            by_fold[results.info.fold_of(task, seed)][arm, seed] = folder
+        return FoldedJackknife(
+            {fold: read_left_out(mine, of_fold(fold)) for fold, mine in by_fold.items()}
+        )
     evidence = load_task_evidence(runs)
-    return TaskJackknife.of(evidence, results.info.tasks[task].classes) if evidence else None
+    return jackknife_of(results.info, task, evidence) if evidence else None
+
+
+def jackknife_of(
+    info: StudyInfo, task: str, evidence: dict[tuple[str, int], Evidence]
+) -> AnyJackknife:
+    """Leave out groups of the test images of a task, on one split or on folds.
+
+    Args:
+        info (StudyInfo): The study.
+        task (str): Key of the task.
+        evidence (dict[tuple[str, int], Evidence]): By arm and seed, at least one.
+
+    Raises:
+        ValueError: Runs were not tested on the same images, or folds share some.
+    """
+    about = info.tasks[task]
+    if about.folds:
+        return FoldedJackknife.of(evidence, about.classes, lambda seed: info.fold_of(task, seed))
+    return TaskJackknife.of(evidence, about.classes)
+
+
+def of_fold(fold: int) -> str:
+    """Name of the file that tells how the test images of a fold are grouped."""
+    return f'groups-{fold}.npz'
 
 
 def export_evidence(
@@ -87,8 +123,13 @@ def export_evidence(
         for task in results.info.tasks:
             note(f'exporting {task}')
             jackknife = load_jackknife(results, task)
-            if jackknife is not None:
-                write_task(results, task, jackknife, work / 'runs' / task)
+            runs = [run for run in results.runs if run.task == task]
+            if isinstance(jackknife, FoldedJackknife):
+                for fold, found in jackknife.folds.items():
+                    mine = [run for run in runs if results.info.fold_of(task, run.seed) == fold]
+                    write_task(mine, found, work / 'runs' / task, of_fold(fold))
+            elif jackknife is not None:
+                write_task(runs, jackknife, work / 'runs' / task, GROUPS)
         size = sum(path.stat().st_size for path in work.rglob('*') if path.is_file())
         if out.exists():
             out.rmdir()
@@ -98,13 +139,13 @@ def export_evidence(
     return size
 
 
-def write_task(results: StudyResults, task: str, jackknife: TaskJackknife, folder: Path) -> None:
-    """Write one task: how images are grouped, and each run."""
-    folder.mkdir(parents=True)
+def write_task(runs: list[RunResult], jackknife: TaskJackknife, folder: Path, name: str) -> None:
+    """Write one task, or a fold of it: how images are grouped, and each run."""
+    folder.mkdir(parents=True, exist_ok=True)
     names = list(jackknife.groups)
     groups = jackknife.groups.values()
     save(
-        folder / GROUPS,
+        folder / name,
         metrics=np.array(names),
         scale=np.stack([found.scale for found in groups]),
         effective=np.array([found.effective for found in groups]),
@@ -112,9 +153,7 @@ def write_task(results: StudyResults, task: str, jackknife: TaskJackknife, folde
         num_groups=np.array(jackknife.num_groups),
         good_images=np.array(jackknife.good_images),
     )
-    for run in results.runs:
-        if run.task != task:
-            continue
+    for run in runs:
         place = folder / run.arm / f'seed{run.seed}'
         place.mkdir(parents=True)
         losses = [float(f'{loss:.4g}') for loss in run.losses]  # for the curves alone
@@ -151,9 +190,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f'{path} cannot be read ({reason}); export the evidence again') from error
 
 
-def read_left_out(folders: dict[tuple[str, int], Path]) -> TaskJackknife:
-    """Read the runs of one task."""
-    groups = read(next(iter(folders.values())).parents[1] / GROUPS)
+def read_left_out(folders: dict[tuple[str, int], Path], name: str) -> TaskJackknife:
+    """Read the runs of one task, or of a fold of it."""
+    groups = read(next(iter(folders.values())).parents[1] / name)
     runs = {key: read(folder / LEFT_OUT) for key, folder in folders.items()}
     try:
         return TaskJackknife(

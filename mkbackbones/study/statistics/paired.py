@@ -98,10 +98,14 @@ class PairedMean:
             return 0.0
         return float(optimize.brentq(lambda e: self.power(e, alpha) - power, 0, ceiling))
 
+    def test_ends(self) -> tuple[float, float]:
+        """95 per cent interval of ``v_test``."""
+        return self.test_range or (self.v_test, self.v_test)
+
     def variance_range(self) -> tuple[float, float]:
         """95 per cent interval of the variance of the mean, by MOVER of the two parts."""
         seed = chi_square_range(self.v_seed, self.known_seed_df)
-        test = self.test_range or (self.v_test, self.v_test)
+        test = self.test_ends()
         total = self.v_seed + self.v_test
         low, high = (np.hypot(seed[end] - self.v_seed, test[end] - self.v_test) for end in (0, 1))
         return max(0.0, total - float(low)), total + float(high)
@@ -228,7 +232,7 @@ def seeds_needed(
     """
     effect = estimate.mean if effect is None else effect
     seed = chi_square_range(1.0, estimate.known_seed_df)
-    test = estimate.test_range or (estimate.v_test, estimate.v_test)
+    test = estimate.test_ends()
     found = [
         least_seeds(estimate, alpha, power, effect, factor, v_test)
         for factor, v_test in ((1.0, estimate.v_test), (seed[0], test[0]), (seed[1], test[1]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..precision import POWER
-from ..results import StudyResults
+from ..results import StudyResults, TaskInfo
 from ..spec import Study
 from .analyse import analyse_tasks
+from .folded import FoldedMean
 from .left_out import load_jackknife
 from .paired import ALPHA, PairedMean, SeedsNeeded, seeds_needed
 from .sequential import nominal_level
@@ -16,6 +17,8 @@ from .verdicts import margin_of_images
 __all__ = ['Prospect', 'images_needed', 'prospects']
 
 MOST_IMAGES = 1000.0
+#: Numbers of folds that a study on one split is told of.
+FOLDS = (5, 10)
 
 
 @dataclass
@@ -39,6 +42,8 @@ class Prospect:
         images (float | None): How many times the test images that it would take with the planned
             seeds; None where no number of images is enough.
         covers (str): What the pilot's intervals take as random.
+        by_folds (dict[int, float]): What ``smallest`` would be with so many folds, 0 being one
+            split; from a pilot on one split with evidence alone.
     """
 
     task: str
@@ -56,6 +61,7 @@ class Prospect:
     needed: SeedsNeeded | None = None
     images: float | None = None
     covers: str = 'seeds'
+    by_folds: dict[int, float] = field(default_factory=dict)
 
 
 def prospects(
@@ -98,8 +104,15 @@ def prospects(
             if not estimate.standard_error:
                 missing.append(f'{task.key}, {arm}: no seed of the pilot differs from another')
                 continue
-            planned = estimate.with_seeds(len(study.seeds))
-            least, least_range = margin_of_images(estimate, looks)
+            if task.folds == 0 and pilot.info.tasks[task.key].folds:
+                missing.append(
+                    f'{task.key}, {arm}: the pilot is on folds and the study is not, so that the '
+                    'part of the test images is unknown'
+                )
+                continue
+            about = pilot.info.tasks[task.key]
+            planned = on_folds(estimate, about, task.folds, len(study.seeds))
+            least, least_range = margin_of_images(planned, looks)
             prospect = Prospect(
                 task=task.key,
                 arm=arm,
@@ -113,14 +126,55 @@ def prospects(
                 least_margin_range=least_range,
                 covers=comparison.difference.covers,
             )
+            if not about.folds and comparison.difference.test_sd is not None:
+                prospect.by_folds = {
+                    folds: on_folds(estimate, about, folds, len(study.seeds)).smallest_effect(
+                        alpha, power
+                    )
+                    for folds in sorted({0, task.folds, *FOLDS})
+                }
             effect = effects.get(task.key, effects.get(task.primary))
             if effect is not None:
                 prospect.effect = effect
                 prospect.power = planned.power(effect, alpha)
-                prospect.needed = seeds_needed(estimate, alpha, power, effect)
+                prospect.needed = seeds_needed(planned, alpha, power, effect)
                 prospect.images = images_needed(planned, alpha, power, effect)
             found.append(prospect)
     return found, missing
+
+
+def on_folds(estimate: PairedMean, about: TaskInfo, folds: int, num_seeds: int) -> PairedMean:
+    """What a pilot tells of a study with other seeds, on folds or on one split.
+
+    The variance that test images give to a run goes down as their number goes up, and that of a
+    mean over folds with the number of folds, whose images differ.
+
+    Args:
+        estimate (PairedMean): Of the pilot.
+        about (TaskInfo): The task in the pilot.
+        folds (int): Folds of the study; 0 for the pilot's split.
+        num_seeds (int): Seeds of the study.
+    """
+    if folds == about.folds:
+        return estimate.with_seeds(num_seeds)
+    total = sum(about.num_images.values())
+    tested = about.num_images.get('test', 0)
+    size = total / folds  # of the test images of a run
+    share = tested / size if total and tested else 1.0
+    if isinstance(estimate, FoldedMean):
+        share *= estimate.tested
+    share /= min(folds, num_seeds)
+    low, high = estimate.test_ends()
+    return FoldedMean(
+        mean=estimate.mean,
+        num_seeds=num_seeds,
+        v_seed=estimate.v_seed * estimate.num_seeds / num_seeds,
+        v_test=share * estimate.v_test,
+        test_range=(share * low, share * high),
+        seed_df=estimate.known_seed_df,
+        folds=folds,
+        tested=min(folds, num_seeds),
+    )
 
 
 def images_needed(planned: PairedMean, alpha: float, power: float, effect: float) -> float | None:

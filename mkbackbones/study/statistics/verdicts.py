@@ -52,6 +52,9 @@ def judge(
     if found.num_seeds < 2:
         kind = 'no verdict'
         sentence = f'One seed is no evidence, in either direction: {numbers(info, found)}.'
+    elif comparison.estimate is None and found.effective_groups is None:
+        kind = 'no verdict'
+        sentence = f'The seeds tested one fold, which is no evidence: {numbers(info, found)}.'
     elif comparison.estimate is None:
         kind = 'no verdict'
         sentence = (
@@ -217,11 +220,10 @@ def margin_of_images(
         tuple[float, tuple[float, float]]: Its estimate and 95 per cent interval.
     """
     alpha = nominal_level(2 * ALPHA, looks)
-    ends = estimate.test_range or (estimate.v_test, estimate.v_test)
     found = []
-    for v_test in (estimate.v_test, *ends):
-        critical = estimate.with_seeds(1e9, v_test=v_test).critical(alpha)
-        found.append(critical * math.sqrt(v_test))
+    for v_test in (estimate.v_test, *estimate.test_ends()):
+        limit = estimate.with_seeds(1e9, v_test=v_test)
+        found.append(limit.critical(alpha) * math.sqrt(limit.v_test))
     return found[0], (found[1], found[2])
 
 
