@@ -25,6 +25,8 @@ arms = dict(
 # ../own/mask-rcnn.py, for class maps kind='segmentation', primary='mIoU' and ../own/upernet.py.
 # groups.json in the set's folder (image stem -> name) tells which images resemble each other, e.g.
 # crops of one part; `prepare-dataset --split group` puts all images of a group into one split.
+# splits=dict(folds=5) in a task: seed s tests on fold s of 5, so that over the seeds every image is
+# tested once, and the chance that the test images are falls (docs/statistics.md, Folds).
 tasks = dict(
     detection=dict(
         kind='detection',
