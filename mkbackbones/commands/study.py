@@ -322,6 +322,8 @@ def plan(args: argparse.Namespace) -> None:
 
     console = Console(markup=False)
     prepared = read_and_prepare(args, console)
+    for line in prepared.notes:
+        console.print(f'note: {line}', soft_wrap=True, markup=False, highlight=False)
     if prepared.folds:
         console.print(folds_table(prepared))
     with tempfile.TemporaryDirectory(prefix='mkbackbones-plan-') as folder:

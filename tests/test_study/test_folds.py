@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mkbackbones.classification import ImageFolder
 from mkbackbones.commands.study import main
 from mkbackbones.study.evidence import load_evidence
 from mkbackbones.study.executors import LocalExecutor
@@ -239,3 +240,10 @@ def test_a_report_says_who_tested_what(done, capsys):
         found = analysis.difference(task, 'spatial')
         assert found.covers == 'seeds and test images'
         assert analysis.test_groups[task].count == len(set(done[1].folds[task].groups))
+
+
+def test_a_list_with_a_folder_that_is_no_class_is_told(tmp_path):
+    write_folded(tmp_path)
+    (tmp_path / 'list.txt').write_text('train/dark/train-0.png\ntrain/drak/train-1.png\n')
+    with pytest.raises(ValueError, match=r"list\.txt.*'drak' is no class.*did you mean 'dark'"):
+        ImageFolder(str(tmp_path / 'folder'), 'test', ann_file=str(tmp_path / 'list.txt'))

@@ -5,25 +5,29 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from mkbackbones.commands.study import main
+from mkbackbones.study.power_table import power_table
 from mkbackbones.study.precision import Plan
 from mkbackbones.study.statistics import analyse_evidence
 from mkbackbones.study.statistics.jackknife import TaskJackknife
+from mkbackbones.study.statistics.left_out import jackknife_of
 from mkbackbones.study.statistics.paired import PairedMean
 from mkbackbones.study.statistics.power import images_needed, prospects
 
 from .fake import FakeStudy
 from .simulated import NEU_SEG, Strips
+from .test_folded_statistics import folded_study
 from .test_statistics import arms, study
 from .tiny import write_study
 
 STRIPS = Strips(NEU_SEG, num_seeds=3, arm_seed=2.0, arm_group=4.0, arm_image=4.0)
 
 
-def planned(num_seeds=6, plan=None):
+def planned(num_seeds=6, plan=None, folds=0):
     """What ``prospects`` takes of a study file."""
-    task = SimpleNamespace(key='seg', primary='mAcc', folds=0)
+    task = SimpleNamespace(key='seg', primary='mAcc', folds=folds)
     arms = {key: SimpleNamespace(key=key, label=key) for key in ('stock', 'arm0')}
     seeds = list(range(num_seeds))
     return SimpleNamespace(
@@ -118,3 +122,39 @@ def test_power_command(tmp_path, capsys, monkeypatch):
     other = FakeStudy(tmp_path / 'other', 2, ['segmentation'], 2).run_all()
     assert main(['power', str(file), '--pilot', str(other)]) == 2
     assert 'the pilot has no top1 of it' in capsys.readouterr().err
+
+
+def test_what_folds_buy_is_told_from_a_pilot_on_one_split(monkeypatch):
+    images = replace(STRIPS, arm_seed=0.5, arm_group=8.0, arm_image=8.0)
+    pilot, evidence = images.simulate(np.random.default_rng(0))
+    found = foresee(monkeypatch, planned(10), pilot, evidence, {})
+    assert list(found.by_folds) == [0, 5, 10]
+    assert found.by_folds[10] < found.by_folds[5] < found.by_folds[0] == found.smallest
+    console = Console(width=300, record=True)
+    study = planned(10)
+    console.print(power_table(study, [found], []))
+    text = console.export_text()
+    assert f'{found.by_folds[5]:.2f} with folds=5' in text and 'on one split' in text
+    on_folds = foresee(monkeypatch, planned(10, folds=5), pilot, evidence, {'mAcc': 3.0})
+    assert on_folds.smallest == found.by_folds[5]
+    assert on_folds.least_margin < found.least_margin
+    assert on_folds.needed.low >= 2 and 0 < on_folds.power <= 1
+
+
+def test_a_pilot_on_folds_tells_of_folds_alone(monkeypatch):
+    results, evidence = folded_study(6, 3)
+    monkeypatch.setattr(
+        'mkbackbones.study.statistics.power.load_jackknife',
+        lambda results, task: jackknife_of(results.info, task, evidence[task]),
+    )
+    study = planned(9, folds=3)
+    task = SimpleNamespace(key='t', primary='top1', folds=3)
+    study.tasks = {'t': task}
+    (found,), missing = prospects(study, results, {'top1': 5.0})
+    assert missing == [] and found.by_folds == {} and found.needed is not None
+    task.folds = 6  # smaller test splits, and more of them
+    (other,), _ = prospects(study, results, {})
+    assert other.smallest < found.smallest
+    task.folds = 0
+    found, (sentence,) = prospects(study, results, {})
+    assert found == [] and 'the pilot is on folds and the study is not' in sentence
