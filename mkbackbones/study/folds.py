@@ -99,13 +99,14 @@ class Folds:
         """Let a config read the lists of a fold."""
         self.pool.apply(cfg, self.files(folder, fold))
 
-    def by_name(self) -> dict[str, int]:
-        """The fold that tests each image, by its stem."""
-        return {
-            Path(self.pool.names[index]).name: fold
-            for fold, splits in enumerate(self.splits)
-            for index in splits['test']
-        }
+    def by_name(self, stems: bool = False) -> dict[str, set[int]]:
+        """The fold that tests each image, by its name or its stem; several where these repeat."""
+        found: dict[str, set[int]] = {}
+        for fold, splits in enumerate(self.splits):
+            for index in splits['test']:
+                name = self.pool.names[index]
+                found.setdefault(Path(name).name if stems else name, set()).add(fold)
+        return found
 
     def check(self, num_seeds: int) -> list[str]:
         """What the user should know, one sentence each.
@@ -269,7 +270,10 @@ def check_chains(study: Study, roots: Mapping[str, str], folds: Mapping[str, Fol
             continue
         if not overlap(roots[task.key], roots[source]):
             continue
-        mine, other = (folds[key].by_name() if key in folds else {} for key in (task.key, source))
+        pair = [folds.get(key) for key in (task.key, source)]
+        # Classification names images with their class, the other kinds without.
+        stems = len({study.tasks[key].kind == 'classification' for key in (task.key, source)}) > 1
+        mine, other = ({} if found is None else found.by_name(stems) for found in pair)
         differing = [name for name in mine if other.get(name, mine[name]) != mine[name]]
         if not mine or not other or differing:
             why = f', e.g. of {min(differing)}' if differing else ''

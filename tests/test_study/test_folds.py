@@ -13,6 +13,7 @@ from mkbackbones.commands.study import main
 from mkbackbones.study.evidence import load_evidence
 from mkbackbones.study.executors import LocalExecutor
 from mkbackbones.study.folds import deal
+from mkbackbones.study.pack import pack_study
 from mkbackbones.study.plan import Run
 from mkbackbones.study.prepared import prepare_study
 from mkbackbones.study.results import fold_of, load_results
@@ -247,3 +248,34 @@ def test_a_list_with_a_folder_that_is_no_class_is_told(tmp_path):
     (tmp_path / 'list.txt').write_text('train/dark/train-0.png\ntrain/drak/train-1.png\n')
     with pytest.raises(ValueError, match=r"list\.txt.*'drak' is no class.*did you mean 'dark'"):
         ImageFolder(str(tmp_path / 'folder'), 'test', ann_file=str(tmp_path / 'list.txt'))
+
+
+def annotated(*files):
+    """Category, box and mask of each object, by image."""
+    found = []
+    for file in files:
+        content = json.loads(Path(file).read_text())
+        names = {image['id']: Path(image['file_name']).stem for image in content['images']}
+        assert len(names) == len(content['images'])
+        assert len({a['id'] for a in content['annotations']}) == len(content['annotations'])
+        for a in content['annotations']:
+            kept = [a[key] for key in ('category_id', 'bbox', 'segmentation', 'iscrowd')]
+            found.append((names[a['image_id']], json.dumps(kept)))
+    return sorted(found)
+
+
+def test_objects_and_masks_follow_their_images(done):
+    folder, prepared = done
+    lists = [prepared.folds['detection'].files(folder, fold) for fold in range(FOLDS)]
+    whole = annotated(*sorted((folder.parent / 'defects/annotations').glob('*.json')))
+    assert annotated(*(files['test'] for files in lists)) == whole
+    for files in lists:
+        assert annotated(*files.values()) == whole
+
+
+def test_a_pack_of_folds_names_no_place(done, tmp_path):
+    folder, _ = done
+    pack_study(folder, tmp_path / 'all.zip')
+    with zipfile.ZipFile(tmp_path / 'all.zip') as archive:
+        for name in archive.namelist():
+            assert str(folder).encode() not in archive.read(name), name
