@@ -1,21 +1,28 @@
 """Group folds: what each seed tests, and a whole study on them."""
 
 import json
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from mkbackbones.classification import ImageFolder
 from mkbackbones.commands.study import main
 from mkbackbones.study.evidence import load_evidence
 from mkbackbones.study.executors import LocalExecutor
+from mkbackbones.study.fingerprint import data_hash
 from mkbackbones.study.folds import deal
+from mkbackbones.study.folds_table import folds_table
 from mkbackbones.study.pack import pack_study
 from mkbackbones.study.plan import Run
 from mkbackbones.study.prepared import prepare_study
+from mkbackbones.study.report.blocks import Notice
+from mkbackbones.study.report.examples import examples
 from mkbackbones.study.results import fold_of, load_results
 from mkbackbones.study.schedule import open_schedule
 from mkbackbones.study.spec import StudyError, read_study
@@ -103,8 +110,6 @@ def test_other_groups_make_runs_stale(tmp_path):
     before = prepared.fingerprint(run)
     names = sorted(json.loads((tmp_path / 'folder/groups.json').read_text()))
     write_groups(tmp_path / 'folder', names, 3)
-    from mkbackbones.study.fingerprint import data_hash
-
     data_hash.cache_clear()
     after = prepare(tmp_path).fingerprint(run)
     assert before['fold'] != after['fold'] and before['data'] != after['data']
@@ -279,3 +284,51 @@ def test_a_pack_of_folds_names_no_place(done, tmp_path):
     with zipfile.ZipFile(tmp_path / 'all.zip') as archive:
         for name in archive.namelist():
             assert str(folder).encode() not in archive.read(name), name
+
+
+def test_an_export_of_evidence_says_the_same(done, tmp_path):
+    folder, _ = done
+    assert main(['export', str(folder), '--evidence', str(tmp_path / 'small')]) == 0
+    groups = sorted(path.name for path in (tmp_path / 'small').rglob('groups*'))
+    assert groups == sorted(['groups-0.npz', 'groups-1.npz'] * len(KINDS))
+    one, two = (analyse(load_results(place)) for place in (folder, tmp_path / 'small'))
+    assert one.differences == two.differences and one.test_groups == two.test_groups
+
+
+def test_pictures_are_those_of_the_fold_that_tested_them(done):
+    folder, _ = done
+    results = load_results(folder)
+    for task in KINDS:
+        for block in examples(results, task):
+            assert not isinstance(block, Notice), block
+
+
+def test_plan_shows_the_folds(tmp_path, capsys):
+    prepared = prepare(tmp_path, seeds=(4, 2, 7))
+    Console(width=100).print(folds_table(prepared))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    first, second = (
+        [str(len(fold[split])) for split in ('train', 'val', 'test')]
+        for fold in prepared.folds['classification'].splits
+    )
+    assert rows[2][:7] == ['classification', '0', '4,', '7', *first]
+    assert rows[3][:6] == ['classification', '1', '2', *second]
+
+
+def test_a_study_that_was_run_on_other_folds_is_stale(done, tmp_path):
+    folder, _ = done
+    root = tmp_path / 'again'
+    shutil.copytree(folder.parent, root)
+    study = root / 'tiny.py'
+    study.write_text(study.read_text().replace("{'folds': 2}", "{'folds': 3}"))
+    prepared = prepare_study(read_study(study))
+    before = sorted((root / 'out/folds').rglob('*'))
+    with (
+        pytest.raises(StudyError, match=r'runs are stale.*fold changed \(0 of 2'),
+        open_schedule(prepared, root / 'out'),
+    ):
+        pass
+    assert sorted((root / 'out/folds').rglob('*')) == before
+    with open_schedule(prepared, root / 'out', 'rerun') as schedule:
+        assert {row.state for row in schedule.ledger.rows().values()} == {'pending'}
+    assert len(list((root / 'out/folds/detection').iterdir())) == 2 + 3
