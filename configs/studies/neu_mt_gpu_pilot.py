@@ -1,6 +1,6 @@
 # The pilot of a study at full size: Swin-T learns 100 classes at 112 pixels, to tell how many seeds
-# such a study takes. Charts behind a zero output scale hardly move in short schedules, so keys have no
-# base chart here (base=False). The main study takes other seeds.
+# such a study takes. Charts behind a zero output scale hardly move in short schedules, so keys have
+# no base chart here (base=False). The main study takes other seeds.
 #     python -m mkbackbones study run configs/studies/neu_mt_gpu_pilot.py --slots 6
 #     python -m mkbackbones study power configs/studies/neu_mt_gpu_pilot.py --effect top1=0.5
 name = 'neu_mt_gpu_pilot'
