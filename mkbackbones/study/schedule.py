@@ -449,7 +449,7 @@ def changes(row: Row, fingerprint: dict[str, str]) -> str:
     if not row.fingerprint:
         return ''
     return ', '.join(
-        f'{name} changed ({row.fingerprint.get(name, "none")} to {value})'
-        for name, value in fingerprint.items()
-        if row.fingerprint.get(name) != value
+        f'{name} changed ({row.fingerprint.get(name, "none")} to {fingerprint.get(name, "none")})'
+        for name in {**fingerprint, **row.fingerprint}  # a run on folds has one more
+        if row.fingerprint.get(name) != fingerprint.get(name)
     )

@@ -329,6 +329,12 @@ def test_a_study_that_was_run_on_other_folds_is_stale(done, tmp_path):
     ):
         pass
     assert sorted((root / 'out/folds').rglob('*')) == before
+    study.write_text(study.read_text().replace(", 'splits': {'folds': 3}", ''))
+    with (
+        pytest.raises(StudyError, match=r'runs are stale.*fold changed \(0 of 2.* to none'),
+        open_schedule(prepare_study(read_study(study)), root / 'out'),
+    ):
+        pass
     with open_schedule(prepared, root / 'out', 'rerun') as schedule:
         assert {row.state for row in schedule.ledger.rows().values()} == {'pending'}
     assert len(list((root / 'out/folds/detection').iterdir())) == 2 + 3
