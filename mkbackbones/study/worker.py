@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..late_imports import put_off
 from .plain_config import write_plainly
 from .processes import launch, leave_group, rank
 from .progress import Heartbeat
@@ -34,6 +35,7 @@ ALREADY_RUNNING = 3
 def main(argv: list[str] | None = None) -> int:
     """Do the run of the folder that the arguments name; return an exit code."""
     (folder,) = sys.argv[1:] if argv is None else argv
+    put_off()
     folder = Path(folder)
     try:
         heartbeat = Heartbeat(folder, end_with_parent=True, rank=rank())

@@ -23,6 +23,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ...late_imports import put_off
 from ..progress import PARENT
 from .base import worker_command
 
@@ -194,6 +195,7 @@ def become_worker(request: dict) -> int:
 if __name__ == '__main__':
     reports = os.dup(1)
     os.dup2(2, 1)  # libraries print as they are imported
+    put_off()
     for module in MODULES:
         with contextlib.suppress(Exception):
             importlib.import_module(module)
