@@ -1,0 +1,39 @@
+"""Published evidence gives the published numbers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mkbackbones.study.results import load_results
+from mkbackbones.study.statistics import analyse
+
+STUDIES = Path(__file__).parents[2] / 'docs/studies'
+PUBLISHED = sorted(path.parent.name for path in STUDIES.glob('*/evidence'))
+
+
+def assert_equal(found, wanted, place):
+    """Compare numbers to the last digits that a platform may round otherwise, all else exactly."""
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), place
+        for key, value in wanted.items():
+            assert_equal(found[key], value, f'{place}.{key}')
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted), place
+        for index, value in enumerate(wanted):
+            assert_equal(found[index], value, f'{place}[{index}]')
+    elif isinstance(wanted, float):
+        assert found == pytest.approx(wanted, rel=1e-6, abs=1e-9), place
+    else:
+        assert found == wanted, place
+
+
+def test_something_is_published():
+    assert 'neu_mt_gpu_pilot' in PUBLISHED
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_evidence_gives_the_numbers(name):
+    wanted = json.loads((STUDIES / name / 'numbers.json').read_text())['analysis']
+    found = analyse(load_results(STUDIES / name / 'evidence')).to_dict()
+    assert_equal(json.loads(json.dumps(found)), wanted, name)
