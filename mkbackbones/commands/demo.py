@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .launch import CommandError, run_command
-from .study import finish, read_and_prepare, run_prepared, starting
+from .study_run import run_prepared
+from .study_setup import read_and_prepare, starting
+from .study_show import finish
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import CommandError
+from .study_setup import study_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ['add_export', 'add_power', 'study_folder']
+__all__ = ['add_export', 'add_power']
 
 POWER_EXAMPLES = """
 examples:
@@ -173,8 +174,3 @@ def parse_effects(effects: list[str], study) -> dict[str, float]:  # noqa: ANN00
                 f'{did_you_mean(name, known)}'
             )
     return found
-
-
-def study_folder(path: Path) -> Path:
-    """The folder of a study, where its file is named instead."""
-    return Path('work_dirs/studies') / path.stem if path.suffix == '.py' else path

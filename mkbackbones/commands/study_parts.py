@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .errors import CommandError
+from .study_setup import study_folder
 
 __all__ = ['add_pack_and_merge']
 
@@ -54,7 +55,6 @@ def pack(args: argparse.Namespace) -> None:
     from ..checkpoints.report import CheckpointError
     from ..study.ledger import LedgerError
     from ..study.pack import PackError, pack_study
-    from .study import study_folder
 
     if args.out.suffix != '.zip':
         raise CommandError(f'--out {args.out} has to end in .zip')

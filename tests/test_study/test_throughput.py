@@ -80,7 +80,7 @@ def broken(make):
     ],
 )
 def test_what_cannot_be_measured(tmp_path, options, words, capsys, monkeypatch):
-    monkeypatch.setattr(command, 'build_executor', None)
+    monkeypatch.setattr('mkbackbones.commands.study_run.build_executor', None)
     study = write_study(tmp_path)
     assert command.main(['plan', str(study), '--device', 'cpu', *options]) == 2
     assert words in capsys.readouterr().err
