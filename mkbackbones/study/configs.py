@@ -9,7 +9,8 @@ from mmengine.config import Config, ConfigDict
 
 from .iterations import set_iterations
 from .plan import Run
-from .spec import Arm, StudyError, Task
+from .spec import Arm, StudyError
+from .tasks import Task
 
 __all__ = [
     'baseline_backbone',

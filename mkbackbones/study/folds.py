@@ -22,8 +22,9 @@ from ..datasets.stratify import stratify
 from ..files import written_aside
 from .groups import read_groups
 from .pools import Pool, read_pool
-from .spec import Study, StudyError, Task
+from .spec import Study, StudyError
 from .split_checks import MIN_GROUPS, lacking
+from .tasks import Task
 
 __all__ = ['Folds', 'check_chains', 'make_folds']
 

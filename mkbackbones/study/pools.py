@@ -19,8 +19,9 @@ from torch.utils.data import Dataset
 
 from ..classification import ImageFolder
 from ..datasets.records import SPLITS
-from .spec import StudyError, Task
+from .spec import StudyError
 from .split_checks import MAX_CLASS_MAPS, labels_of_map
+from .tasks import Task
 
 __all__ = ['Pool', 'read_pool']
 

@@ -39,8 +39,9 @@ from .plan import Run
 from .processes import share_batch
 from .results import ArmInfo, StudyInfo, TaskInfo, fold_of
 from .sentences import budget_in_words, fairness, rates_in_words, weights_in_words
-from .spec import Study, StudyError, Task
+from .spec import Study, StudyError
 from .split_checks import check_splits, image_names
+from .tasks import Task
 
 __all__ = ['PreparedStudy', 'prepare_study']
 

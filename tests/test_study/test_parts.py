@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from mkbackbones.study.parts import parse_part, part_of, share_of
 from mkbackbones.study.plan import plan_runs
-from mkbackbones.study.spec import Arm, LearningRates, Study, StudyError, Task
+from mkbackbones.study.spec import Arm, LearningRates, Study, StudyError
+from mkbackbones.study.tasks import Task
 
 
 def study(tasks=('a',), seeds=3, source=None, grid=()):

@@ -14,7 +14,8 @@ from mkbackbones.study.configs import (
 from mkbackbones.study.iterations import count_iterations, set_iterations
 from mkbackbones.study.plan import Run
 from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.spec import Arm, StudyError, Task, read_study
+from mkbackbones.study.spec import Arm, StudyError, read_study
+from mkbackbones.study.tasks import Task
 
 from .tiny import write_study
 
