@@ -20,8 +20,8 @@ def run_seconds(schedule: Schedule, run: Run) -> float:
         run (Run): A trial or a main run.
     """
     prepared = schedule.prepared
-    timing = schedule.output(Run('timing', run.task, run.arm, prepared.study.seeds[0]))
-    cfg = prepared.config(run, schedule.iterations(run))
+    timing = schedule.needs.output(Run('timing', run.task, run.arm, prepared.study.seeds[0]))
+    cfg = prepared.config(run, schedule.needs.iterations(run))
     images = prepared.tasks[run.task].num_images
     iters = cfg.train_cfg.max_iters
     validations = -(-iters // cfg.train_cfg.get('val_interval', iters))
@@ -34,7 +34,7 @@ def start_seconds(schedule: Schedule, run: Run) -> float:
     """Time that a worker takes beside training and predicting: imports, building, first steps."""
     timing = Run('timing', run.task, run.arm, schedule.prepared.study.seeds[0])
     row = schedule.ledger.rows()[timing.key]
-    steps = TIMED_ITERATIONS * schedule.output(timing)['step_seconds']
+    steps = TIMED_ITERATIONS * schedule.needs.output(timing)['step_seconds']
     return max(row.finished - row.started - steps, 0.0)
 
 
@@ -66,8 +66,9 @@ def estimate_table(schedule: Schedule, slots: int) -> Table:
                 table.add_row(task, name, str(len(runs)), '', '', '', '', error)
                 continue
             main = next(run for run in runs if run.stage == 'main')
-            iters = schedule.prepared.config(main, schedule.iterations(main)).train_cfg.max_iters
-            found = schedule.output(timing)
+            cfg = schedule.prepared.config(main, schedule.needs.iterations(main))
+            iters = cfg.train_cfg.max_iters
+            found = schedule.needs.output(timing)
             seconds = sum(run_seconds(schedule, run) for run in runs)
             total += seconds
             memory = found['peak_memory']

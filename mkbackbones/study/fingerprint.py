@@ -34,7 +34,8 @@ NOT_IN_A_RUN = (
     ),
     *(f'study/{name}.py' for name in ('folds', 'hash_cache', 'iterations', 'measuring', 'mps')),
     *(f'study/{name}.py' for name in ('merge', 'pack', 'parts', 'throughput', 'unpack')),
-    *('study/side_by_side.py', 'study/fingerprint.py', 'study/pools.py'),
+    *(f'study/{name}.py' for name in ('fingerprint', 'needs', 'pools', 'side_by_side')),
+    'study/study_folder.py',
 )
 #: Commands that a run does pass through.
 COMMANDS = ('config_files', 'config_values', 'errors', 'launch', 'preflight', 'train')

@@ -15,7 +15,7 @@ from .pack import CONFIG, INFO, PackError
 from .progress import is_alive, take_lock
 from .results import read_info
 from .run_folder import read_object, read_output, write_json
-from .schedule import FINGERPRINTS, LOCK, planned_in_json
+from .study_folder import FINGERPRINTS, LOCK, planned_in_json
 from .unpack import Pack, Planned, parse_planned
 
 __all__ = ['Difference', 'DifferentStudies', 'Merged', 'merge_packs']

@@ -19,7 +19,7 @@ from ..files import written_aside
 from .ledger import Ledger, Row
 from .results import read_info
 from .run_folder import BEST, EVIDENCE, OUTPUTS, About, read_object, read_output
-from .schedule import FINGERPRINTS
+from .study_folder import FINGERPRINTS
 
 __all__ = ['CONTENT', 'FORMAT', 'LOG', 'PackError', 'pack_study', 'without_paths']
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from keyword import iskeyword
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-__all__ = ['config_text', 'write_plainly']
+from ..files import written_aside
+
+__all__ = ['config_text', 'write_config', 'write_plainly']
 
 PRETTY = Config.pretty_text
 
@@ -59,6 +63,15 @@ def is_plain(value: Any) -> bool:
     if type(value) is float:
         return math.isfinite(value)
     return value is None or type(value) in (str, int, bool)
+
+
+def write_config(folder: Path, cfg: Config) -> None:
+    """Write a run's config, for the worker to run and for others to read as data."""
+    with written_aside(folder / 'config.py') as work:
+        work.write_text(config_text(cfg), encoding='utf-8')
+    content = json.dumps(cfg.to_dict(), indent=1, default=str)
+    with written_aside(folder / 'config.json') as work:
+        work.write_text(content, encoding='utf-8')
 
 
 def write_plainly() -> None:

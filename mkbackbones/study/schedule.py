@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import shutil
-import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-
-from ..files import written_aside
 from .executors import Executor, Job
-from .ledger import FILE, Ledger, LedgerError, Row
+from .ledger import Ledger, Row
+from .needs import Needs
 from .parts import part_of
-from .plain_config import config_text
+from .plain_config import write_config
 from .plan import Run, plan_runs
 from .precision import Plan, settle_plan
 from .prepared import PreparedStudy
 from .progress import is_alive, take_lock
 from .results import read_info
-from .run_folder import BEST, ERROR, OUTPUTS, About, clean, read_error, read_output, write_json
+from .run_folder import ERROR, OUTPUTS, About, clean, read_error, read_output, write_json
 from .spec import StudyError
+from .study_folder import FINGERPRINTS, LOCK, open_ledger, planned_in_json
 
 if TYPE_CHECKING:
     from .statistics.decision import Decision
 
 __all__ = ['Schedule', 'open_schedule']
 
-LOCK = 'study.lock'
-#: What each planned run depends on, so that folders of one study can be told from others.
-FINGERPRINTS = 'fingerprints.json'
 POLL_SECONDS = 0.5
 
 
@@ -76,18 +69,6 @@ def open_schedule(
         yield schedule
 
 
-def open_ledger(folder: Path) -> tuple[Ledger, list[str]]:
-    """The ledger of a study, a new one where it is damaged, and what there is to say of it."""
-    lost = not (folder / FILE).is_file() and (folder / 'runs').is_dir()
-    try:
-        gone = f'{folder / FILE} is gone; it is made again from the folders of the runs'
-        return Ledger(folder), [gone] if lost else []
-    except LedgerError as error:
-        for path in folder.glob(f'{FILE}*'):
-            path.replace(path.with_name(f'damaged-{path.name}'))
-        return Ledger(folder), [f'{error}; it is made again from the folders of the runs']
-
-
 class Schedule:
     """The runs of a study, their states and the workers that are at it.
 
@@ -106,6 +87,7 @@ class Schedule:
         self.ledger = ledger
         self.runs = {run.key: run for run in plan_runs(prepared.study, timing)}
         self.fingerprints = {key: prepared.fingerprint(run) for key, run in self.runs.items()}
+        self.needs = Needs(prepared, folder, self.runs)
         self.jobs: dict[str, Job] = {}
         self.orphans: set[str] = set()
         self.tried: set[str] = set()
@@ -347,8 +329,8 @@ class Schedule:
     def start(self, run: Run, executor: Executor) -> None:
         """Write the config of a run and start its worker."""
         try:
-            iters, lr = self.iterations(run), self.learning_rate(run)
-            source = self.source(run)
+            iters, lr = self.needs.iterations(run), self.needs.learning_rate(run)
+            source = self.needs.source(run)
         except StudyError as error:
             self.ledger.set_state(run.key, 'failed', str(error))
             return
@@ -363,85 +345,6 @@ class Schedule:
         self.ledger.start(run.key, self.fingerprints[run.key])
         gpus = self.prepared.study.tasks[run.task].gpus
         self.jobs[run.key] = executor.submit(folder, gpus)
-
-    # ---- what runs take from each other
-
-    def iterations(self, run: Run) -> int | None:
-        """Iterations of a run; for a budget in minutes, as many as its timing allows."""
-        planned = self.prepared.planned_iterations(run)
-        if planned is not None or run.stage == 'timing':
-            return planned
-        timing = self.output(Run('timing', run.task, run.arm, self.prepared.study.seeds[0]))
-        seconds = 60 * self.prepared.study.budget.minutes
-        return max(int(seconds / timing['step_seconds']), 1)
-
-    def learning_rate(self, run: Run) -> float | None:
-        """Learning rate of a run: its own, the best of the trials, or None for the config's.
-
-        Raises:
-            StudyError: Every trial diverged.
-        """
-        rates = self.prepared.study.learning_rates
-        if run.stage != 'main' or not rates.grid:
-            return run.lr
-        means = {
-            lr: statistics.fmean(
-                self.output(Run('trial', run.task, run.arm, seed, lr))['score']
-                for seed in rates.seeds
-            )
-            for lr in sorted(rates.grid)
-        }
-        best = max(means, key=means.get)
-        if means[best] == -math.inf:
-            raise StudyError(
-                f'task {run.task}, arm {run.arm}: every learning rate of the grid diverged; '
-                'add lower ones'
-            )
-        return best
-
-    def output(self, run: Run) -> dict:
-        """What a timing or trial left."""
-        content, damaged = read_output(self.folder / run.key, run.stage)
-        if content is None:
-            raise StudyError(f'{self.folder / run.key / (damaged or OUTPUTS[run.stage])} is gone')
-        return content
-
-    def source(self, run: Run) -> str | None:
-        """Checkpoint that a run starts from, of another task.
-
-        Raises:
-            StudyError: It is gone.
-        """
-        sources = [need for need in run.needs if self.runs[need].stage == 'main']
-        if not sources:
-            return None
-        path = self.folder / sources[0] / BEST
-        if not path.is_file():
-            raise StudyError(
-                f'{path}, which it starts from, is gone; if {sources[0]} was merged, pack it again '
-                'with --weights'
-            )
-        return str(path.resolve())
-
-
-def planned_in_json(planned: Iterable[tuple[Run, dict[str, str]]]) -> dict[str, dict]:
-    """Planned runs in their order, each with its fingerprint."""
-    return {
-        run.key: {
-            **{name: getattr(run, name) for name in ('stage', 'task', 'arm', 'seed', 'lr')},
-            'fingerprint': fingerprint,
-        }
-        for run, fingerprint in planned
-    }
-
-
-def write_config(folder: Path, cfg: Config) -> None:
-    """Write a run's config, for the worker to run and for others to read as data."""
-    with written_aside(folder / 'config.py') as work:
-        work.write_text(config_text(cfg), encoding='utf-8')
-    content = json.dumps(cfg.to_dict(), indent=1, default=str)
-    with written_aside(folder / 'config.json') as work:
-        work.write_text(content, encoding='utf-8')
 
 
 def changes(row: Row, fingerprint: dict[str, str]) -> str:

@@ -15,10 +15,10 @@ from rich.table import Table
 from ..cores import usable_cores
 from .executors import LocalExecutor
 from .measuring import MEASURED, STAGE
+from .plain_config import write_config
 from .plan import Run
 from .prepared import PreparedStudy
 from .run_folder import read_error, read_object, write_json
-from .schedule import write_config
 
 __all__ = ['FILE', 'Throughput', 'measure', 'recommend', 'throughput_table', 'write_throughput']
 

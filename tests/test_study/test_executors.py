@@ -17,10 +17,10 @@ from mkbackbones.commands.study import main
 from mkbackbones.study.executors import LocalExecutor, RayExecutor, SlurmExecutor
 from mkbackbones.study.executors.ray import check_answers
 from mkbackbones.study.executors.work import Work
+from mkbackbones.study.plain_config import write_config
 from mkbackbones.study.plan import Run
 from mkbackbones.study.prepared import prepare_study
 from mkbackbones.study.progress import PARENT
-from mkbackbones.study.schedule import write_config
 from mkbackbones.study.spec import read_study
 
 from .tiny import write_study

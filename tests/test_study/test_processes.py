@@ -8,10 +8,11 @@ import pytest
 from mmengine.config import Config
 
 from mkbackbones.study.executors import LocalExecutor
+from mkbackbones.study.plain_config import write_config
 from mkbackbones.study.plan import Run
 from mkbackbones.study.prepared import prepare_study
 from mkbackbones.study.processes import share_batch
-from mkbackbones.study.schedule import open_schedule, write_config
+from mkbackbones.study.schedule import open_schedule
 from mkbackbones.study.spec import StudyError, read_study
 
 from .test_executors import wait

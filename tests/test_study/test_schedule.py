@@ -268,7 +268,7 @@ def test_the_best_learning_rate_is_taken(tmp_path):
     with open_schedule(prepared, tmp_path / 'out') as schedule:
         schedule.run(Script(outcome))
         assert set(states(schedule.ledger.rows())) == {'done'}
-        assert schedule.learning_rate(Run('main', 'classification', 'spatial', 0)) == 1e-4
+        assert schedule.needs.learning_rate(Run('main', 'classification', 'spatial', 0)) == 1e-4
     config = Config.fromfile(tmp_path / 'out/runs/classification/spatial/seed0/config.py')
     assert config.optim_wrapper.optimizer.lr == 1e-4
 
@@ -295,8 +295,8 @@ def test_minutes_become_iterations(tmp_path):
     with open_schedule(prepared, tmp_path / 'out') as schedule:
         executor = Script(outcome)
         schedule.run(executor)
-        assert schedule.iterations(Run('main', 'classification', 'stock', 0)) == 240
-        assert schedule.iterations(Run('main', 'classification', 'spatial', 0)) == 150
+        assert schedule.needs.iterations(Run('main', 'classification', 'stock', 0)) == 240
+        assert schedule.needs.iterations(Run('main', 'classification', 'spatial', 0)) == 150
 
 
 class TestProgress:

@@ -11,10 +11,9 @@ import pytest
 from mmengine.config import Config
 
 from mkbackbones.study.executors import LocalExecutor, warm
-from mkbackbones.study.plain_config import config_text, is_plain
+from mkbackbones.study.plain_config import config_text, is_plain, write_config
 from mkbackbones.study.plan import Run
 from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.schedule import write_config
 from mkbackbones.study.spec import read_study
 
 from .test_executors import wait
