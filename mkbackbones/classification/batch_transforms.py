@@ -54,8 +54,21 @@ class BatchTransforms:
                     'in_memory=True takes one RandomResizedCrop or Resize, to (height, width); got '
                     f'{transforms}'
                 )
+            if not all(isinstance(side, int) and side > 0 for side in size):
+                raise ValueError(
+                    f'{name} to size={size} is not allowed; give whole numbers above 0'
+                )
             self.size = size
             self.crop = transform if name == 'RandomResizedCrop' else None
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raise ValueError if pictures of this width and height would be made smaller."""
+        width, height = size
+        if self.size and (height > self.size[0] or width > self.size[1]):
+            raise ValueError(
+                f'the pictures are {width}x{height}, and in_memory=True only scales up, not down '
+                f'to {self.size[1]}x{self.size[0]}; leave it out, or resize the files'
+            )
 
     def __call__(self, images: Tensor) -> Tensor:
         """Transform a batch.

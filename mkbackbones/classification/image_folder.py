@@ -11,6 +11,7 @@ from torch.utils.data import get_worker_info
 from torchvision.datasets import ImageFolder as TorchvisionImageFolder
 from torchvision.transforms import v2
 
+from ..arguments import FLAG, check
 from ..hints import did_you_mean
 from ..registry import DATASETS
 from .batch_transforms import BatchTransforms
@@ -42,7 +43,8 @@ class ImageFolder(TorchvisionImageFolder):
             pictures below ``data_root``, ``<folder>/<class>/<name>``, one a line.
 
     Raises:
-        ValueError: The split or a transform is unknown, or pictures do not fit into memory.
+        ValueError: The split or a transform is unknown, or pictures are too large for a transform
+            in memory; at the first access, where they do not fit into memory.
         FileNotFoundError: A folder is missing.
     """
 
@@ -57,6 +59,7 @@ class ImageFolder(TorchvisionImageFolder):
         in_memory: bool = False,
         ann_file: str = '',
     ) -> None:
+        check('in_memory', in_memory, FLAG)
         if split not in SPLITS:
             raise ValueError(
                 f'split={split!r} is unknown; choose from {", ".join(SPLITS)}'
@@ -82,6 +85,8 @@ class ImageFolder(TorchvisionImageFolder):
             self.samples = self.held_out(split == 'val')
         self.targets = [label for _, label in self.samples]
         self.batch_transforms = BatchTransforms(transforms or []) if in_memory else None
+        if in_memory and self.samples:
+            self.batch_transforms.check_size(self.loader(self.samples[0][0]).size)
         self.memory: tuple[Tensor, Tensor] | None = None
         self.metainfo = {'classes': tuple(self.classes)}
         #: How the splits came about, for a report.
@@ -167,13 +172,6 @@ class ImageFolder(TorchvisionImageFolder):
             )
         if self.memory is None:
             pixels = decode([path for path, _ in self.samples], self.loader)
-            height, width = pixels.shape[2:]
-            size = self.batch_transforms.size or (height, width)
-            if height > size[0] or width > size[1]:
-                raise ValueError(
-                    f'the pictures are {width}x{height}, and in_memory=True only scales up, not '
-                    f'down to {size[1]}x{size[0]}; leave it out, or resize the files'
-                )
             labels = torch.tensor([label for _, label in self.samples], device=pixels.device)
             self.memory = pixels, labels
         return self.memory

@@ -55,6 +55,14 @@ def check_values(cfg: Config) -> None:
         value = look_up(content, place)
         if value is not MISSING and not rule.allows(value):
             raise CommandError(f'{place}={value!r}; it has to be {rule.text}'[:400])
+    for split in ('train', 'val', 'test'):
+        workers = look_up(content, f'{split}_dataloader.num_workers')
+        kept = look_up(content, f'{split}_dataloader.dataset.in_memory')
+        if kept is True and workers is not MISSING and workers:
+            raise CommandError(
+                f'{split}_dataloader.num_workers={workers}, and in_memory=True of its data set '
+                'leaves loader processes nothing to do; set num_workers=0 or in_memory=False'
+            )
 
 
 def settle_loaders(cfg: Config) -> None:

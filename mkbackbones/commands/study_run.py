@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     console = Console(markup=False)
-    if args.part:
+    if args.part is not None:
         check_part(args.part)
     with starting(args) as executor:
         prepared = read_and_prepare(args, console)
@@ -227,6 +227,8 @@ def plan(args: argparse.Namespace) -> None:
     prepared = read_and_prepare(args, console)
     for line in prepared.notes:
         console.print(f'note: {line}', soft_wrap=True, markup=False, highlight=False)
+    if prepared.study.plan:
+        console.print(f'plan: {prepared.study.plan.in_words()}', soft_wrap=True, highlight=False)
     if prepared.folds:
         console.print(folds_table(prepared))
     with tempfile.TemporaryDirectory(prefix='mkbackbones-plan-') as folder:

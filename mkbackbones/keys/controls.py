@@ -95,7 +95,7 @@ class MLPK(BasedKey):
     def __init__(
         self,
         embed_dims: int,
-        match: dict,
+        match: dict | None = None,
         spatial: bool = False,
         act_cfg: dict | None = dict(type='GELU'),  # noqa: B006 - read only
         out_dims: int | None = None,

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..arguments import short
 from .entries import StudyError
 from .ledger import Ledger
 from .pack import CONFIG, INFO, PackError
 from .progress import is_alive, take_lock
-from .results import read_info
+from .results import StudyInfo, read_info
 from .run_folder import read_object, read_output, write_json
 from .study_folder import FINGERPRINTS, LOCK, planned_in_json
 from .unpack import Pack, Planned, parse_planned
@@ -22,6 +23,8 @@ __all__ = ['Difference', 'DifferentStudies', 'Merged', 'merge_packs']
 
 #: What may differ between machines; it is noted with the run.
 MAY_DIFFER = ('versions',)
+#: Entries of a result that differ whenever a run is done again, or elsewhere.
+MEASURED = ('step_seconds', 'train_seconds', 'inference_seconds', 'peak_memory', 'environment')
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def merge_packs(paths: list[Path], folder: Path) -> list[Merged]:
                 'folder, or run the study file there first'
             )
         here = packs[0].planned if new else read_planned(folder)
-        differences = [entry for pack in packs for entry in differences_of(pack, here)]
+        plan = plan_of(packs[0].info() if new else read_info(folder / INFO))
+        differences = [entry for pack in packs for entry in differences_of(pack, here, plan)]
         if differences:
             raise DifferentStudies(differences)
         existed = folder.exists()
@@ -135,9 +139,16 @@ def read_planned(folder: Path) -> Planned:
         ) from error
 
 
-def differences_of(pack: Pack, here: Planned) -> list[Difference]:
-    """How the runs of a pack were done otherwise than they are planned here."""
+def plan_of(info: StudyInfo) -> str:
+    """The plan of a study in words, with its hash."""
+    return f'{info.plan.in_words()} ({info.plan.digest})' if info.plan else 'none'
+
+
+def differences_of(pack: Pack, here: Planned, plan: str) -> list[Difference]:
+    """How the runs of a pack were done, or planned, otherwise than they are planned here."""
     found: dict[tuple[str, str, str], list[str]] = {}
+    if (other_plan := plan_of(pack.info())) != plan:
+        found['plan', plan, other_plan] = list(pack.runs)
     for key, (about, _) in pack.runs.items():
         if key not in here:
             found.setdefault(('plan', 'not planned', 'done'), []).append(key)
@@ -185,8 +196,8 @@ def take(packs: list[Pack], folder: Path, here: Planned, new: bool) -> list[Merg
                     taken += 1
                     continue
                 known += 1
-                if not same_run(aside, other, stage):
-                    differences.append(Difference('result', 1, key, 'one', 'another', pack.name))
+                if values := other_result(other, aside, stage):
+                    differences.append(Difference(values[0], 1, key, *values[1:], pack.name))
             merged.append(Merged(pack.name, taken, known, ', '.join(sorted(cards - {''}))))
         if differences:
             raise DifferentStudies(differences)
@@ -246,6 +257,18 @@ def device_of(folder: Path, stage: str) -> str:
     return str(environment.get('device', '')) if isinstance(environment, dict) else ''
 
 
-def same_run(one: Path, other: Path, stage: str) -> bool:
-    """Whether two folders hold the same outcome, measured times included."""
-    return read_output(one, stage)[0] == read_output(other, stage)[0]
+def other_result(here: Path, there: Path, stage: str) -> tuple[str, str, str] | None:
+    """What two outcomes of one run first differ in, and both values; times and cards may differ."""
+    one, other = (read_output(folder, stage)[0] or {} for folder in (here, there))
+    for name in one.keys() | other.keys():
+        pair = one.get(name), other.get(name)
+        if name in MEASURED or pair[0] == pair[1]:
+            continue
+        if all(isinstance(value, dict) for value in pair):
+            name, pair = next(
+                (f'{name}: {key}', (pair[0].get(key), pair[1].get(key)))
+                for key in pair[0].keys() | pair[1].keys()
+                if pair[0].get(key) != pair[1].get(key)
+            )
+        return (f'result: {name}', *(short(value) for value in pair))
+    return None

@@ -37,6 +37,10 @@ class Plan:
     digest: str = ''
     deviations: list[str] = field(default_factory=list)
 
+    def margin_beforehand(self, task: str) -> float | None:
+        """The margin of a task, unless the plan was made or changed when runs had been started."""
+        return None if self.deviations else self.margin.get(task)
+
     def in_words(self) -> str:
         """The plan in a sentence for the report."""
         margins = ', '.join(f'{task} ±{margin:g} points' for task, margin in self.margin.items())
@@ -73,11 +77,14 @@ def parse_plan(plan: Any, tasks: list[str], seeds: list[int]) -> Plan | None:
     power = plan.get('power', POWER)
     if not is_number(power) or not 0.5 <= power < 1:
         raise StudyError(f'plan.power={power!r}; it must be a number from 0.5 to below 1')
-    return Plan(
+    parsed = Plan(
         margin=parse_margin(plan.get('margin', {}), tasks),
         power=float(power),
         looks=parse_looks(plan.get('looks', []), len(seeds)),
     )
+    if not parsed.margin and not parsed.looks:
+        raise StudyError(f'plan={plan!r} plans nothing; give a margin, looks or both')
+    return parsed
 
 
 def parse_margin(margin: Any, tasks: list[str]) -> dict[str, float]:

@@ -130,6 +130,7 @@ def test_draws_follow_the_place_in_the_training(folder):
         ([dict(type='ColorJitter')], "no transform 'ColorJitter'; choose from"),
         ([dict(type='Resize', size=48), dict(type='Resize', size=48)], 'to .height, width.'),
         ([dict(type='Resize', size=(48, 48))] * 2, 'takes one RandomResizedCrop or Resize'),
+        ([dict(type='RandomResizedCrop', size=(-5, -5))], 'whole numbers above 0'),
     ],
 )
 def test_what_no_batch_can_be_given(folder, transforms, words):
@@ -138,9 +139,9 @@ def test_what_no_batch_can_be_given(folder, transforms, words):
 
 
 def test_pictures_that_do_not_fit(folder, tmp_path, monkeypatch):
-    smaller = ImageFolder(str(folder), 'val', [dict(type='Resize', size=(8, 8))], in_memory=True)
+    small = [dict(type='Resize', size=(8, 8))]
     with pytest.raises(ValueError, match='only scales up, not down to 8x8'):
-        smaller[0]
+        ImageFolder(str(folder), 'val', small, in_memory=True)
     odd = write_image_folder(tmp_path / 'odd')
     path = sorted((odd / 'train').rglob('*.png'))[3]
     Image.fromarray(np.zeros((9, 7, 3), np.uint8)).save(path)

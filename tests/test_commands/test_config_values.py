@@ -7,7 +7,12 @@ import torch
 from mmengine.config import Config
 
 import mkbackbones
-from mkbackbones.commands.config_values import pretrained_checkpoints, settle_loaders
+from mkbackbones.commands.config_values import (
+    check_values,
+    pretrained_checkpoints,
+    settle_loaders,
+)
+from mkbackbones.commands.errors import CommandError
 from mkbackbones.commands.test import main as evaluate
 from mkbackbones.commands.train import main as train
 
@@ -26,6 +31,14 @@ def test_values_are_told_with_their_place(toy_config, option, capsys):
     error = capsys.readouterr().err
     assert option.split('=')[0] in error and 'it has to be' in error
     assert not Path('work_dirs').exists()
+
+
+def test_pictures_in_memory_leave_loader_processes_nothing_to_do():
+    loader = dict(num_workers=2, dataset=dict(type='mkbackbones.ImageFolder', in_memory=True))
+    with pytest.raises(CommandError, match='val_dataloader.num_workers=2, and in_memory=True'):
+        check_values(Config(dict(model=dict(type='M'), val_dataloader=loader)))
+    loader['num_workers'] = 0
+    check_values(Config(dict(model=dict(type='M'), val_dataloader=loader)))
 
 
 def test_a_loader_without_workers_keeps_none_alive():

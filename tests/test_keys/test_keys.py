@@ -60,6 +60,7 @@ def test_own_variant_in_a_few_lines():
             ['spatial=True', "'KUA'", 'match a SpatialK'],
         ),
         (dict(type='MLPK', match=dict(type='SpatialK'), spatial=3), ['spatial=3']),
+        (dict(type='MLPK', spatial=True), ['match=None', 'give the key_cfg of a variant']),
         (dict(type='LinearK', temperature=2.0), ['temperature=2.0']),
         (dict(num_charts=8), ["key_cfg.type 'None' is unknown"]),
     ],

@@ -148,9 +148,36 @@ def test_another_result_of_a_run_is_refused(halves, tmp_path):
         merge_packs([edited], tmp_path / 'whole')
     with pytest.raises(DifferentStudies) as caught:
         merge_packs([root / 'one.zip', edited], tmp_path / 'new')
-    assert {entry.what for entry in caught.value.differences} == {'result'}
+    assert {entry.what for entry in caught.value.differences} == {'result: lr'}
+    assert {(entry.here, entry.there) for entry in caught.value.differences} == {('0.001', '0.5')}
     assert not (tmp_path / 'new').exists()
     assert numbers(tmp_path / 'whole') == numbers(root / 'whole')
+
+
+def test_a_run_that_was_done_twice_with_the_same_numbers_is_known(halves, tmp_path):
+    """Its times, its memory and its card are others."""
+    root, _ = halves
+    again = dict(step_seconds=9.0, train_seconds=9.0, inference_seconds=9.0, peak_memory=9)
+    edited = rewrite(
+        root / 'one.zip', tmp_path / 'x.zip', edit('result.json', lambda r: r.update(again))
+    )
+    shutil.copytree(root / 'whole', tmp_path / 'whole')
+    (merged,) = merge_packs([edited], tmp_path / 'whole')
+    assert merged.taken == 0 and merged.known > 0
+    assert numbers(tmp_path / 'whole') == numbers(root / 'whole')
+
+
+def test_runs_of_another_plan_are_refused(halves, tmp_path):
+    root, _ = halves
+    plan = dict(margin={'classification': 2.0}, power=0.8, looks=[], digest='ab', deviations=[])
+    edited = rewrite(
+        root / 'one.zip', tmp_path / 'x.zip', edit('study.json', lambda s: s.update(plan=plan))
+    )
+    shutil.copytree(root / 'whole', tmp_path / 'whole')
+    with pytest.raises(DifferentStudies) as caught:
+        merge_packs([edited], tmp_path / 'whole')
+    (entry,) = caught.value.differences
+    assert entry.what == 'plan' and entry.here == 'none' and '±2 points' in entry.there
 
 
 def first_run(content):

@@ -37,6 +37,7 @@ def test_margins_for_all_tasks_or_for_some():
         (dict(looks=[5, 5, 10]), 'give rising numbers'),
         (dict(looks=[5, 7.5, 10]), 'plan.looks=7.5; it must be a whole number'),
         (dict(looks=[None, 10]), 'give rising numbers'),
+        (dict(margin={}, looks=[]), 'plans nothing; give a margin, looks or both'),
     ],
 )
 def test_a_plan_that_cannot_be(plan, message):
@@ -70,6 +71,9 @@ def test_equivalence_takes_a_margin_named_beforehand():
     assert verdict.kind == 'undecided' and 'named beforehand, 0.05 points, is not' in (
         verdict.sentence
     )
+    late = dict(margin={'det': 0.2}, deviations=['The plan was made after 4 runs.'])
+    verdict, _ = judged(small, **late)
+    assert verdict.kind == 'undecided' and 'No margin of equivalence was named' in verdict.sentence
     verdict, _ = judged([0.0] * 5, margin={'det': 0.2})  # e.g. every run at 100 %
     assert verdict.kind == 'undecided' and 'says nothing of chance' in verdict.sentence
     verdict, _ = judged(DIFFERENCES, margin={'det': 2.0})

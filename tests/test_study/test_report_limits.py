@@ -111,3 +111,13 @@ def test_recall_of_former_versions_is_left_out(study):
     analysis = analyse(load_results(study))
     assert analysis.difference('detection', 'spatial', metric='recall@fa5') is None
     assert any(n.startswith('recall@fa5 of 4 runs is left out') for n in analysis.notes)
+
+
+def test_a_study_that_stopped_at_a_look_says_so(study):
+    path = study / 'study.json'
+    content = json.loads(path.read_text())
+    plan = dict(margin={'detection': 50.0}, looks=[2, 4])
+    path.write_text(json.dumps(content | {'plan': plan}))
+    assert any('stopped after 2 of 4 planned seeds' in text for text in sentences(study))
+    path.write_text(json.dumps(content | {'plan': dict(plan, looks=[2])}))
+    assert not any('stopped' in text for text in sentences(study))

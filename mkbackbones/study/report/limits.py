@@ -27,6 +27,12 @@ def limits(results: StudyResults, analysis: Analysis) -> list[str]:
         analysis (Analysis): Its statistics.
     """
     found = list(results.info.plan.deviations) if results.info.plan else []
+    looks, seeds = results.info.looks, len(results.info.seeds)
+    if looks and seeds < looks[-1]:
+        found.append(
+            f'The study was stopped after {seeds} of {looks[-1]} planned seeds, at a look that its '
+            'plan names: every comparison was decided, or more seeds could not decide it.'
+        )
     for task, groups in analysis.test_groups.items():
         effective = groups.count if groups.effective is None else groups.effective
         if effective < MIN_GROUPS:

@@ -51,7 +51,7 @@ def decided(folder: str | Path, num_seeds: int) -> Decision:
         if verdict.kind in DECIDED:
             continue
         name = f'{verdict.task}, {info.arms[verdict.arm].label}'
-        margin = info.plan.margin.get(verdict.task) if info.plan else None
+        margin = info.plan.margin_beforehand(verdict.task) if info.plan else None
         comparison = primary.get((verdict.task, verdict.arm, info.baseline))
         why = hopeless_margin(comparison, margin, info.looks)
         if why:

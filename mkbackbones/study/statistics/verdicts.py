@@ -48,7 +48,7 @@ def judge(
         sentence = f'No verdict on {label}: no seed was finished by it and by the baseline.'
         return Verdict(task, arm, 'no verdict', sentence, None, standing)
     found = comparison.difference
-    needed, margin = None, info.plan.margin.get(task) if info.plan else None
+    needed, margin = None, info.plan.margin_beforehand(task) if info.plan else None
     if found.num_seeds < 2:
         kind = 'no verdict'
         sentence = f'One seed is no evidence, in either direction: {numbers(info, found)}.'
