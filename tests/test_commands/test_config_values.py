@@ -35,7 +35,7 @@ def test_values_are_told_with_their_place(toy_config, option, capsys):
 
 def test_pictures_in_memory_leave_loader_processes_nothing_to_do():
     loader = dict(num_workers=2, dataset=dict(type='mkbackbones.ImageFolder', in_memory=True))
-    with pytest.raises(CommandError, match='val_dataloader.num_workers=2, and in_memory=True'):
+    with pytest.raises(CommandError, match=r'val_dataloader\.num_workers=2, and in_memory=True'):
         check_values(Config(dict(model=dict(type='M'), val_dataloader=loader)))
     loader['num_workers'] = 0
     check_values(Config(dict(model=dict(type='M'), val_dataloader=loader)))
