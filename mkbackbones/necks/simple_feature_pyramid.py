@@ -103,7 +103,8 @@ class SimpleFeaturePyramid(BaseModule):
         Returns:
             tuple[Tensor, ...]: ``num_outs`` maps (B, out_channels, ., .), fine to coarse.
         """
-        outs = [stage(inputs[-1]) for stage in self.stages]
+        # Norms leave channels last; some heads, e.g. DMNet's, take views that ask for NCHW.
+        outs = [stage(inputs[-1]).contiguous() for stage in self.stages]
         for _ in range(self.num_extra):
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
         return tuple(outs)

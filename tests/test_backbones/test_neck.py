@@ -30,6 +30,12 @@ def test_start_level_leaves_out_the_finest(start_level, num_outs):
         torch.testing.assert_close(a, b)
 
 
+def test_maps_are_contiguous():
+    """As those of other necks are: heads take views of them."""
+    neck = SimpleFeaturePyramid(in_channels=8, out_channels=4, num_outs=5)
+    assert all(out.is_contiguous() for out in neck((torch.randn(2, 8, 4, 5),)))
+
+
 def test_gradients_reach_every_parameter_from_the_last_map():
     neck = SimpleFeaturePyramid([4, 8, 16], 8, 4)
     sum((o * torch.randn_like(o)).sum() for o in neck((None, torch.randn(1, 16, 4, 4)))).backward()
