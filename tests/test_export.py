@@ -19,13 +19,13 @@ EVERY_KEY = [dict(cfg, blocks=[i]) for i, cfg in enumerate(KEY_CFGS) if cfg is n
 SIZES = [(1, 3, 64, 64), (2, 3, 33, 117), (1, 3, 129, 40)]
 BUILDERS = {
     'swin': lambda: tiny_swin(
-        arch=dict(embed_dims=16, depths=(2, 5), num_heads=(2, 4)), key_cfg=EVERY_KEY
+        arch=dict(embed_dims=16, depths=(2, 7), num_heads=(2, 4)), key_cfg=EVERY_KEY
     ),
     'vit': lambda: tiny_vit(
-        arch=dict(embed_dims=32, depth=7, num_heads=2),
-        out_indices=(3, 6),
+        arch=dict(embed_dims=32, depth=9, num_heads=2),
+        out_indices=(3, 8),
         window_size=3,
-        global_blocks=(1, 6),
+        global_blocks=(1, 8),
         num_register_tokens=2,
         key_cfg=EVERY_KEY,
     ),
