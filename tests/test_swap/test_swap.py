@@ -41,6 +41,8 @@ def small(cfg):
     for step in (cfg.model.get('data_preprocessor') or {}).get('batch_augments') or ():
         if step.get('type') == 'BatchFixedSizePad':
             step.size = (64, 64)
+    if (cfg.model.get('data_preprocessor') or {}).get('size'):
+        cfg.model.data_preprocessor.size = (128, 128)
     return cfg
 
 
@@ -53,7 +55,7 @@ def test_mmdet_configs_train(name):
 @pytest.mark.parametrize('name', SEGMENTATION)
 def test_mmseg_configs_train(name):
     pytest.importorskip('mmseg')
-    check_step(swap_backbone(shipped_config('mmseg', name), SWIN).cfg, SWIN)
+    check_step(swap_backbone(small(shipped_config('mmseg', name)), SWIN).cfg, SWIN)
 
 
 @pytest.mark.parametrize(
