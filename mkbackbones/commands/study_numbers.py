@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import CommandError
-from .study_setup import study_folder
+from .study_setup import add_study_folder, study_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +24,7 @@ examples:
 def add_export(commands) -> None:  # noqa: ANN001
     """Add ``study export``."""
     parser = commands.add_parser('export', help='write the numbers of a study, or its evidence')
-    parser.add_argument('folder', type=Path, help="the study's folder, or its file")
+    add_study_folder(parser)
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument('--out', type=Path, help='a .json or a .csv file')
     wanted.add_argument(

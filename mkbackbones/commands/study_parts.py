@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .errors import CommandError
-from .study_setup import study_folder
+from .study_setup import add_study_folder, study_folder
 
 __all__ = ['add_pack_and_merge']
 
@@ -19,7 +19,7 @@ def add_pack_and_merge(commands) -> None:  # noqa: ANN001
         description='Write results, evidence, ledger rows and logs of the finished runs to one '
         'file, without any path of this machine. `study merge` takes it into another folder.',
     )
-    packer.add_argument('folder', type=Path, help="the study's folder, or its file")
+    add_study_folder(packer)
     packer.add_argument('--out', type=Path, required=True, help='a .zip file, e.g. machine1.zip')
     packer.add_argument(
         '--weights',

@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     from ..study.executors import Executor
     from ..study.prepared import PreparedStudy
 
-__all__ = ['build_executor', 'read_and_prepare', 'starting', 'study_folder', 'study_work_dir']
+__all__ = [
+    'add_study_folder',
+    'build_executor',
+    'read_and_prepare',
+    'starting',
+    'study_folder',
+    'study_work_dir',
+]
+
+
+def add_study_folder(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that :func:`study_folder` reads."""
+    parser.add_argument('folder', type=Path, help="the study's folder, or its file")
 
 
 def study_folder(path: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import CommandError
-from .study_setup import study_folder
+from .study_setup import add_study_folder, study_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,7 @@ __all__ = ['add_compare', 'add_report', 'add_status', 'finish']
 def add_status(commands) -> None:  # noqa: ANN001
     """Add ``study status``."""
     parser = commands.add_parser('status', help='show the state of a study')
-    parser.add_argument('folder', type=Path, help="the study's folder, or its file")
+    add_study_folder(parser)
     parser.add_argument('--watch', action='store_true', help='until Ctrl-C')
     parser.set_defaults(function=status)
 
@@ -27,7 +27,7 @@ def add_status(commands) -> None:  # noqa: ANN001
 def add_report(commands) -> None:  # noqa: ANN001
     """Add ``study report``."""
     parser = commands.add_parser('report', help='write the report of what is done so far')
-    parser.add_argument('folder', type=Path, help="the study's folder, or its file")
+    add_study_folder(parser)
     parser.add_argument('--out', type=Path, help="folder to write to; default: the study's")
     parser.add_argument(
         '--no-examples',

@@ -159,7 +159,7 @@ class Batches:
         self.words = words
         self.to_skip = done
         self.replay = replay
-        self.number = 0 if replay else done
+        self.number = 0
         self.iterator: Iterator | None = None
 
     def skip_iter(self, num_iters: int) -> None:
@@ -189,7 +189,8 @@ class Batches:
 
     def load(self) -> Any:
         """The next batch."""
-        seed_generators(BATCH, *self.words, self.number)
+        if self.replay:  # else each sample has its seed
+            seed_generators(BATCH, *self.words, self.number)
         if self.iterator is None:
             self.iterator = iter(self.loader)
         batch = next(self.iterator)

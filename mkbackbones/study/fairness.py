@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 
 from mmengine.config import ConfigDict
-from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from torch import nn
+
+from .processes import unwrap
 
 __all__ = ['SharedStartHook', 'start_like']
 
@@ -46,13 +47,7 @@ class SharedStartHook(Hook):
         if runner.cfg.get('load_from'):
             load_checkpoint(baseline, runner.cfg.load_from, map_location='cpu')
         same_type = self.model.backbone.type == runner.cfg.model.backbone.type
-        start_like(
-            getattr(runner.model, 'module', runner.model),
-            baseline,
-            self.with_backbone and same_type,
-        )
-        # Arms have drawn more or less so far; of several processes each draws for its own images.
-        set_random_seed(runner.seed + get_rank())
+        start_like(unwrap(runner.model), baseline, self.with_backbone and same_type)
 
 
 def start_like(model: nn.Module, baseline: nn.Module, with_backbone: bool) -> list[str]:

@@ -260,14 +260,14 @@ def device_of(folder: Path, stage: str) -> str:
 def other_result(here: Path, there: Path, stage: str) -> tuple[str, str, str] | None:
     """What two outcomes of one run first differ in, and both values; times and cards may differ."""
     one, other = (read_output(folder, stage)[0] or {} for folder in (here, there))
-    for name in one.keys() | other.keys():
+    for name in sorted(one.keys() | other.keys()):
         pair = one.get(name), other.get(name)
         if name in MEASURED or pair[0] == pair[1]:
             continue
         if all(isinstance(value, dict) for value in pair):
             name, pair = next(
                 (f'{name}: {key}', (pair[0].get(key), pair[1].get(key)))
-                for key in pair[0].keys() | pair[1].keys()
+                for key in sorted(pair[0].keys() | pair[1].keys())
                 if pair[0].get(key) != pair[1].get(key)
             )
         return (f'result: {name}', *(short(value) for value in pair))

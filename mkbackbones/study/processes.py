@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 from mmengine.dist import get_dist_info
@@ -21,7 +22,10 @@ from mmengine.runner import Runner
 
 from .progress import PARENT
 
-__all__ = ['MeanLossHook', 'join_group', 'launch', 'leave_group', 'rank', 'share_batch']
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ['MeanLossHook', 'join_group', 'launch', 'leave_group', 'rank', 'share_batch', 'unwrap']
 
 #: Seconds for the others to end by themselves when one process has ended.
 GRACE_SECONDS = 20
@@ -131,6 +135,11 @@ def leave_group() -> None:
     import torch
 
     torch.distributed.destroy_process_group()
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside a wrapper for distributed training."""
+    return getattr(model, 'module', model)
 
 
 class MeanLossHook(Hook):

@@ -20,7 +20,7 @@ from .recording import ENTRY, RecordHook
 from .run_folder import BEST, LATEST
 from .share import bound_loaders
 
-__all__ = ['build_training', 'train', 'training_size', 'unwrap']
+__all__ = ['build_training', 'train', 'training_size']
 
 EXACT_RESUME = 'mkbackbones.ExactResumeHook'
 
@@ -132,8 +132,3 @@ def training_size(runner: Runner) -> tuple[int, int]:
     """Height and width of the first training image as the model sees it."""
     item = runner.train_dataloader.dataset[0]
     return tuple(item['inputs'].shape[-2:])
-
-
-def unwrap(model: torch.nn.Module) -> torch.nn.Module:
-    """The model inside a wrapper for distributed training."""
-    return getattr(model, 'module', model)

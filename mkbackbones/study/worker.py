@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..late_imports import put_off
 from .plain_config import write_plainly
-from .processes import launch, leave_group, rank
+from .processes import launch, leave_group, rank, unwrap
 from .progress import Heartbeat
 from .run_folder import BEST, ERROR, LATEST, OUTPUTS, clean, write_json
 
@@ -124,12 +124,10 @@ def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
 
 def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: Heartbeat) -> None:
     """Test the weights that validation picked, and write evidence, predictions and result."""
-    from mmengine.config import Config
-
     from .collect import collect, collector_of, good_scores
     from .cost import count_cost
     from .results import RunResult
-    from .training import training_size, unwrap
+    from .training import training_size
     from .treatment import as_entry, check_treatment
 
     study, record = runner.cfg.study, recorder.record
@@ -143,8 +141,8 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
     model = unwrap(runner.model)
     inference_seconds = collect(model, loader, collector)
     evidence = collector.evidence()
-    val = runner.build_dataloader(Config.fromfile(folder / 'config.py').val_dataloader)
     if hasattr(evidence, 'good_scores'):
+        val = runner.val_dataloader
         evidence.good_scores = good_scores(model, val, study.kind, study.data_root)
     shutil.rmtree(folder / 'predictions', ignore_errors=True)
     partial.rename(folder / 'predictions')
@@ -156,7 +154,7 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
             collect(model, loader, again)
             return again.evidence().metrics(again.classes)[study.primary]
 
-    treatment = check_treatment(model, val, score)
+    treatment = check_treatment(model, runner.val_dataloader, score)
     cost = count_cost(model.backbone, training_size(runner))
     RunResult(
         task=study.task,

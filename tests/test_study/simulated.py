@@ -504,6 +504,12 @@ def table_of_looks(repeats):
             print(f'| {name} | {kind} | {text} | {gain["seeds"]:.1f} |', flush=True)
 
 
+def print_tables(tables, repeats):
+    """Print the tables that the command line names, or all: ``[REPEATS [TABLE ...]]``."""
+    for index in sys.argv[2:] or range(len(tables)):
+        tables[int(index)](int(sys.argv[1]) if len(sys.argv) > 1 else repeats)
+
+
 if __name__ == '__main__':
     tables = (
         table_of_intervals,
@@ -515,6 +521,4 @@ if __name__ == '__main__':
         table_of_looks,
         table_of_bootstrap,
     )
-    wanted = sys.argv[2:] or range(len(tables))
-    for index in wanted:
-        tables[int(index)](int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    print_tables(tables, 1000)

@@ -4,7 +4,6 @@
 docs/statistics.md, with 4000 repeats in about four minutes of one core.
 """
 
-import sys
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -16,6 +15,8 @@ from mkbackbones.study.folds import deal
 from mkbackbones.study.statistics.folded import folded_mean
 from mkbackbones.study.statistics.paired import PairedMean
 from mkbackbones.study.statistics.sequential import nominal_level
+
+from .simulated import print_tables
 
 #: How many groups (strips) of each size a class has, in the whole sets.
 INCLUSION = {58: 1, 23: 1, 13: 2, 12: 1, 11: 1, 10: 1, 9: 1, 8: 1, 7: 1, 6: 2, 5: 3, 4: 3, 3: 4}
@@ -302,6 +303,4 @@ if __name__ == '__main__':
         table_of_gain,
         table_of_pooling,
     )
-    wanted = sys.argv[2:] or range(len(tables))
-    for index in wanted:
-        tables[int(index)](int(sys.argv[1]) if len(sys.argv) > 1 else 4000)
+    print_tables(tables, 4000)

@@ -10,8 +10,6 @@ A folder that ``study report`` and :func:`analyse` take like the study's own::
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...datasets.atomic import atomic_output
 from ...files import written_aside
 from ..evidence import Evidence
 from ..evidence.base import check_unpacked_size
@@ -114,10 +113,7 @@ def export_evidence(
             raise ValueError(
                 f'{run.task}, {run.arm}, seed {run.seed} left no {EVIDENCE}; run it again'
             )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.with_name(f'.{out.name}.{uuid.uuid4().hex[:8]}.partial')
-    try:
-        work.mkdir()
+    with atomic_output(out) as work:
         tasks = {key: replace(task, data_root='') for key, task in results.info.tasks.items()}
         write_json(work / 'study.json', asdict(replace(results.info, tasks=tasks)))
         for task in results.info.tasks:
@@ -131,11 +127,6 @@ def export_evidence(
             elif jackknife is not None:
                 write_task(runs, jackknife, work / 'runs' / task, GROUPS)
         size = sum(path.stat().st_size for path in work.rglob('*') if path.is_file())
-        if out.exists():
-            out.rmdir()
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return size
 
 
