@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .config_files import find_config, one_line, read_config
+from ..runner.config_files import find_config, one_line, read_config
 from .errors import CommandError, run_command
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class ConfigSet:
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from .preflight import check_cv2, check_paths, check_scope
+        from ..runner.preflight import check_cv2, check_paths, check_scope
 
         check_cv2()
         path = find_config(args.config)

@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from ..runner.errors import InputError
 
-class CommandError(Exception):
-    """Bad input, told in one sentence; the command ends with exit code 2 and no traceback."""
+
+class CommandError(InputError):
+    """Bad input of a command; it ends with exit code 2 and no traceback."""
 
 
 def run_command(
@@ -20,7 +22,7 @@ def run_command(
     args = parser.parse_args(argv)
     try:
         command(args)
-    except CommandError as error:
+    except InputError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

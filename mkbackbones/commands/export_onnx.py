@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .config_files import find_config, read_config
+from ..runner.config_files import find_config, read_config
+from ..runner.preflight import check_cv2, check_scope
 from .errors import CommandError, run_command
-from .preflight import check_cv2, check_scope
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from .config_files import find_config, read_config
+from ..runner.config_files import find_config, read_config
 from .errors import CommandError, run_command
 
 EXAMPLES = """

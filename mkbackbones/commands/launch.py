@@ -1,4 +1,4 @@
-"""What ``train`` and ``test`` share: arguments, the device, and the way to a runner.
+"""What ``train`` and ``test`` share: arguments, the device, and the way to a config.
 
 Nothing heavy is imported at module level: ``--help`` has to be quick, and CUDA has to be hidden
 before torch looks for it.
@@ -12,23 +12,17 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .config_files import find_config, read_config
-from .config_values import check_values, settle_loaders
+from ..runner.config_files import find_config, read_config
+from ..runner.config_values import check_values
+from ..runner.preflight import check_cv2, check_scope
 from .errors import CommandError, run_command
-from .preflight import check_cv2, check_scope
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-    from mmengine.runner import Runner
-    from torch import nn
 
 __all__ = [
     'CommandError',
     'add_launch_arguments',
-    'build_runner',
-    'check_names',
-    'check_readable',
-    'entry_names',
     'prepare_config',
     'run_command',
     'select_device',
@@ -89,74 +83,6 @@ def prepare_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', path.stem)
     return cfg
-
-
-def build_runner(cfg: Config, trusted: bool = False) -> Runner:
-    """Build the runner that ``cfg`` describes; all that it loads goes through our reader.
-
-    Args:
-        cfg (Config): Config of mmdet, mmseg, mmpretrain or mmengine.
-        trusted (bool): Load checkpoints that hold more than data, which can run code.
-    """
-    from mmengine.registry import RUNNERS
-    from mmengine.runner import Runner
-
-    from ..checkpoints.runner_loader import use_safe_loader
-    from ..late_imports import register_optimizer
-
-    use_safe_loader(trusted)
-    settle_loaders(cfg)
-    register_optimizer(cfg)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-
-
-def check_readable(checkpoint: str | None, trusted: bool = False) -> None:
-    """Raise CommandError unless a local checkpoint can be read; its values are not."""
-    from ..checkpoints.report import CheckpointError
-    from ..checkpoints.source import load_file
-
-    if checkpoint and '://' not in checkpoint and not trusted:
-        try:
-            load_file(checkpoint, shapes_only=True)
-        except (CheckpointError, FileNotFoundError) as error:
-            raise CommandError(error) from error
-
-
-def entry_names(checkpoint: str | None, trusted: bool = False) -> list[str]:
-    """Names of the weights in a local checkpoint, whose values are not read; [] for a URL.
-
-    Raises:
-        CommandError: If it cannot be read.
-    """
-    from ..checkpoints.report import CheckpointError
-    from ..checkpoints.source import load_file, unwrap
-
-    if not checkpoint or '://' in checkpoint:
-        return []
-    try:
-        return list(unwrap(load_file(checkpoint, trusted, shapes_only=True), checkpoint))
-    except (CheckpointError, FileNotFoundError) as error:
-        raise CommandError(error) from error
-
-
-def check_names(model: nn.Module, names: list[str], checkpoint: str) -> None:
-    """Raise CommandError if no entry of a checkpoint has a name in the model.
-
-    mmengine would warn of unexpected keys, and go on with the model's initial weights.
-
-    Args:
-        model (nn.Module): The model.
-        names (list[str]): From :func:`entry_names`.
-        checkpoint (str): The checkpoint, for the message.
-    """
-    tops = {name.split('.')[0] for name in model.state_dict()}
-    if names and not any(name.removeprefix('module.').split('.')[0] in tops for name in names):
-        raise CommandError(
-            f'none of the {len(names)} entries of {checkpoint} belongs to the model: they begin '
-            f'with {names[0]}, and its parts are {", ".join(sorted(tops))}; weights of a '
-            "backbone alone go into model.backbone.init_cfg=dict(type='Pretrained', "
-            'checkpoint=...)'
-        )
 
 
 @contextlib.contextmanager

@@ -124,11 +124,11 @@ def power(args: argparse.Namespace) -> None:
     """
     from rich.console import Console
 
+    from ..runner.config_files import find_config
     from ..study.power_table import power_table
     from ..study.results import load_results
     from ..study.spec import StudyError, read_study
     from ..study.statistics.power import prospects
-    from .config_files import find_config
 
     console = Console(markup=False)
     try:

@@ -52,7 +52,7 @@ def read_and_prepare(
     Raises:
         CommandError: It cannot run.
     """
-    from .config_files import find_config
+    from ..runner.config_files import find_config
 
     select_device(args)
     path = find_config(args.study)

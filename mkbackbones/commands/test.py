@@ -7,16 +7,15 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..runner.build import build_runner
+from ..runner.preflight import check_checkpoint, check_classes, check_paths
+from ..runner.weights import check_names, entry_names
 from .errors import CommandError, run_command
 from .launch import (
     add_launch_arguments,
-    build_runner,
-    check_names,
-    entry_names,
     prepare_config,
     told_in_a_sentence,
 )
-from .preflight import check_checkpoint, check_classes, check_paths
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -6,23 +6,21 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from .config_values import pretrained_checkpoints
+from ..runner.build import build_runner
+from ..runner.config_values import pretrained_checkpoints
+from ..runner.precision import set_up_amp
+from ..runner.preflight import check_checkpoint, check_classes, check_paths
+from ..runner.weights import check_names, check_readable, entry_names
 from .errors import CommandError, run_command
 from .launch import (
     add_launch_arguments,
-    build_runner,
-    check_names,
-    check_readable,
-    entry_names,
     prepare_config,
     told_in_a_sentence,
 )
-from .preflight import check_checkpoint, check_classes, check_paths
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-BFLOAT16 = 'mkbackbones.BFloat16OptimWrapper'
 EXAMPLES = """
 examples:
   python -m mkbackbones train faster-rcnn_swin-t-spatial_neu-det.py --amp
@@ -98,27 +96,3 @@ def latest(cfg: Config) -> str | None:
 
     file = find_latest_checkpoint(cfg.work_dir)
     return file if file and os.path.isfile(file) else None
-
-
-def set_up_amp(cfg: Config, wanted: bool) -> None:
-    """Switch mixed precision on if ``wanted``, and make a config that has it run on a CPU.
-
-    bfloat16 is the default because Swin's activations overflow float16.
-
-    Raises:
-        CommandError: for an optimiser wrapper that has no mixed precision form.
-    """
-    from mmengine.device import get_device
-
-    wrapper = cfg.optim_wrapper
-    kind = wrapper.get('type', 'OptimWrapper')
-    if wanted and kind == 'OptimWrapper':
-        kind = 'AmpOptimWrapper' if wrapper.get('dtype') == 'float16' else BFLOAT16
-    elif wanted and kind not in ('AmpOptimWrapper', BFLOAT16):
-        raise CommandError(f"--amp works with optim_wrapper.type='OptimWrapper', not {kind!r}")
-    if kind == 'AmpOptimWrapper' and get_device() == 'cpu':
-        kind = BFLOAT16  # mmengine's own refuses CPUs, which have no float16 autocast anyway
-    if kind == BFLOAT16:
-        wrapper.pop('dtype', None)
-        wrapper.pop('loss_scale', None)
-    wrapper.type = kind

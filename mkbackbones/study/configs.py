@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from ..runner.config_files import one_line
 from .iterations import set_iterations
 from .plan import Run
 from .spec import Arm, StudyError
@@ -31,7 +32,6 @@ def read_task_config(task: Task) -> Config:
     Raises:
         StudyError: The config cannot be read or lacks what a study needs.
     """
-    from ..commands.config_files import one_line
 
     try:
         cfg = Config.fromfile(task.config)

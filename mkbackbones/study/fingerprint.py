@@ -23,7 +23,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 #: Parts of the package that no run passes through. What is not named here counts, so that a new
 #: file does; a test holds the list against what a worker imports.
 NOT_IN_A_RUN = (
-    *('leakage', 'profiling', 'swap', 'export.py', '__main__.py', 'version.py', 'inject.py'),
+    *('commands', 'leakage', 'profiling', 'swap'),
+    *('__main__.py', 'export.py', 'inject.py', 'version.py'),
     *('checkpoints/convert.py', 'checkpoints/fold.py', 'checkpoints/write.py'),
     *('datasets/generic', 'datasets/public', 'datasets/synthetic.py', 'datasets/textures.py'),
     *(f'study/{name}' for name in ('executors', 'report', 'statistics')),
@@ -37,8 +38,6 @@ NOT_IN_A_RUN = (
     *(f'study/{name}.py' for name in ('fingerprint', 'needs', 'pools', 'side_by_side')),
     'study/study_folder.py',
 )
-#: Commands that a run does pass through.
-COMMANDS = ('config_files', 'config_values', 'errors', 'launch', 'preflight', 'train')
 #: Data sets up to this size are hashed by content, larger ones by names and sizes.
 CONTENT_BYTES = 1 << 30
 LIBRARIES = ('torch', 'torchvision', 'timm', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmseg')
@@ -77,9 +76,7 @@ def code_hash() -> str:
 
 def counts(name: Path) -> bool:
     """Whether a file of the package, by its path in it, is part of a run."""
-    if '.mim' in name.parts or (name.parts[0] == 'commands' and name.stem not in COMMANDS):
-        return False
-    return not any(name.is_relative_to(part) for part in NOT_IN_A_RUN)
+    return '.mim' not in name.parts and not any(name.is_relative_to(p) for p in NOT_IN_A_RUN)
 
 
 @cache

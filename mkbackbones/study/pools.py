@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from ..classification import ImageFolder
 from ..datasets.records import SPLITS
+from ..runner.preflight import iter_datasets
 from .spec import StudyError
 from .split_checks import MAX_CLASS_MAPS, labels_of_map
 from .tasks import Task
@@ -240,7 +241,6 @@ def read_pool(task: Task, cfg: Config, datasets: Mapping[str, Dataset]) -> Pool:
 
 def inner_dataset(task: Task, cfg: Config, split: str) -> dict:
     """The config of a split's data set, below wrappers that repeat or mix it."""
-    from ..commands.preflight import iter_datasets
 
     found = list(iter_datasets(cfg[f'{split}_dataloader'].dataset))
     if len(found) != 1:

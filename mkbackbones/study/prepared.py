@@ -14,6 +14,10 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 from torch.utils.data import Dataset
 
+from ..runner.config_files import one_line
+from ..runner.config_values import check_values, settle_loaders
+from ..runner.errors import InputError
+from ..runner.preflight import check_classes, check_paths, check_scope, dataset_paths, iter_datasets
 from .configs import (
     baseline_backbone,
     read_task_config,
@@ -240,7 +244,6 @@ def prepare_study(
 
 def data_roots(root: str, cfg: Config) -> list[str]:
     """The folder of a task's data, and what its splits read from elsewhere."""
-    from ..commands.preflight import dataset_paths, iter_datasets
 
     paths: set[str] = set()
     for split in ('train', 'val', 'test'):
@@ -255,9 +258,6 @@ def data_roots(root: str, cfg: Config) -> list[str]:
 
 def check_data(study: Study, task: Task, cfg: Config) -> None:
     """Raise StudyError unless the files that a config names are there and can be read."""
-    from ..commands.config_values import check_values, settle_loaders
-    from ..commands.errors import CommandError
-    from ..commands.preflight import check_classes, check_paths, check_scope
 
     try:
         check_scope(cfg, task.config)
@@ -267,7 +267,7 @@ def check_data(study: Study, task: Task, cfg: Config) -> None:
         settle_loaders(cfg)
         for checkpoint in (start_checkpoint(cfg, task), cfg.get('load_from')):
             check_finite(checkpoint, study.trusted)
-    except CommandError as error:
+    except InputError as error:
         raise StudyError(f'task {task.key}: {error}') from error
     try:
         share_batch(copy.deepcopy(cfg), task.gpus)
@@ -276,20 +276,19 @@ def check_data(study: Study, task: Task, cfg: Config) -> None:
 
 
 def check_finite(checkpoint: str | None, trusted: bool) -> None:
-    """Raise CommandError if weights in a local file are not finite: every run would diverge."""
+    """Raise InputError if weights in a local file are not finite: every run would diverge."""
     from ..checkpoints.report import CheckpointError
     from ..checkpoints.source import read_source
     from ..checkpoints.tensors import not_finite
-    from ..commands.errors import CommandError
 
     if not checkpoint or '://' in checkpoint:
         return
     try:
         names = not_finite(read_source(checkpoint, trusted))
     except (CheckpointError, FileNotFoundError) as error:
-        raise CommandError(error) from error
+        raise InputError(error) from error
     if names:
-        raise CommandError(
+        raise InputError(
             f'checkpoint {checkpoint} holds values that are not finite (NaN or infinite) in '
             f'{len(names)} entries, e.g. {names[0]}'
         )
@@ -317,8 +316,6 @@ def check_backbones(study: Study, task: Task, cfg: Config) -> None:
     """
     import torch
 
-    from ..commands.config_files import one_line
-
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     for arm in study.arms.values():
         run = Run('main', task.key, arm.key, study.seeds[0])
@@ -340,7 +337,6 @@ def build_datasets(task: Task, cfg: Config) -> dict[str, Dataset]:
     Raises:
         StudyError: One cannot be read or is empty.
     """
-    from ..commands.config_files import one_line
 
     found = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..hints import did_you_mean
+from ..runner.config_files import find_config
+from ..runner.errors import InputError
 from .entries import StudyError, allow, parse_folds, positive
 from .results import TASK_KINDS
 
@@ -122,8 +124,6 @@ def parse_root(key: str, root: Any) -> str | None:
 
 def find_task_config(key: str, config: Any, folder: Path) -> Path:
     """A task's config: beside the study file, or a shipped one by its name."""
-    from ..commands.config_files import find_config
-    from ..commands.errors import CommandError
 
     if not isinstance(config, str):
         raise StudyError(f'task {key}: config is {config!r}; give the path of an mmengine config')
@@ -131,7 +131,7 @@ def find_task_config(key: str, config: Any, folder: Path) -> Path:
         return (folder / config).resolve()
     try:
         return find_config(config).resolve()
-    except CommandError as error:
+    except InputError as error:
         raise StudyError(f'task {key}: {error}') from error
 
 

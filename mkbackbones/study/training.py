@@ -13,6 +13,8 @@ from mmengine.runner import Runner
 from ..checkpoints.report import CheckpointError, UntrustedError
 from ..checkpoints.source import load_file
 from ..files import written_aside
+from ..runner.build import build_runner
+from ..runner.precision import set_up_amp
 from .fairness import SharedStartHook
 from .processes import MeanLossHook, join_group, rank, share_batch
 from .progress import Heartbeat
@@ -36,8 +38,6 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     Returns:
         tuple[Runner, RecordHook]: The runner, and the hook that records its training.
     """
-    from ..commands.launch import build_runner
-    from ..commands.train import set_up_amp
 
     study = cfg.study
     cfg.work_dir = str(folder / 'logs')

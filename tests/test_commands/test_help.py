@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mkbackbones.__main__ import COMMANDS
-from mkbackbones.commands.config_files import find_config
+from mkbackbones.runner.config_files import find_config
 
 ROOT = Path(__file__).parents[2]
 

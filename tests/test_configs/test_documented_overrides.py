@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mkbackbones.commands.config_files import find_config, read_config
+from mkbackbones.runner.config_files import find_config, read_config
 
 from .zoo import ROOT, libraries
 

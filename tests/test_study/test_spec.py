@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from mkbackbones.commands.config_files import config_root
+from mkbackbones.runner.config_files import config_root
 from mkbackbones.study.plan import plan_runs
 from mkbackbones.study.spec import StudyError, parse_study, read_study
 

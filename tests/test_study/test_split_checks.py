@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mkbackbones.classification import ImageFolder
+from mkbackbones.runner.errors import InputError
 from mkbackbones.study.groups import groups_of
 from mkbackbones.study.prepared import prepare_study
 from mkbackbones.study.spec import StudyError, read_study
@@ -109,10 +110,8 @@ def test_a_study_says_what_its_splits_lack(tmp_path):
 
 def test_the_classes_of_the_config_are_compared(tmp_path, monkeypatch):
     def refuse(cfg, stages):
-        from mkbackbones.commands.errors import CommandError
+        raise InputError('train_dataloader: the config has the class dnet')
 
-        raise CommandError('train_dataloader: the config has the class dnet')
-
-    monkeypatch.setattr('mkbackbones.commands.preflight.check_classes', refuse)
+    monkeypatch.setattr('mkbackbones.study.prepared.check_classes', refuse)
     with pytest.raises(StudyError, match=r'task classification: .*dnet'):
         prepare_study(read_study(write_study(tmp_path)))

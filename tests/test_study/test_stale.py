@@ -104,8 +104,8 @@ def test_data_outside_of_the_root_count(tmp_path):
 @pytest.mark.parametrize(
     'name',
     ['study/evidence/detection.py', 'study/evidence/matching.py', 'study/cost.py', 'qkv.py',
-     'datasets/openmmlab/detection.py', 'datasets/metainfo.py', 'commands/launch.py',
-     'commands/train.py', 'study/worker.py', 'keys/kua.py', 'a_new_file.py'],
+     'datasets/openmmlab/detection.py', 'datasets/metainfo.py', 'runner/build.py',
+     'runner/precision.py', 'study/worker.py', 'keys/kua.py', 'a_new_file.py'],
 )  # fmt: skip
 def test_code_of_a_run_counts(tmp_path, monkeypatch, name):
     package = tmp_path / 'mkbackbones'
@@ -118,9 +118,15 @@ def test_code_of_a_run_counts(tmp_path, monkeypatch, name):
     assert fingerprint.code_hash.__wrapped__() != before
 
 
-@pytest.mark.parametrize('name', ['study/report/page.py', 'leakage/check.py', 'commands/demo.py'])
+@pytest.mark.parametrize('name', ['study/report/page.py', 'leakage/check.py', 'commands/train.py'])
 def test_code_that_no_run_passes_through_does_not(name):
     assert not counts(Path(name))
+
+
+@pytest.mark.parametrize('name', fingerprint.NOT_IN_A_RUN)
+def test_what_does_not_count_is_there(name):
+    """A file that was moved would count again, or what took its name would not."""
+    assert (fingerprint.PACKAGE / name).exists()
 
 
 def test_everything_that_a_worker_imports_counts(tmp_path):
@@ -150,7 +156,6 @@ def test_everything_that_a_worker_imports_counts(tmp_path):
 
 KNOWN = {
     'checkpoints/write.py',
-    'commands/__init__.py',
     'datasets/synthetic.py',
     'datasets/textures.py',
     'inject.py',

@@ -34,7 +34,7 @@ MODULES = (
     *('torch', 'torchvision.transforms.v2', 'matplotlib.pyplot', 'mmengine.runner'),
     *('mmengine.visualization', 'mkbackbones', 'mkbackbones.study.worker'),
     *('mkbackbones.study.training', 'mkbackbones.study.collect', 'mkbackbones.study.cost'),
-    *('mkbackbones.commands.launch', 'mkbackbones.commands.train', 'mkbackbones.classification'),
+    *('mkbackbones.runner.build', 'mkbackbones.runner.precision', 'mkbackbones.classification'),
     *(f'{name}.{part}' for name in ('mmdet', 'mmseg') for part in ('models', 'datasets')),
     *(f'{name}.{part}' for name in ('mmdet', 'mmseg') for part in ('evaluation', 'engine')),
     'mkbackbones.datasets.openmmlab',

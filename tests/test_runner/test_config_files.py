@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mkbackbones.commands import config_files
-from mkbackbones.commands.errors import CommandError
+from mkbackbones.runner import config_files
+from mkbackbones.runner.errors import InputError
 
 
 @pytest.fixture
@@ -36,16 +36,16 @@ class TestFindConfig:
         assert config_files.find_config(name) == shipped / 'detection/swin_coco.py'
 
     def test_an_ambiguous_name_lists_what_to_write(self, shipped):
-        with pytest.raises(CommandError, match=r'configs/detection/vit.py, configs/segm.*/vit.py'):
+        with pytest.raises(InputError, match=r'configs/detection/vit.py, configs/segm.*/vit.py'):
             config_files.find_config('vit.py')
         assert config_files.find_config('segmentation/vit.py') == shipped / 'segmentation/vit.py'
 
     def test_a_typo_gets_the_closest_name(self, shipped):
-        with pytest.raises(CommandError, match=r'did you mean swin_coco\.py\?'):
+        with pytest.raises(InputError, match=r'did you mean swin_coco\.py\?'):
             config_files.find_config('swim_coco.py')
 
     def test_a_wrong_folder_is_not_ignored(self, shipped):
-        with pytest.raises(CommandError, match=r'did you mean swin_coco\.py\?'):
+        with pytest.raises(InputError, match=r'did you mean swin_coco\.py\?'):
             config_files.find_config('my/experiments/swin_coco.py')
 
     @given(
@@ -107,7 +107,7 @@ class TestReadConfig:
     @pytest.mark.parametrize('text', ["{'type': SpatialK}", '{x', '[{1,', "{'a': 1}}"])
     def test_what_is_no_dict_is_told(self, text):
         Path('cfg.py').write_text('a = 1')
-        with pytest.raises(CommandError, match='is no dict; write it as Python does') as caught:
+        with pytest.raises(InputError, match='is no dict; write it as Python does') as caught:
             config_files.read_config(Path('cfg.py'), [f'a={text}'])
         assert '\n' not in str(caught.value)
 
@@ -115,7 +115,7 @@ class TestReadConfig:
         Path('cfg.py').write_text('a = 1')
         text = f"__import__('pathlib').Path({str(tmp_path / 'made')!r}).touch()"
         config_files.read_config(Path('cfg.py'), [f'a={text}'])
-        with pytest.raises(CommandError):
+        with pytest.raises(InputError):
             config_files.read_config(Path('cfg.py'), [f'a={{1: {text}}}'])
         assert not (tmp_path / 'made').exists()
 
@@ -133,7 +133,7 @@ class TestReadConfig:
     @pytest.mark.parametrize('option', ['a', 'a.b', 'a.b.c=1', 'a.c=[1,(2]'])
     def test_a_bad_override_is_named(self, option):
         Path('cfg.py').write_text('a = dict(b=1)')
-        with pytest.raises(CommandError, match='--cfg-options ' + option.split('=')[0]):
+        with pytest.raises(InputError, match='--cfg-options ' + option.split('=')[0]):
             config_files.read_config(Path('cfg.py'), [option])
 
     @pytest.mark.parametrize(
@@ -147,6 +147,6 @@ class TestReadConfig:
     )
     def test_a_broken_config_is_named_with_the_reason(self, text, reason):
         Path('cfg.py').write_text(text)
-        with pytest.raises(CommandError, match=rf'config cfg\.py: .*{reason}') as caught:
+        with pytest.raises(InputError, match=rf'config cfg\.py: .*{reason}') as caught:
             config_files.read_config(Path('cfg.py'), [])
         assert '\n' not in str(caught.value)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import CommandError
+from .errors import InputError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -23,7 +23,7 @@ SCOPE_DISTRIBUTIONS = {
 
 
 def check_cv2() -> None:
-    """Raise CommandError, with the command that mends it, if OpenCV cannot load libGL.
+    """Raise InputError, with the command that mends it, if OpenCV cannot load libGL.
 
     opencv-python and opencv-python-headless unpack into the same folder and the one installed last
     wins; the former needs libGL, which servers seldom have.
@@ -37,25 +37,25 @@ def check_cv2() -> None:
             pin = '==' + importlib.metadata.version('opencv-python')
         except importlib.metadata.PackageNotFoundError:
             pin = ''
-        raise CommandError(
+        raise InputError(
             f'OpenCV cannot be imported ({error}); install its build without a display: python -m '
             f'pip install --force-reinstall --no-deps opencv-python-headless{pin}'
         ) from error
 
 
 def check_scope(cfg: Config, path: Path) -> None:
-    """Raise CommandError if the library that the config belongs to is not installed."""
+    """Raise InputError if the library that the config belongs to is not installed."""
     scope = cfg.get('default_scope')
     if scope and importlib.util.find_spec(scope) is None:
         package = SCOPE_DISTRIBUTIONS.get(scope, scope)
-        raise CommandError(
+        raise InputError(
             f'config {path} belongs to {scope} (its default_scope), which is not installed: '
             f'pip install {package}'
         )
 
 
 def check_paths(cfg: Config, stages: tuple[str, ...]) -> None:
-    """Raise CommandError if local data or weights that ``cfg`` names do not exist.
+    """Raise InputError if local data or weights that ``cfg`` names do not exist.
 
     Args:
         cfg (Config): config of mmdet, mmseg, mmpretrain or mmengine.
@@ -64,7 +64,7 @@ def check_paths(cfg: Config, stages: tuple[str, ...]) -> None:
     for stage in stages:
         for key, file in stage_paths(cfg, stage):
             if not os.path.exists(file):
-                raise CommandError(
+                raise InputError(
                     f'{key}: {file} does not exist; `python -m mkbackbones prepare-dataset --help` '
                     'tells how to prepare data, and where it lies elsewhere, set MKBACKBONES_DATA '
                     '(shipped configs) or the data_root of the config'
@@ -73,7 +73,7 @@ def check_paths(cfg: Config, stages: tuple[str, ...]) -> None:
 
 
 def check_classes(cfg: Config, stages: tuple[str, ...]) -> None:
-    """Raise CommandError if a config and its annotation files name different classes.
+    """Raise InputError if a config and its annotation files name different classes.
 
     Classes that the config leaves out by choice are told on standard error.
 
@@ -89,7 +89,7 @@ def check_classes(cfg: Config, stages: tuple[str, ...]) -> None:
         for dataset in iter_datasets((cfg.get(loader) or {}).get('dataset')):
             fault = class_fault(dataset, scope)
             if fault is not None:
-                raise CommandError(f'{loader}: {fault}')
+                raise InputError(f'{loader}: {fault}')
             note = class_note(dataset, scope)
             if note is not None:
                 print(f'note: {loader}: {note}', file=sys.stderr)
@@ -109,9 +109,9 @@ def stage_paths(cfg: Config, stage: str) -> Iterator[tuple[str, str]]:
 
 
 def check_checkpoint(checkpoint: str | None) -> None:
-    """Raise CommandError if ``checkpoint`` is a local path without a file."""
+    """Raise InputError if ``checkpoint`` is a local path without a file."""
     if checkpoint and '://' not in checkpoint and not os.path.isfile(checkpoint):
-        raise CommandError(f'checkpoint {checkpoint} does not exist')
+        raise InputError(f'checkpoint {checkpoint} does not exist')
 
 
 def iter_datasets(dataset: Any) -> Iterator[dict]:

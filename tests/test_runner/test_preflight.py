@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mkbackbones.commands import preflight
-from mkbackbones.commands.errors import CommandError
+from mkbackbones.runner import preflight
+from mkbackbones.runner.errors import InputError
 
 
 def test_a_cv2_without_libgl_gets_the_command_that_mends_it(tmp_path, monkeypatch):
@@ -13,14 +13,14 @@ def test_a_cv2_without_libgl_gets_the_command_that_mends_it(tmp_path, monkeypatc
     (tmp_path / 'cv2.py').write_text(f'raise ImportError({error!r})')
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, 'cv2', raising=False)
-    with pytest.raises(CommandError, match=r'libGL.*pip install .* opencv-python-headless'):
+    with pytest.raises(InputError, match=r'libGL.*pip install .* opencv-python-headless'):
         preflight.check_cv2()
 
 
 def test_a_scope_that_is_not_installed_gets_the_command_that_installs_it():
     preflight.check_scope(Config({'default_scope': 'mmengine'}), Path('cfg.py'))
     preflight.check_scope(Config({}), Path('cfg.py'))
-    with pytest.raises(CommandError, match=r'cfg\.py belongs to mmfoo .* pip install mmfoo'):
+    with pytest.raises(InputError, match=r'cfg\.py belongs to mmfoo .* pip install mmfoo'):
         preflight.check_scope(Config({'default_scope': 'mmfoo'}), Path('cfg.py'))
 
 
@@ -51,12 +51,12 @@ class TestCheckPaths:
         ],
     )
     def test_what_is_missing_is_named(self, dataset, missing):
-        with pytest.raises(CommandError, match=f'train_dataloader: {missing} does not exist'):
+        with pytest.raises(InputError, match=f'train_dataloader: {missing} does not exist'):
             self.check(self.loader(**dataset))
 
     def test_what_the_metric_reads_is_checked_too(self):
         for metric in (dict(ann_file='val.json'), [dict(type='IoU'), dict(ann_file='val.json')]):
-            with pytest.raises(CommandError, match=r'val_evaluator: val\.json does not exist'):
+            with pytest.raises(InputError, match=r'val_evaluator: val\.json does not exist'):
                 self.check(Config({'val_evaluator': metric}))
 
     def test_remote_data_is_left_to_the_file_client(self):
@@ -65,5 +65,5 @@ class TestCheckPaths:
 
     def test_weights_to_start_from(self):
         self.check(Config({'load_from': 'https://host/weights.pth'}))
-        with pytest.raises(CommandError, match=r'checkpoint weights\.pth does not exist'):
+        with pytest.raises(InputError, match=r'checkpoint weights\.pth does not exist'):
             self.check(Config({'load_from': 'weights.pth'}))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import CommandError
+from .errors import InputError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -33,7 +33,7 @@ def find_config(name: str) -> Path:
         name (str): a path, or the name (or the end of the path) of a shipped config.
 
     Raises:
-        CommandError: if there is none, or more than one, with the closest names.
+        InputError: if there is none, or more than one, with the closest names.
     """
     if os.path.isfile(name):
         return Path(name)
@@ -48,18 +48,18 @@ def find_config(name: str) -> Path:
         print(f'config {name}: using the shipped {shipped[found[0]]}')
         return shipped[found[0]]
     if found:
-        raise CommandError(f'config {name} is ambiguous; give one of {", ".join(found)}')
+        raise InputError(f'config {name} is ambiguous; give one of {", ".join(found)}')
     stems = sorted({path.name for key, path in shipped.items() if '/_base_/' not in key})
     close = difflib.get_close_matches(Path(wanted).name, stems, n=3, cutoff=0.5)
     hint = f'did you mean {" or ".join(close)}?' if close else f'shipped: {", ".join(stems)}'
-    raise CommandError(f'config {name} is neither a file nor a shipped config; {hint}')
+    raise InputError(f'config {name} is neither a file nor a shipped config; {hint}')
 
 
 def read_config(path: Path, options: list[str]) -> Config:
     """Read a config and apply ``KEY=VALUE`` overrides.
 
     Raises:
-        CommandError: if the file or an override cannot be read.
+        InputError: if the file or an override cannot be read.
     """
     from mmengine.config import Config
 
@@ -68,7 +68,7 @@ def read_config(path: Path, options: list[str]) -> Config:
         with libraries_by_import_name():
             cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program: it may raise anything
-        raise CommandError(f'config {path}: {one_line(error)}') from error
+        raise InputError(f'config {path}: {one_line(error)}') from error
     apply_options(cfg, options, '--cfg-options')
     return cfg
 
@@ -97,11 +97,11 @@ def check_options(options: list[str], flag: str) -> None:
     """Check the form of overrides.
 
     Raises:
-        CommandError: if one is not ``KEY=VALUE``.
+        InputError: if one is not ``KEY=VALUE``.
     """
     for option in options:
         if '=' not in option:
-            raise CommandError(f'{flag} {option} is not of the form KEY=VALUE')
+            raise InputError(f'{flag} {option} is not of the form KEY=VALUE')
 
 
 def apply_options(cfg: Config, options: list[str], flag: str, prefix: str = '') -> None:
@@ -114,7 +114,7 @@ def apply_options(cfg: Config, options: list[str], flag: str, prefix: str = '') 
         prefix (str): what to put before each key, e.g. ``model.``.
 
     Raises:
-        CommandError: if one cannot be read or merged.
+        InputError: if one cannot be read or merged.
     """
     check_options(options, flag)
     for option in options:
@@ -125,7 +125,7 @@ def apply_options(cfg: Config, options: list[str], flag: str, prefix: str = '') 
                 value = {'_delete_': True, **value}  # takes the place of None or a number
             cfg.merge_from_dict({f'{prefix}{key}': value})
         except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CommandError(f'{flag} {option}: {one_line(error)}') from error
+            raise InputError(f'{flag} {option}: {one_line(error)}') from error
 
 
 def holds_dict(cfg: Config, key: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import Rule, is_int, is_number, optional
-from .errors import CommandError
+from .errors import InputError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -49,17 +49,17 @@ def look_up(cfg: Any, place: str) -> Any:
 
 
 def check_values(cfg: Config) -> None:
-    """Raise CommandError for the first value that cannot be what it has to be."""
+    """Raise InputError for the first value that cannot be what it has to be."""
     content = cfg._cfg_dict
     for place, rule in RULES.items():
         value = look_up(content, place)
         if value is not MISSING and not rule.allows(value):
-            raise CommandError(f'{place}={value!r}; it has to be {rule.text}'[:400])
+            raise InputError(f'{place}={value!r}; it has to be {rule.text}'[:400])
     for split in ('train', 'val', 'test'):
         workers = look_up(content, f'{split}_dataloader.num_workers')
         kept = look_up(content, f'{split}_dataloader.dataset.in_memory')
         if kept is True and workers is not MISSING and workers:
-            raise CommandError(
+            raise InputError(
                 f'{split}_dataloader.num_workers={workers}, and in_memory=True of its data set '
                 'leaves loader processes nothing to do; set num_workers=0 or in_memory=False'
             )

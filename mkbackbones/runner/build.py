@@ -1,0 +1,32 @@
+"""Build the runner of a config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .config_values import settle_loaders
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+__all__ = ['build_runner']
+
+
+def build_runner(cfg: Config, trusted: bool = False) -> Runner:
+    """Build the runner that ``cfg`` describes; all that it loads goes through our reader.
+
+    Args:
+        cfg (Config): Config of mmdet, mmseg, mmpretrain or mmengine.
+        trusted (bool): Load checkpoints that hold more than data, which can run code.
+    """
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    from ..checkpoints.runner_loader import use_safe_loader
+    from ..late_imports import register_optimizer
+
+    use_safe_loader(trusted)
+    settle_loaders(cfg)
+    register_optimizer(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
