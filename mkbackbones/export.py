@@ -12,12 +12,18 @@ import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from .checkpoints.report import CheckpointError
+from .checkpoints.source import load_file, unwrap
 from .files import written_aside
 from .inject import fold_manifold_keys
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 #: The traced batch: no side is a multiple of a window, and every stage has more than one window.
 TRACED = (2, 3, 251, 333)
@@ -47,6 +53,59 @@ class Features(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         maps = self.backbone(images)
         return tuple(maps if self.neck is None else self.neck(maps))
+
+
+def build_features(cfg: Config, with_neck: bool = True) -> Features:
+    """Build backbone and neck of a config, without weights.
+
+    Args:
+        cfg (Config): Its model has a backbone.
+        with_neck (bool): Build the neck too, where there is one.
+    """
+    from mmengine.registry import MODELS, init_default_scope
+
+    from . import backbones, necks  # noqa: F401 - registers them
+
+    neck = cfg.model.get('neck') if with_neck else None
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    backbone = cfg.model.backbone.copy()
+    backbone.pop('init_cfg', None)  # the checkpoint has the weights
+    model = MODELS.build(backbone)
+    if neck is None:
+        return Features(model)
+    cfgs = neck if isinstance(neck, (list, tuple)) else [neck]
+    return Features(model, sequence([MODELS.build(c) for c in cfgs]))
+
+
+def sequence(modules: list[nn.Module]) -> nn.Module:
+    """One module of several; names in checkpoints are those of ``nn.Sequential``."""
+    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+
+
+def load_weights(model: nn.Module, checkpoint: str, trusted: bool) -> None:
+    """Load what a trained model has for backbone and neck.
+
+    Raises:
+        CheckpointError: If something of them is missing or of another shape.
+        FileNotFoundError: If the file does not exist.
+    """
+    state = unwrap(load_file(checkpoint, trusted), checkpoint)
+    state = {n: v for n, v in state.items() if n.startswith(('backbone.', 'neck.'))}
+    if not state:
+        raise CheckpointError(
+            f'{checkpoint} has no entries that start with backbone.; give the checkpoint of a '
+            'trained detector or segmentor'
+        )
+    try:
+        missing = model.load_state_dict(state, strict=False).missing_keys
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())
+        raise CheckpointError(f'{checkpoint} does not fit the config: {reason}') from error
+    if missing:
+        raise CheckpointError(
+            f'{checkpoint} does not fit the config: {len(missing)} entries are missing, e.g. '
+            f'{missing[0]}'
+        )
 
 
 def deployed(model: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ from ..runner.config_files import find_config, one_line, read_config
 from .errors import CommandError, run_command
 
 if TYPE_CHECKING:
-    from .contact_sheet import Tile
+    from ..datasets.contact_sheet import Tile
 
 SPLITS = ('train', 'val', 'test')
 EPILOG = """
@@ -70,7 +70,7 @@ def browse(args: argparse.Namespace) -> None:
         raise CommandError('--cfg-options changes a config; give one with --config')
     source = PreparedSet(args) if args.config is None else ConfigSet(args)
     _check_classes(args.classes, source.classes)
-    from .contact_sheet import contact_sheet
+    from ..datasets.contact_sheet import contact_sheet
 
     tiles = list(_chosen(source, args))
     if not tiles:
@@ -167,8 +167,8 @@ class PreparedSet:
 
     def tile(self, index: int) -> Tile:
         """Read one image with its annotations."""
+        from ..datasets.contact_sheet import Tile
         from ..datasets.images import load_mask
-        from .contact_sheet import Tile
 
         entry = self.images[index]
         path = self._folder / entry['file_name']
@@ -259,7 +259,7 @@ class ConfigSet:
 
     def tile(self, index: int) -> Tile:
         """Run the pipeline on one image."""
-        from .contact_sheet import Tile
+        from ..datasets.contact_sheet import Tile
 
         try:
             item = self._data[index]

@@ -13,9 +13,6 @@ from .errors import CommandError, run_command
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-    from torch import nn
-
-    from ..export import Features
 
 EXAMPLES = """
 examples:
@@ -69,11 +66,13 @@ def export(args: argparse.Namespace) -> None:
     check_scope(cfg, path)
 
     from ..checkpoints.report import CheckpointError
-    from ..export import ExportError, export_onnx, require_packages
+    from ..export import ExportError, build_features, export_onnx, load_weights, require_packages
 
     try:
         require_packages()
-        model = build_features(cfg, args.part)
+        if args.part == 'neck' and cfg.model.get('neck') is None:
+            raise CommandError('--part neck: the config has no neck; take --part backbone')
+        model = build_features(cfg, with_neck=args.part != 'backbone')
         load_weights(model, args.checkpoint, args.trusted)
         differences = export_onnx(model, args.out, notes(cfg))
     except (CheckpointError, ExportError, FileNotFoundError) as error:
@@ -92,66 +91,6 @@ def check_target(path: Path, force: bool) -> None:
         raise CommandError(f'{path} is a folder, or its folder does not exist')
     if path.exists() and not force:
         raise CommandError(f'{path} exists; --force replaces it')
-
-
-def build_features(cfg: Config, part: str | None) -> Features:
-    """Build backbone and neck of a config, without weights.
-
-    Raises:
-        CommandError: If the neck is asked for and there is none.
-    """
-    from mmengine.registry import MODELS, init_default_scope
-
-    from .. import backbones, necks  # noqa: F401 - registers them
-    from ..export import Features
-
-    neck = cfg.model.get('neck')
-    if part == 'neck' and neck is None:
-        raise CommandError('--part neck: the config has no neck; take --part backbone')
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    backbone = cfg.model.backbone.copy()
-    backbone.pop('init_cfg', None)  # the checkpoint has the weights
-    model = MODELS.build(backbone)
-    if neck is None or part == 'backbone':
-        return Features(model)
-    cfgs = neck if isinstance(neck, (list, tuple)) else [neck]
-    return Features(model, sequence([MODELS.build(c) for c in cfgs]))
-
-
-def sequence(modules: list[nn.Module]) -> nn.Module:
-    """One module of several; names in checkpoints are those of ``nn.Sequential``."""
-    from torch import nn
-
-    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
-
-
-def load_weights(model: nn.Module, checkpoint: str, trusted: bool) -> None:
-    """Load what a trained model has for backbone and neck.
-
-    Raises:
-        CheckpointError: If something of them is missing or of another shape.
-        FileNotFoundError: If the file does not exist.
-    """
-    from ..checkpoints.report import CheckpointError
-    from ..checkpoints.source import load_file, unwrap
-
-    state = unwrap(load_file(checkpoint, trusted), checkpoint)
-    state = {n: v for n, v in state.items() if n.startswith(('backbone.', 'neck.'))}
-    if not state:
-        raise CheckpointError(
-            f'{checkpoint} has no entries that start with backbone.; give the checkpoint of a '
-            'trained detector or segmentor'
-        )
-    try:
-        missing = model.load_state_dict(state, strict=False).missing_keys
-    except RuntimeError as error:
-        reason = ' '.join(str(error).split())
-        raise CheckpointError(f'{checkpoint} does not fit the config: {reason}') from error
-    if missing:
-        raise CheckpointError(
-            f'{checkpoint} does not fit the config: {len(missing)} entries are missing, e.g. '
-            f'{missing[0]}'
-        )
 
 
 def notes(cfg: Config) -> dict[str, str]:

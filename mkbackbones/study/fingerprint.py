@@ -27,6 +27,7 @@ NOT_IN_A_RUN = (
     *('__main__.py', 'export.py', 'inject.py', 'version.py'),
     *('checkpoints/convert.py', 'checkpoints/fold.py', 'checkpoints/write.py'),
     *('datasets/generic', 'datasets/public', 'datasets/synthetic.py', 'datasets/textures.py'),
+    'datasets/contact_sheet.py',
     *(f'study/{name}' for name in ('executors', 'report', 'statistics')),
     *(f'study/{name}.py' for name in ('chance', 'changes', 'estimate', 'ledger', 'live', 'means')),
     *(

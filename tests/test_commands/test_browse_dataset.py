@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from mkbackbones.commands.browse_dataset import main
-from mkbackbones.commands.contact_sheet import Tile, contact_sheet
 from mkbackbones.datasets import SyntheticDefects, write_dataset
+from mkbackbones.datasets.contact_sheet import Tile, contact_sheet
 
 
 @pytest.fixture(scope='module')

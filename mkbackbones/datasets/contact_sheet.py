@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from ..datasets.palette import clear_classes
-from ..datasets.records import IGNORE
+from .palette import clear_classes
+from .records import IGNORE
 
 __all__ = ['Tile', 'contact_sheet']
 
