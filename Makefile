@@ -43,9 +43,10 @@ test: setup lint ## lint, then the fast tests
 test-all: setup lint ## lint, then all tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
-lint: setup ## check style
+lint: setup ## check style, and which part imports which (the floors in pyproject.toml)
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/lint-imports --no-cache
 
 format: setup ## apply style
 	$(BIN)/ruff check --fix $(LINTED)

@@ -1,6 +1,6 @@
 """Studies: arms x tasks x seeds, trained fairly, and what can be said about the outcome."""
 
-from .cost import Cost, count_cost
+from ..cost import Cost, count_cost
 from .results import RunResult, StudyInfo, StudyResults, load_results
 
 __all__ = [

@@ -124,8 +124,8 @@ def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
 
 def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: Heartbeat) -> None:
     """Test the weights that validation picked, and write evidence, predictions and result."""
+    from ..cost import count_cost
     from .collect import collect, collector_of, good_scores
-    from .cost import count_cost
     from .results import RunResult
     from .training import training_size
     from .treatment import as_entry, check_treatment

@@ -103,7 +103,7 @@ def test_data_outside_of_the_root_count(tmp_path):
 
 @pytest.mark.parametrize(
     'name',
-    ['study/evidence/detection.py', 'study/evidence/matching.py', 'study/cost.py', 'qkv.py',
+    ['study/evidence/detection.py', 'study/evidence/matching.py', 'cost.py', 'qkv.py',
      'datasets/openmmlab/detection.py', 'datasets/metainfo.py', 'runner/build.py',
      'runner/precision.py', 'study/worker.py', 'keys/kua.py', 'a_new_file.py'],
 )  # fmt: skip

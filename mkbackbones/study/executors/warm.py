@@ -33,7 +33,7 @@ __all__ = ['WarmStart']
 MODULES = (
     *('torch', 'torchvision.transforms.v2', 'matplotlib.pyplot', 'mmengine.runner'),
     *('mmengine.visualization', 'mkbackbones', 'mkbackbones.study.worker'),
-    *('mkbackbones.study.training', 'mkbackbones.study.collect', 'mkbackbones.study.cost'),
+    *('mkbackbones.study.training', 'mkbackbones.study.collect', 'mkbackbones.cost'),
     *('mkbackbones.runner.build', 'mkbackbones.runner.precision', 'mkbackbones.classification'),
     *(f'{name}.{part}' for name in ('mmdet', 'mmseg') for part in ('models', 'datasets')),
     *(f'{name}.{part}' for name in ('mmdet', 'mmseg') for part in ('evaluation', 'engine')),

@@ -4,7 +4,7 @@ from torch import nn
 
 from mkbackbones.study import count_cost
 
-from ..test_backbones.common import tiny_swin, tiny_vit
+from .test_backbones.common import tiny_swin, tiny_vit
 
 
 def test_convolution_by_hand():
