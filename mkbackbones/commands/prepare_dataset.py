@@ -7,9 +7,10 @@ from pathlib import Path
 
 from mkbackbones.commands.errors import CommandError, run_command
 from mkbackbones.datasets.catalogue import CATALOGUE, Entry
+from mkbackbones.datasets.errors import DatasetError, FileFault
 from mkbackbones.datasets.fingerprint import fingerprint, is_current
 from mkbackbones.datasets.instances import INSTANCE_RULES, MIN_AREA
-from mkbackbones.datasets.records import Converter, DatasetError, FileFault
+from mkbackbones.datasets.records import Converter
 from mkbackbones.datasets.splitting import METHODS, Splitter, load_groups
 from mkbackbones.datasets.summary import Summary, print_summary
 

@@ -136,8 +136,9 @@ def plan(args: argparse.Namespace, cuda: bool) -> list[Job]:
     Raises:
         CommandError: If a name is not understood, or arguments do not go together.
     """
-    from ..profiling.presets import PRESETS, SIZES, Job
-    from ..profiling.spec import SpecError, expand, parse_size, parse_spec
+    from ..profiling.presets import PRESETS, Job
+    from ..profiling.sizes import SIZES, parse_size
+    from ..profiling.spec import SpecError, expand, parse_spec
 
     try:
         sizes = args.sizes and ['x'.join(map(str, parse_size(size))) for size in args.sizes]

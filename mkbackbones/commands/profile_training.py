@@ -53,7 +53,8 @@ def profile_training(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If an argument cannot work.
     """
-    from ..profiling.spec import SpecError, parse_size, parse_spec
+    from ..profiling.sizes import parse_size
+    from ..profiling.spec import SpecError, parse_spec
 
     try:
         size = parse_size(args.size)

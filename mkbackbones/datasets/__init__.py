@@ -3,17 +3,10 @@
 Nothing here imports mmdet, mmseg or mmcv.
 """
 
+from mkbackbones.datasets.errors import DatasetError, FileFault
 from mkbackbones.datasets.neu_det import NeuDet
 from mkbackbones.datasets.neu_seg import NeuSeg
-from mkbackbones.datasets.records import (
-    SPLITS,
-    Converter,
-    DatasetError,
-    FileFault,
-    Instance,
-    Record,
-    iter_records,
-)
+from mkbackbones.datasets.records import SPLITS, Converter, Instance, Record, iter_records
 from mkbackbones.datasets.splitting import Splitter
 from mkbackbones.datasets.synthetic import SyntheticDefects
 from mkbackbones.datasets.writer import write_dataset

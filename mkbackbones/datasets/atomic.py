@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from mkbackbones.datasets.records import DatasetError
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.files import sync
 
 try:

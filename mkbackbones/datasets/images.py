@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.opening import check_size, faults_told, opened
-from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.tiff import (
     MINIMUM_IS_WHITE,
     PHOTOMETRIC,

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from mkbackbones.datasets.records import IGNORE, DatasetError, Instance, Record
+from mkbackbones.datasets.errors import DatasetError
+from mkbackbones.datasets.records import IGNORE, Instance, Record
 from mkbackbones.datasets.windows import draw_polygons
 
 __all__ = [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.images import load_image
 from mkbackbones.datasets.metainfo import NEU_DET
 from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.records import DatasetError, Record
+from mkbackbones.datasets.records import Record
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.splits import neu_det_split
 from mkbackbones.datasets.voc import parse_voc

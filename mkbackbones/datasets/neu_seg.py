@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.images import load_image, load_mask
 from mkbackbones.datasets.instances import components, specks_fix
 from mkbackbones.datasets.metainfo import NEU_SEG_INSTANCES
 from mkbackbones.datasets.naming import natural_order
 from mkbackbones.datasets.neu_det import find_images
-from mkbackbones.datasets.records import DatasetError, Record
+from mkbackbones.datasets.records import Record
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.splits import neu_seg_rows
 

@@ -9,38 +9,20 @@ from typing import Protocol
 
 import numpy as np
 
+from mkbackbones.datasets.windows import Window
+
 __all__ = [
     'IGNORE',
     'SPLITS',
     'Converter',
-    'DatasetError',
-    'FileFault',
     'Instance',
     'Record',
     'iter_records',
 ]
 
 SPLITS = ('train', 'val', 'test')
-_LONGEST = 1500
 IGNORE = 255
 """Value in a class map that neither trains nor counts, as mmseg has it."""
-
-
-class DatasetError(ValueError):
-    """A source that cannot be converted; the message names the file and what is wrong with it.
-
-    Args:
-        message (str): One sentence. What it quotes of a file may hold line ends, or be of any
-            length: it is brought to one line of some hundred characters.
-    """
-
-    def __init__(self, message: str = '') -> None:
-        line = ' '.join(str(message).splitlines())
-        super().__init__(line if len(line) <= _LONGEST else f'{line[:_LONGEST]}...')
-
-
-class FileFault(DatasetError):
-    """A fault of a single image or of its annotation, which ``skip_bad`` would leave out."""
 
 
 @dataclass
@@ -81,8 +63,6 @@ class Instance:
             y (int): Row of the image in which the mask begins.
             crowd (bool): See the class.
         """
-        from mkbackbones.datasets.windows import Window
-
         part = Window(mask, x, y).tight()
         height, width = part.mask.shape
         return cls(label, (part.x, part.y, width, height), part.mask, crowd)

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.records import SPLITS, DatasetError, Record
+from mkbackbones.datasets.records import SPLITS, Record
 from mkbackbones.datasets.splits import neu_det_split
 from mkbackbones.datasets.stratify import stratify
 

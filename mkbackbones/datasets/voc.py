@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from mkbackbones.datasets.boxes import clean_box
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.naming import shortened
-from mkbackbones.datasets.records import DatasetError, Instance
+from mkbackbones.datasets.records import Instance
 from mkbackbones.datasets.text import parse_xml
 from mkbackbones.datasets.windows import Window
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from mkbackbones.datasets.atomic import atomic_output
 from mkbackbones.datasets.coco_file import CocoFile, coco_annotation
+from mkbackbones.datasets.errors import DatasetError, FileFault
 from mkbackbones.datasets.fingerprint import measure
 from mkbackbones.datasets.images import encode_png, load_image
 from mkbackbones.datasets.instances import MIN_AREA, apply_rule, boxes_as_masks
 from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.records import IGNORE, SPLITS, Converter, DatasetError, FileFault, Record
+from mkbackbones.datasets.records import IGNORE, SPLITS, Converter, Record
 from mkbackbones.datasets.splitting import SplitItem, Splitter
 from mkbackbones.datasets.summary import Summary
 

@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .goals import GOALS, PRECISION
+from .sizes import SIZES
 from .spec import Spec, expand, parse_spec
-
-#: Images x height x width as used: detection, large-scale jitter, segmentation, classification.
-SIZES = {
-    'detection': '4x800x1344',
-    'lsj': '2x1024x1024',
-    'segmentation': '8x512x512',
-    'classification': '32x224x224',
-}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from .floor import floor_ms, measure_rates, work
 from .measure import KINDS, Case, allocated, free
 from .presets import Job
 from .results import Profile, Row
-from .spec import Spec, parse_size
+from .sizes import parse_size
+from .spec import Spec
 
 T = TypeVar('T')
 DISTRIBUTIONS = (

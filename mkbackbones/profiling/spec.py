@@ -193,20 +193,3 @@ def has_charts(key: str | None) -> bool:
 def takes_width(key: str | None) -> bool:
     """Whether a key's charts may be narrower than the key."""
     return has_charts(key) and not key_class(key).adds_charts
-
-
-def parse_size(text: str) -> tuple[int, int, int]:
-    """Read images x height x width, or the name of one of ``SIZES``.
-
-    Raises:
-        SpecError: If it is neither.
-    """
-    from .presets import SIZES
-
-    parts = SIZES.get(text, text).split('x')
-    if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise SpecError(
-            f'size {text!r} is not understood; give images x height x width, e.g. 4x800x1344, or '
-            f'one of {", ".join(SIZES)}{did_you_mean(text, SIZES)}'
-        )
-    return tuple(int(part) for part in parts)

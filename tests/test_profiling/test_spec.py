@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from mkbackbones.profiling.build import backbone_cfg, build_backbone, key_cfg
 from mkbackbones.profiling.goals import GOALS
-from mkbackbones.profiling.presets import PRESETS, SIZES
-from mkbackbones.profiling.spec import ARCHS, SpecError, expand, parse_size, parse_spec
+from mkbackbones.profiling.presets import PRESETS
+from mkbackbones.profiling.sizes import SIZES, parse_size
+from mkbackbones.profiling.spec import ARCHS, SpecError, expand, parse_spec
 
 KEYS = st.sampled_from(['VanillaK', 'SimpleK', 'KUA', 'SpatialK'])
 

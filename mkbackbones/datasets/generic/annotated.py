@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.generic.base import (
     FileSet,
     attempt,
@@ -17,7 +18,7 @@ from mkbackbones.datasets.generic.base import (
 )
 from mkbackbones.datasets.generic.pairing import pair_files
 from mkbackbones.datasets.naming import first_few
-from mkbackbones.datasets.records import DatasetError, Instance, Record
+from mkbackbones.datasets.records import Instance, Record
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.windows import Window
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from mkbackbones.datasets.errors import DatasetError, FileFault
 from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.images import LoadedImage, is_image, load_image
 from mkbackbones.datasets.instances import instances_to_seg_map
@@ -17,7 +18,7 @@ from mkbackbones.datasets.naming import (
     stem_of,
     unique_stems,
 )
-from mkbackbones.datasets.records import IGNORE, DatasetError, FileFault, Instance, Record
+from mkbackbones.datasets.records import IGNORE, Instance, Record
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.text import check_class_name
 from mkbackbones.datasets.windows import Window

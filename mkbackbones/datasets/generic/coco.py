@@ -7,11 +7,12 @@ from pathlib import Path
 
 from mkbackbones.datasets.boxes import clean_box
 from mkbackbones.datasets.coco_file import is_no_mask
+from mkbackbones.datasets.errors import DatasetError, FileFault
 from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.generic.base import class_names, other_formats
 from mkbackbones.datasets.generic.listed import Listed, ListedImages, split_of
 from mkbackbones.datasets.naming import first_few, shortened
-from mkbackbones.datasets.records import DatasetError, FileFault, Instance, Record
+from mkbackbones.datasets.records import Instance, Record
 from mkbackbones.datasets.rle import run_lengths
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.text import flag, parse_json, stated_size

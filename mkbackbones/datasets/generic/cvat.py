@@ -10,12 +10,12 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from mkbackbones.datasets.errors import DatasetError, FileFault
 from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.generic.base import class_names, other_formats
 from mkbackbones.datasets.generic.listed import Listed, split_of
 from mkbackbones.datasets.generic.regions import Region, RegionImages, regions_of
 from mkbackbones.datasets.naming import first_few, folder_split, natural_order, shortened
-from mkbackbones.datasets.records import DatasetError, FileFault
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.text import parse_xml, stated_size
 from mkbackbones.datasets.windows import (

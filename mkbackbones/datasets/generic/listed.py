@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.generic.base import FileSet, image_names, without_masks
 from mkbackbones.datasets.images import LoadedImage
 from mkbackbones.datasets.naming import first_few, folder_split
-from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.sources import Source, normal_form
 
 __all__ = ['Listed', 'ListedImages', 'split_of']

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.generic.base import (
     FileSet,
     class_names,
@@ -20,7 +21,7 @@ from mkbackbones.datasets.generic.pairing import pair_files
 from mkbackbones.datasets.images import load_mask
 from mkbackbones.datasets.instances import components, specks_fix
 from mkbackbones.datasets.naming import shortened, stem_of
-from mkbackbones.datasets.records import IGNORE, DatasetError, Record
+from mkbackbones.datasets.records import IGNORE, Record
 from mkbackbones.datasets.sources import Source
 
 __all__ = ['MaskFolder', 'MaskValue', 'parse_value']

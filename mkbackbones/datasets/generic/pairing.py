@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.formats import reader_hint
 from mkbackbones.datasets.images import is_image
 from mkbackbones.datasets.naming import KIND_WORDS, first_few, folder_split, stem_of
-from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.sources import Source, normal_form
 
 __all__ = ['UNANNOTATED', 'match_files', 'pair_files']

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mkbackbones.datasets.boxes import clean_box
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.generic.listed import Listed, ListedImages
-from mkbackbones.datasets.records import DatasetError, Instance, Record
+from mkbackbones.datasets.records import Instance, Record
 from mkbackbones.datasets.windows import Window
 
 __all__ = ['Region', 'RegionImages', 'region_instances', 'regions_of']

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from mkbackbones.datasets.boxes import clean_box
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.formats import name_format, reader_hint
 from mkbackbones.datasets.generic.annotated import FilePerImage
 from mkbackbones.datasets.generic.base import (
@@ -30,7 +31,7 @@ from mkbackbones.datasets.generic.yolo_config import (
     split_images,
 )
 from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.records import DatasetError, Instance, Record
+from mkbackbones.datasets.records import Instance, Record
 from mkbackbones.datasets.sources import Source, normal_form
 from mkbackbones.datasets.text import decode_text
 from mkbackbones.datasets.windows import draw_polygons

@@ -6,12 +6,13 @@ import json
 import re
 from pathlib import Path
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.generic.labelme import parse_labelme
 from mkbackbones.datasets.images import load_image
 from mkbackbones.datasets.instances import instances_to_seg_map
 from mkbackbones.datasets.metainfo import BSDATA
 from mkbackbones.datasets.naming import natural_order, stem_of
-from mkbackbones.datasets.records import DatasetError, Record
+from mkbackbones.datasets.records import Record
 from mkbackbones.datasets.sources import Source
 
 __all__ = ['BsData', 'spindle_place']

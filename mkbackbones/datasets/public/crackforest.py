@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.metainfo import CRACKFOREST
 from mkbackbones.datasets.naming import first_few, stem_of
 from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.sources import Source
 
 __all__ = ['CrackForest']

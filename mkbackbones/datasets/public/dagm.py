@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.metainfo import DAGM
 from mkbackbones.datasets.naming import natural_order
 from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.sources import Source
 
 __all__ = ['Dagm', 'ellipse_mask']

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from mkbackbones.datasets.boxes import clean_box
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.images import load_image
 from mkbackbones.datasets.metainfo import DEEP_PCB
 from mkbackbones.datasets.naming import stem_of
-from mkbackbones.datasets.records import DatasetError, Instance, Record
+from mkbackbones.datasets.records import Instance, Record
 from mkbackbones.datasets.sources import Source
 
 __all__ = ['DeepPcb']

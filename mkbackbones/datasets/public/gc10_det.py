@@ -6,10 +6,11 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.images import load_image
 from mkbackbones.datasets.metainfo import GC10_DET
 from mkbackbones.datasets.naming import first_few, natural_order, stem_of
-from mkbackbones.datasets.records import DatasetError, Record
+from mkbackbones.datasets.records import Record
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.voc import VocAnnotation, parse_voc
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.metainfo import KOLEKTOR
 from mkbackbones.datasets.naming import first_few, natural_order
 from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.sources import Source
 
 __all__ = ['KolektorSdd', 'KolektorSdd2']

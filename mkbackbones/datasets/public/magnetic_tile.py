@@ -10,9 +10,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.metainfo import MAGNETIC_TILE
 from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.sources import Source
 
 __all__ = ['MagneticTile', 'capture_groups']

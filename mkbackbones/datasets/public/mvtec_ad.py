@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.metainfo import ANOMALY
 from mkbackbones.datasets.naming import natural_order
 from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.sources import Source
 from mkbackbones.hints import did_you_mean
 

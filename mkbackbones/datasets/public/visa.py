@@ -8,11 +8,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.metainfo import ANOMALY
 from mkbackbones.datasets.naming import natural_order
 from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
 from mkbackbones.datasets.public.mvtec_ad import check_categories
-from mkbackbones.datasets.records import DatasetError
 from mkbackbones.datasets.sources import Source
 
 __all__ = ['SETUPS', 'Visa']

@@ -2,9 +2,10 @@
 
 import pytest
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.public.deep_pcb import DeepPcb
 from mkbackbones.datasets.public.gc10_det import Gc10Det
-from mkbackbones.datasets.records import DatasetError, iter_records
+from mkbackbones.datasets.records import iter_records
 
 from ..fakes import write_tree
 from . import layouts

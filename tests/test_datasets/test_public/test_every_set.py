@@ -6,7 +6,8 @@ import pytest
 
 from mkbackbones.datasets import write_dataset
 from mkbackbones.datasets.catalogue import CATALOGUE
-from mkbackbones.datasets.records import DatasetError, iter_records
+from mkbackbones.datasets.errors import DatasetError
+from mkbackbones.datasets.records import iter_records
 from mkbackbones.datasets.splitting import Splitter
 
 from ..fakes import write_tree, write_zip

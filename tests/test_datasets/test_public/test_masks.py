@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.public.bsdata import BsData, spindle_place
 from mkbackbones.datasets.public.crackforest import CrackForest
 from mkbackbones.datasets.public.dagm import Dagm, ellipse_mask
@@ -10,7 +11,7 @@ from mkbackbones.datasets.public.kolektor import KolektorSdd, KolektorSdd2
 from mkbackbones.datasets.public.magnetic_tile import MagneticTile, capture_groups
 from mkbackbones.datasets.public.mvtec_ad import MvtecAd
 from mkbackbones.datasets.public.visa import Visa
-from mkbackbones.datasets.records import DatasetError, iter_records
+from mkbackbones.datasets.records import iter_records
 
 from ..fakes import encode, write_tree
 from . import layouts

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
+from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.public.severstal import Severstal, decode_runs
-from mkbackbones.datasets.records import DatasetError, iter_records
+from mkbackbones.datasets.records import iter_records
 
 from ..fakes import write_tree
 from . import layouts
