@@ -69,8 +69,8 @@ def demo(args: argparse.Namespace) -> None:
         raise CommandError(f'--iters {args.iters} is too few; give at least 1')
     from rich.console import Console
 
-    from ..study.chance import complaints
-    from ..study.results import load_results
+    from ..study.records.results import load_results
+    from ..study.statistics.chance import complaints
 
     console = Console(markup=False)
     data = args.work_dir / 'data'

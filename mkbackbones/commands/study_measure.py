@@ -11,7 +11,7 @@ from .errors import CommandError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..study.prepared import PreparedStudy
+    from ..study.prepare.prepared import PreparedStudy
 
 __all__ = ['measure_throughput']
 
@@ -33,8 +33,8 @@ def measure_throughput(
             measured.
     """
     from ..hints import did_you_mean
-    from ..study.executors.local import visible_gpus
-    from ..study.throughput import measure, recommend, throughput_table, write_throughput
+    from ..study.run.executors.local import visible_gpus
+    from ..study.run.throughput import measure, recommend, throughput_table, write_throughput
 
     tasks = prepared.study.tasks
     task = args.measure or next(iter(tasks))

@@ -77,8 +77,8 @@ def export(args: argparse.Namespace) -> None:
         export_small(study_folder(args.folder), args.evidence, Console(markup=False))
         return
     from ..files import written_aside
+    from ..study.records.results import load_results
     from ..study.report.numbers import to_csv, to_json
-    from ..study.results import load_results
     from ..study.statistics import analyse
 
     formats = {'.json': to_json, '.csv': to_csv}
@@ -103,7 +103,7 @@ def export_small(folder: Path, out: Path, console: Console) -> None:
     Raises:
         CommandError: There is no study, or no evidence, or the folder has files in it.
     """
-    from ..study.results import load_results
+    from ..study.records.results import load_results
     from ..study.statistics.left_out import export_evidence
 
     try:
@@ -125,9 +125,9 @@ def power(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from ..runner.config_files import find_config
-    from ..study.power_table import power_table
-    from ..study.results import load_results
-    from ..study.spec import StudyError, read_study
+    from ..study.define.spec import StudyError, read_study
+    from ..study.records.results import load_results
+    from ..study.report.console.power_table import power_table
     from ..study.statistics.power import prospects
 
     console = Console(markup=False)

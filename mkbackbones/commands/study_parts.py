@@ -53,8 +53,8 @@ def pack(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from ..checkpoints.report import CheckpointError
-    from ..study.ledger import LedgerError
-    from ..study.pack import PackError, pack_study
+    from ..study.packs.pack import PackError, pack_study
+    from ..study.records.ledger import LedgerError
 
     if args.out.suffix != '.zip':
         raise CommandError(f'--out {args.out} has to end in .zip')
@@ -80,8 +80,8 @@ def merge(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..study.ledger import LedgerError
-    from ..study.merge import DifferentStudies, PackError, merge_packs
+    from ..study.packs.merge import DifferentStudies, PackError, merge_packs
+    from ..study.records.ledger import LedgerError
 
     console = Console(markup=False)
     try:

@@ -15,8 +15,8 @@ from .study_show import finish
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..study.executors import Executor
-    from ..study.prepared import PreparedStudy
+    from ..study.prepare.prepared import PreparedStudy
+    from ..study.run.executors import Executor
 
 __all__ = ['add_run_and_plan', 'run_prepared']
 
@@ -132,8 +132,8 @@ def run(args: argparse.Namespace) -> None:
 
 def check_part(text: str) -> None:
     """Raise CommandError unless a text names a part, before any long work."""
-    from ..study.parts import parse_part
-    from ..study.spec import StudyError
+    from ..study.define.parts import parse_part
+    from ..study.define.spec import StudyError
 
     try:
         parse_part(text)
@@ -160,9 +160,9 @@ def run_prepared(
     Raises:
         CommandError: Another process is at it, or there are stale runs to decide about.
     """
-    from ..study.live import Watch
-    from ..study.schedule import open_schedule
-    from ..study.spec import StudyError
+    from ..study.define.spec import StudyError
+    from ..study.run.live import Watch
+    from ..study.run.schedule import open_schedule
     from ..study.statistics.decision import decided
 
     part = getattr(args, 'part', None)
@@ -217,11 +217,11 @@ def plan(args: argparse.Namespace) -> None:
 
     from rich.console import Console
 
-    from ..study.estimate import estimate_table
-    from ..study.folds_table import folds_table
-    from ..study.live import Watch
-    from ..study.schedule import open_schedule
-    from ..study.spec import StudyError
+    from ..study.define.spec import StudyError
+    from ..study.report.console.folds_table import folds_table
+    from ..study.run.estimate import estimate_table
+    from ..study.run.live import Watch
+    from ..study.run.schedule import open_schedule
 
     console = Console(markup=False)
     prepared = read_and_prepare(args, console)

@@ -16,8 +16,8 @@ from .launch import select_device
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..study.executors import Executor
-    from ..study.prepared import PreparedStudy
+    from ..study.prepare.prepared import PreparedStudy
+    from ..study.run.executors import Executor
 
 __all__ = [
     'add_study_folder',
@@ -57,8 +57,8 @@ def read_and_prepare(
     select_device(args)
     path = find_config(args.study)
     with console.status('reading the study') as line:
-        from ..study.prepared import prepare_study
-        from ..study.spec import Budget, StudyError, read_study
+        from ..study.define.spec import Budget, StudyError, read_study
+        from ..study.prepare.prepared import prepare_study
 
         try:
             # Libraries print while they read annotations.
@@ -92,7 +92,7 @@ def build_executor(args: argparse.Namespace, folder: Path) -> Executor:
     Raises:
         CommandError: A flag is wrong, or a library is missing.
     """
-    from ..study.executors import LocalExecutor, RayExecutor, SlurmExecutor
+    from ..study.run.executors import LocalExecutor, RayExecutor, SlurmExecutor
 
     if args.slots is not None and args.slots < 1:
         raise CommandError(f'--slots {args.slots} is too few; give at least 1')

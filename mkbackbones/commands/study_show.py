@@ -61,9 +61,9 @@ def status(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from ..study.ledger import Ledger, LedgerError
-    from ..study.live import overview
-    from ..study.run_folder import read_output
+    from ..study.records.ledger import Ledger, LedgerError
+    from ..study.records.run_folder import read_output
+    from ..study.run.live import overview
 
     folder = study_folder(args.folder)
     try:
@@ -105,9 +105,9 @@ def finish(folder: Path, console: Console, out: Path | None = None, examples: bo
         CommandError: There is no study, its results contradict themselves, or the report cannot be
             written.
     """
-    from ..study.means import means_table
+    from ..study.records.results import load_results
     from ..study.report import write_report
-    from ..study.results import load_results
+    from ..study.report.console.means import means_table
 
     try:
         results = load_results(folder)
@@ -130,8 +130,8 @@ def compare(args: argparse.Namespace) -> None:
     """
     from rich.console import Console
 
-    from ..study.results import load_results
-    from ..study.side_by_side import side_by_side
+    from ..study.records.results import load_results
+    from ..study.report.console.side_by_side import side_by_side
 
     console = Console(markup=False)
     folders = [study_folder(path) for path in (args.first, args.second)]

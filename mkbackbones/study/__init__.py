@@ -1,7 +1,7 @@
 """Studies: arms x tasks x seeds, trained fairly, and what can be said about the outcome."""
 
 from ..cost import Cost, count_cost
-from .results import RunResult, StudyInfo, StudyResults, load_results
+from .records.results import RunResult, StudyInfo, StudyResults, load_results
 
 __all__ = [
     'Cost',

@@ -15,7 +15,7 @@ from mkbackbones.study.evidence import (
     DetectionEvidence,
     SegmentationEvidence,
 )
-from mkbackbones.study.results import ArmInfo, RunResult, StudyInfo, TaskInfo
+from mkbackbones.study.records.results import ArmInfo, RunResult, StudyInfo, TaskInfo
 
 CLASSES = list(SyntheticDefects.classes)
 ARMS = {

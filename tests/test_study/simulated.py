@@ -20,7 +20,7 @@ from mkbackbones.study.evidence import (
     DetectionEvidence,
     SegmentationEvidence,
 )
-from mkbackbones.study.results import ArmInfo, RunResult, StudyInfo, StudyResults, TaskInfo
+from mkbackbones.study.records.results import ArmInfo, RunResult, StudyInfo, StudyResults, TaskInfo
 from mkbackbones.study.statistics import analyse_evidence
 from mkbackbones.study.statistics.jackknife import image_groups
 from mkbackbones.study.statistics.paired import PairedMean, paired_mean

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from mkbackbones.study.evidence import DetectionEvidence
-from mkbackbones.study.folds import deal
+from mkbackbones.study.prepare.folds import deal
 from mkbackbones.study.statistics.folded import folded_mean
 from mkbackbones.study.statistics.paired import PairedMean
 from mkbackbones.study.statistics.sequential import nominal_level

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mkbackbones.study.chance import background_miou, complaints
 from mkbackbones.study.evidence import SegmentationEvidence
-from mkbackbones.study.results import ArmInfo, RunResult, StudyInfo, StudyResults, TaskInfo
+from mkbackbones.study.records.results import ArmInfo, RunResult, StudyInfo, StudyResults, TaskInfo
+from mkbackbones.study.statistics.chance import background_miou, complaints
 
 
 def study(losses, score, kind='detection'):

@@ -9,9 +9,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
-from mkbackbones.study.collect import collect, collector_of, good_scores
 from mkbackbones.study.evidence.base import FALSE_ALARMS
-from mkbackbones.study.groups import groups_of
+from mkbackbones.study.evidence.groups import groups_of
+from mkbackbones.study.worker.collect import collect, collector_of, good_scores
 
 from ..test_engine.tiny import (
     MANIFOLD_SWIN,

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from mkbackbones.commands.study import main
-from mkbackbones.study.changes import Change, changed_settings, changes, common_tasks
-from mkbackbones.study.results import ArmInfo, StudyInfo, StudyResults, TaskInfo, load_results
+from mkbackbones.study.records.results import (
+    ArmInfo,
+    StudyInfo,
+    StudyResults,
+    TaskInfo,
+    load_results,
+)
+from mkbackbones.study.report.changes import Change, changed_settings, changes, common_tasks
 from mkbackbones.study.statistics import analyse
 
 from .fake import FakeStudy

@@ -12,13 +12,13 @@ import torch
 from mkbackbones.checkpoints.report import UntrustedError
 from mkbackbones.commands.study import main
 from mkbackbones.files import written_aside
-from mkbackbones.study.plan import Run
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.progress import is_alive
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.define.spec import StudyError, read_study
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.records.progress import is_alive
+from mkbackbones.study.records.run_folder import BEST, LATEST
 from mkbackbones.study.report import write_report
-from mkbackbones.study.run_folder import BEST, LATEST
-from mkbackbones.study.schedule import open_schedule
-from mkbackbones.study.spec import StudyError, read_study
+from mkbackbones.study.run.schedule import open_schedule
 
 from .fake import FakeStudy
 from .test_schedule import Script, go, quick, states  # noqa: F401 - a fixture
@@ -157,8 +157,8 @@ class TestCheckpoints:
     @pytest.fixture
     def stopped(self, tmp_path):
         """Validated at iteration 3 (best.pth) and stopped at 4 (latest.pth)."""
-        from mkbackbones.study.progress import Heartbeat
-        from mkbackbones.study.training import build_training, train
+        from mkbackbones.study.records.progress import Heartbeat
+        from mkbackbones.study.worker.training import build_training, train
 
         prepared = prepare_study(read_study(write_study(tmp_path)))
         folder = tmp_path / 'a' / 'run'

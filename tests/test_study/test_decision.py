@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mkbackbones.study.precision import Plan
+from mkbackbones.study.define.precision import Plan
 from mkbackbones.study.statistics import analyse_evidence
 from mkbackbones.study.statistics.decision import at_look, decided
 from mkbackbones.study.statistics.jackknife import TaskJackknife

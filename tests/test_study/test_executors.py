@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from mkbackbones.commands.study import main
-from mkbackbones.study.executors import LocalExecutor, RayExecutor, SlurmExecutor
-from mkbackbones.study.executors.ray import check_answers
-from mkbackbones.study.executors.work import Work
-from mkbackbones.study.plain_config import write_config
-from mkbackbones.study.plan import Run
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.progress import PARENT
-from mkbackbones.study.spec import read_study
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.define.spec import read_study
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.records.plain_config import write_config
+from mkbackbones.study.records.progress import PARENT
+from mkbackbones.study.run.executors import LocalExecutor, RayExecutor, SlurmExecutor
+from mkbackbones.study.run.executors.ray import check_answers
+from mkbackbones.study.run.executors.work import Work
 
 from .tiny import write_study
 
@@ -30,7 +30,7 @@ def command(monkeypatch, text):
     """Let workers run a shell command instead of a training."""
     for name in ('local', 'work'):
         monkeypatch.setattr(
-            f'mkbackbones.study.executors.{name}.worker_command',
+            f'mkbackbones.study.run.executors.{name}.worker_command',
             lambda folder: ['/bin/sh', '-c', text.format(folder=folder)],
         )
 
@@ -70,7 +70,7 @@ class TestLocal:
 
     def test_slots_share_gpus_and_cores(self, monkeypatch):
         monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
-        monkeypatch.setattr('mkbackbones.study.share.usable_cores', lambda: 12)
+        monkeypatch.setattr('mkbackbones.study.worker.share.usable_cores', lambda: 12)
         executor = LocalExecutor(2, ['3', '5'])
         environments = [executor.environment(slot) for slot in range(executor.slots)]
         assert [e['CUDA_VISIBLE_DEVICES'] for e in environments] == ['3', '5', '3', '5']
@@ -209,7 +209,7 @@ def test_an_address_where_nobody_is(tmp_path, capsys, address, words):
 def test_an_address_where_another_program_is(monkeypatch):
     """It takes the connection and says nothing: Ray itself would wait for minutes."""
     pytest.importorskip('ray')
-    monkeypatch.setattr('mkbackbones.study.executors.ray.HEALTH_SECONDS', 3)
+    monkeypatch.setattr('mkbackbones.study.run.executors.ray.HEALTH_SECONDS', 3)
     with socket.socket() as other:
         other.bind(('127.0.0.1', 0))
         other.listen()
@@ -221,7 +221,7 @@ def test_a_worker_ends_with_whoever_started_it(folder):
     """Otherwise a killed study would leave workers on the GPUs."""
     code = (
         'import sys, time; from pathlib import Path\n'
-        'from mkbackbones.study.progress import Heartbeat\n'
+        'from mkbackbones.study.records.progress import Heartbeat\n'
         'beat = Heartbeat(Path(sys.argv[1]), True); print("ready", flush=True); time.sleep(3600)'
     )
     script = f"{sys.executable} -c '{code}' {folder} & echo $!; wait"
@@ -242,7 +242,8 @@ def test_a_worker_ends_with_whoever_started_it(folder):
 
 def test_a_worker_whose_starter_ended_before_it_could_look_ends_too(folder):
     code = (
-        'import os, time; from pathlib import Path; from mkbackbones.study.progress import *\n'
+        'import os, time; from pathlib import Path\n'
+        'from mkbackbones.study.records.progress import *\n'
         f'Heartbeat(Path({str(folder)!r}), True); time.sleep(3600)'
     )
     environment = {**os.environ, PARENT: '1', 'PYTHONPATH': os.pathsep.join(sys.path)}

@@ -7,12 +7,12 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from mkbackbones.study.fairness import start_like
-from mkbackbones.study.plan import Run
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.progress import Heartbeat
-from mkbackbones.study.spec import read_study
-from mkbackbones.study.training import build_training
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.define.spec import read_study
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.records.progress import Heartbeat
+from mkbackbones.study.worker.fairness import start_like
+from mkbackbones.study.worker.training import build_training
 
 from .tiny import write_study
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mkbackbones.study.results import ArmInfo, StudyInfo, StudyResults, TaskInfo
+from mkbackbones.study.records.results import ArmInfo, StudyInfo, StudyResults, TaskInfo
 from mkbackbones.study.statistics import analyse_evidence
 from mkbackbones.study.statistics.folded import FoldedMean, folded_mean
 from mkbackbones.study.statistics.paired import PairedMean, seeds_needed

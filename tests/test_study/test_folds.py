@@ -13,19 +13,19 @@ from rich.console import Console
 
 from mkbackbones.classification import ImageFolder
 from mkbackbones.commands.study import main
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.define.spec import StudyError, read_study
 from mkbackbones.study.evidence import load_evidence
-from mkbackbones.study.executors import LocalExecutor
-from mkbackbones.study.fingerprint import data_hash
-from mkbackbones.study.folds import deal
-from mkbackbones.study.folds_table import folds_table
-from mkbackbones.study.pack import pack_study
-from mkbackbones.study.plan import Run
-from mkbackbones.study.prepared import prepare_study
+from mkbackbones.study.packs.pack import pack_study
+from mkbackbones.study.prepare.fingerprint import data_hash
+from mkbackbones.study.prepare.folds import deal
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.records.results import fold_of, load_results
 from mkbackbones.study.report.blocks import Notice
+from mkbackbones.study.report.console.folds_table import folds_table
 from mkbackbones.study.report.examples import examples
-from mkbackbones.study.results import fold_of, load_results
-from mkbackbones.study.schedule import open_schedule
-from mkbackbones.study.spec import StudyError, read_study
+from mkbackbones.study.run.executors import LocalExecutor
+from mkbackbones.study.run.schedule import open_schedule
 from mkbackbones.study.statistics import analyse
 
 from .folded import FOLDS, KINDS, write_folded, write_groups

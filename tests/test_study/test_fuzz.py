@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mkbackbones.study.define.plan import Run, plan_runs
+from mkbackbones.study.define.spec import Study, StudyError, parse_study, read_study
 from mkbackbones.study.evidence import load_evidence
-from mkbackbones.study.groups import read_groups
-from mkbackbones.study.ledger import FILE, Ledger, LedgerError
-from mkbackbones.study.plan import Run, plan_runs
-from mkbackbones.study.results import load_results
-from mkbackbones.study.spec import Study, StudyError, parse_study, read_study
+from mkbackbones.study.evidence.groups import read_groups
+from mkbackbones.study.records.ledger import FILE, Ledger, LedgerError
+from mkbackbones.study.records.results import load_results
 
 from .fake import FakeStudy
 from .tiny import write_study

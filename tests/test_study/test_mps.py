@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from mkbackbones.study.executors import LocalExecutor
-from mkbackbones.study.mps import PIPE, multi_process_service
+from mkbackbones.study.run.executors import LocalExecutor
+from mkbackbones.study.run.executors.mps import PIPE, multi_process_service
 
 from .tiny import ROOT
 
@@ -61,7 +61,7 @@ def test_it_ends_after_an_error_too(calls):
 
 def test_it_ends_with_a_process_that_is_killed(calls):
     code = (
-        'import time\nfrom mkbackbones.study.mps import multi_process_service\n'
+        'import time\nfrom mkbackbones.study.run.executors.mps import multi_process_service\n'
         'with multi_process_service(["0"], 2): print("ready", flush=True); time.sleep(3600)'
     )
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}

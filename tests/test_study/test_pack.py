@@ -8,16 +8,17 @@ import zipfile
 import pytest
 import torch
 
+import mkbackbones
 from mkbackbones.commands import study as command
-from mkbackbones.study.executors import LocalExecutor
-from mkbackbones.study.merge import DifferentStudies, merge_packs
-from mkbackbones.study.pack import PackError, pack_study, without_paths
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.results import load_results
-from mkbackbones.study.run_folder import About
-from mkbackbones.study.schedule import open_schedule
-from mkbackbones.study.spec import read_study
-from mkbackbones.study.unpack import LIMITS
+from mkbackbones.study.define.spec import read_study
+from mkbackbones.study.packs.merge import DifferentStudies, merge_packs
+from mkbackbones.study.packs.pack import PackError, pack_study, places_of, without_paths
+from mkbackbones.study.packs.unpack import LIMITS
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.records.results import load_results
+from mkbackbones.study.records.run_folder import About
+from mkbackbones.study.run.executors import LocalExecutor
+from mkbackbones.study.run.schedule import open_schedule
 
 from .killing import numbers
 from .tiny import write_study
@@ -323,3 +324,8 @@ def test_a_folder_that_is_no_study(halves, tmp_path):
 )
 def test_paths_in_texts(text, found):
     assert without_paths(text, {'/home/me': '<home>'}) == found
+
+
+def test_the_package_has_a_name_of_its_own_wherever_it_lies(tmp_path):
+    file = mkbackbones.backbones.swin.__file__
+    assert without_paths(file, places_of(tmp_path, [])) == '<mkbackbones>/backbones/swin.py'

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mkbackbones.study.parts import parse_part, part_of, share_of
-from mkbackbones.study.plan import plan_runs
-from mkbackbones.study.spec import Arm, LearningRates, Study, StudyError
-from mkbackbones.study.tasks import Task
+from mkbackbones.study.define.parts import parse_part, part_of, share_of
+from mkbackbones.study.define.plan import plan_runs
+from mkbackbones.study.define.spec import Arm, LearningRates, Study, StudyError
+from mkbackbones.study.define.tasks import Task
 
 
 def study(tasks=('a',), seeds=3, source=None, grid=()):

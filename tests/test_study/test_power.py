@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from mkbackbones.commands.study import main
-from mkbackbones.study.power_table import power_table
-from mkbackbones.study.precision import Plan
+from mkbackbones.study.define.precision import Plan
+from mkbackbones.study.report.console.power_table import power_table
 from mkbackbones.study.statistics import analyse_evidence
 from mkbackbones.study.statistics.jackknife import TaskJackknife
 from mkbackbones.study.statistics.left_out import jackknife_of

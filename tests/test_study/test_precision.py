@@ -2,8 +2,8 @@
 
 import pytest
 
-from mkbackbones.study.precision import Plan, parse_plan
-from mkbackbones.study.spec import StudyError
+from mkbackbones.study.define.precision import Plan, parse_plan
+from mkbackbones.study.define.spec import StudyError
 from mkbackbones.study.statistics import analyse
 
 from .test_statistics import DIFFERENCES, arms, study

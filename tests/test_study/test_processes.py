@@ -7,13 +7,13 @@ import time
 import pytest
 from mmengine.config import Config
 
-from mkbackbones.study.executors import LocalExecutor
-from mkbackbones.study.plain_config import write_config
-from mkbackbones.study.plan import Run
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.processes import share_batch
-from mkbackbones.study.schedule import open_schedule
-from mkbackbones.study.spec import StudyError, read_study
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.define.spec import StudyError, read_study
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.records.plain_config import write_config
+from mkbackbones.study.run.executors import LocalExecutor
+from mkbackbones.study.run.schedule import open_schedule
+from mkbackbones.study.worker.processes import share_batch
 
 from .test_executors import wait
 from .tiny import write_study
@@ -113,7 +113,7 @@ class TestSlots:
     @pytest.fixture(autouse=True)
     def command(self, monkeypatch):
         monkeypatch.setattr(
-            'mkbackbones.study.executors.local.worker_command',
+            'mkbackbones.study.run.executors.local.worker_command',
             lambda folder: ['/bin/sh', '-c', 'exec sleep 60'],
         )
         monkeypatch.setenv('PATH', '/usr/bin:/bin')  # no MPS

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mkbackbones.study.results import load_results
+from mkbackbones.study.records.results import load_results
 from mkbackbones.study.statistics import analyse
 
 STUDIES = Path(__file__).parents[2] / 'docs/studies'

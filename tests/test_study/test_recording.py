@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from mkbackbones.study.plan import Run
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.progress import Heartbeat
-from mkbackbones.study.recording import Diverged, Record
-from mkbackbones.study.run_folder import BEST, LATEST
-from mkbackbones.study.spec import read_study
-from mkbackbones.study.training import build_training, train
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.define.spec import read_study
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.records.progress import Heartbeat
+from mkbackbones.study.records.run_folder import BEST, LATEST
+from mkbackbones.study.worker.recording import Diverged, Record
+from mkbackbones.study.worker.training import build_training, train
 
 from .tiny import write_study
 

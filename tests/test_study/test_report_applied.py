@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from mkbackbones.study.records.results import load_results, read_result
 from mkbackbones.study.report.applied import applied, idle
 from mkbackbones.study.report.numbers import to_csv
 from mkbackbones.study.report.write import write_report
-from mkbackbones.study.results import load_results, read_result
 from mkbackbones.study.statistics import analyse
 
 from .fake import FakeStudy

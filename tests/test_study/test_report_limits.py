@@ -5,10 +5,10 @@ import json
 import pytest
 
 from mkbackbones.commands.study import main
+from mkbackbones.study.records.results import load_results
 from mkbackbones.study.report import write_report
 from mkbackbones.study.report.curves import learning_curves
 from mkbackbones.study.report.limits import limits
-from mkbackbones.study.results import load_results
 from mkbackbones.study.statistics import analyse
 
 from .fake import CLASSES, FakeStudy

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mkbackbones.study.ledger import Ledger
-from mkbackbones.study.plan import Run
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.records.ledger import Ledger
+from mkbackbones.study.records.results import load_results
 from mkbackbones.study.report.blocks import Code, Report, Table, Text
 from mkbackbones.study.report.choice import choose
 from mkbackbones.study.report.curves import mean_curve, smoothed
@@ -18,7 +19,6 @@ from mkbackbones.study.report.page import to_html
 from mkbackbones.study.report.style import spread
 from mkbackbones.study.report.truth import TestImages
 from mkbackbones.study.report.unfinished import open_runs
-from mkbackbones.study.results import load_results
 
 from .fake import FakeStudy
 

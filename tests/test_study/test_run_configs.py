@@ -5,17 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from mkbackbones.study.configs import (
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.define.spec import Arm, StudyError, read_study
+from mkbackbones.study.define.tasks import Task
+from mkbackbones.study.prepare.configs import (
     baseline_backbone,
     read_task_config,
     run_config,
     same_split,
 )
-from mkbackbones.study.iterations import count_iterations, set_iterations
-from mkbackbones.study.plan import Run
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.spec import Arm, StudyError, read_study
-from mkbackbones.study.tasks import Task
+from mkbackbones.study.prepare.iterations import count_iterations, set_iterations
+from mkbackbones.study.prepare.prepared import prepare_study
 
 from .tiny import write_study
 

@@ -6,16 +6,16 @@ import pytest
 from mmengine.config import Config
 
 from mkbackbones.commands.study import main
-from mkbackbones.study.executors import Executor, Job
-from mkbackbones.study.ledger import Ledger
-from mkbackbones.study.live import duration, overview
-from mkbackbones.study.plan import Run
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.progress import Heartbeat, Progress, is_alive, read_progress
-from mkbackbones.study.results import read_info
-from mkbackbones.study.run_folder import OUTPUTS
-from mkbackbones.study.schedule import open_schedule
-from mkbackbones.study.spec import StudyError, read_study
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.define.spec import StudyError, read_study
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.records.ledger import Ledger
+from mkbackbones.study.records.progress import Heartbeat, Progress, is_alive, read_progress
+from mkbackbones.study.records.results import read_info
+from mkbackbones.study.records.run_folder import OUTPUTS
+from mkbackbones.study.run.executors import Executor, Job
+from mkbackbones.study.run.live import duration, overview
+from mkbackbones.study.run.schedule import open_schedule
 from mkbackbones.study.statistics.decision import Decision
 
 from .tiny import write_study
@@ -61,7 +61,7 @@ class ScriptedJob(Job):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr('mkbackbones.study.schedule.POLL_SECONDS', 0)
+    monkeypatch.setattr('mkbackbones.study.run.schedule.POLL_SECONDS', 0)
 
 
 @pytest.fixture(scope='module')
@@ -146,7 +146,7 @@ def test_a_worker_that_outlived_its_study_is_waited_for(prepared, tmp_path, monk
             (folder / OUTPUTS['main']).write_text('{}')
         return state
 
-    monkeypatch.setattr('mkbackbones.study.schedule.is_alive', alive)
+    monkeypatch.setattr('mkbackbones.study.run.schedule.is_alive', alive)
     assert states(go(prepared, tmp_path, executor)) == ['done'] * 4
     assert len(executor.started) == 3
 
@@ -155,7 +155,7 @@ def test_one_study_one_process(prepared, tmp_path, monkeypatch):
     def held(path, patience=0):
         raise BlockingIOError
 
-    monkeypatch.setattr('mkbackbones.study.schedule.take_lock', held)
+    monkeypatch.setattr('mkbackbones.study.run.schedule.take_lock', held)
     with pytest.raises(StudyError, match='is being run by another process'):
         go(prepared, tmp_path, Script())
 
@@ -202,7 +202,7 @@ class TestStale:
 def test_data_that_changed_make_runs_stale(tmp_path):
     file = write_study(tmp_path)
     go(prepare_study(read_study(file)), tmp_path / 'out', Script())
-    from mkbackbones.study.fingerprint import data_hash
+    from mkbackbones.study.prepare.fingerprint import data_hash
 
     data_hash.cache_clear()
     (tmp_path / 'folder' / 'train' / 'dark' / '0.png').unlink()
@@ -307,7 +307,7 @@ class TestProgress:
         assert not is_alive(tmp_path)
         code = (
             'import sys, time; from pathlib import Path\n'
-            'from mkbackbones.study.progress import Heartbeat\n'
+            'from mkbackbones.study.records.progress import Heartbeat\n'
             'beat = Heartbeat(Path(sys.argv[1])); beat.update(phase="training", iter=3)\n'
             'print("ready", flush=True); time.sleep(60)'
         )

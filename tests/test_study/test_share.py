@@ -3,8 +3,8 @@
 import pytest
 from mmengine.config import Config
 
-from mkbackbones.study import share
-from mkbackbones.study.share import CORES, bound_loaders, share_of_cores
+from mkbackbones.study.worker import share
+from mkbackbones.study.worker.share import CORES, bound_loaders, share_of_cores
 
 
 def config(workers, **dataset):

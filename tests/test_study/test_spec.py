@@ -5,8 +5,8 @@ import copy
 import pytest
 
 from mkbackbones.runner.config_files import config_root
-from mkbackbones.study.plan import plan_runs
-from mkbackbones.study.spec import StudyError, parse_study, read_study
+from mkbackbones.study.define.plan import plan_runs
+from mkbackbones.study.define.spec import StudyError, parse_study, read_study
 
 DETECTION = str(config_root() / 'demo' / 'faster-rcnn_swin-nano-stock.py')
 CONTENT = dict(

@@ -9,10 +9,10 @@ from PIL import Image
 
 from mkbackbones.classification import ImageFolder
 from mkbackbones.runner.errors import InputError
-from mkbackbones.study.groups import groups_of
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.spec import StudyError, read_study
-from mkbackbones.study.split_checks import check_splits
+from mkbackbones.study.define.spec import StudyError, read_study
+from mkbackbones.study.evidence.groups import groups_of
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.prepare.split_checks import check_splits
 
 from .tiny import write_image_folder, write_study
 
@@ -112,6 +112,6 @@ def test_the_classes_of_the_config_are_compared(tmp_path, monkeypatch):
     def refuse(cfg, stages):
         raise InputError('train_dataloader: the config has the class dnet')
 
-    monkeypatch.setattr('mkbackbones.study.prepared.check_classes', refuse)
+    monkeypatch.setattr('mkbackbones.study.prepare.prepared.check_classes', refuse)
     with pytest.raises(StudyError, match=r'task classification: .*dnet'):
         prepare_study(read_study(write_study(tmp_path)))

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from mkbackbones.backbones import ManifoldSwin
-from mkbackbones.study import fingerprint
-from mkbackbones.study.fingerprint import counts, data_hash
-from mkbackbones.study.plan import Run
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.spec import StudyError, read_study
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.define.spec import StudyError, read_study
+from mkbackbones.study.prepare import fingerprint
+from mkbackbones.study.prepare.fingerprint import counts, data_hash
+from mkbackbones.study.prepare.prepared import prepare_study
 
 from .tiny import BACKBONE, write_study
 
@@ -105,7 +105,7 @@ def test_data_outside_of_the_root_count(tmp_path):
     'name',
     ['study/evidence/detection.py', 'study/evidence/matching.py', 'cost.py', 'qkv.py',
      'datasets/openmmlab/detection.py', 'datasets/metainfo.py', 'runner/build.py',
-     'runner/precision.py', 'study/worker.py', 'keys/kua.py', 'a_new_file.py'],
+     'runner/precision.py', 'study/worker/main.py', 'keys/kua.py', 'a_new_file.py'],
 )  # fmt: skip
 def test_code_of_a_run_counts(tmp_path, monkeypatch, name):
     package = tmp_path / 'mkbackbones'
@@ -138,7 +138,7 @@ def test_everything_that_a_worker_imports_counts(tmp_path):
     (folder / 'config.py').write_text(cfg.pretty_text)
     code = (
         'import sys\n'
-        'from mkbackbones.study.worker import main\n'
+        'from mkbackbones.study.worker.main import main\n'
         'assert main([sys.argv[1]]) == 0\n'
         'print(*[m.__file__ for n, m in sys.modules.items() '
         "if n.split('.')[0] == 'mkbackbones' and getattr(m, '__file__', None)], sep='\\n')\n"
@@ -185,7 +185,7 @@ class TestKnownHashes:
     @pytest.fixture
     def data(self, tmp_path, monkeypatch):
         monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-        monkeypatch.setattr('mkbackbones.study.hash_cache.SETTLED_SECONDS', 0)
+        monkeypatch.setattr('mkbackbones.study.prepare.hash_cache.SETTLED_SECONDS', 0)
         (tmp_path / 'data' / 'a').mkdir(parents=True)
         (tmp_path / 'data' / 'a' / 'x').write_text('one')
         return tmp_path / 'data'
@@ -207,7 +207,7 @@ class TestKnownHashes:
         assert data_hash.__wrapped__(str(data)) != found
 
     def test_what_changed_a_moment_ago_is_not_kept(self, data, monkeypatch):
-        monkeypatch.setattr('mkbackbones.study.hash_cache.SETTLED_SECONDS', 3600)
+        monkeypatch.setattr('mkbackbones.study.prepare.hash_cache.SETTLED_SECONDS', 3600)
         data_hash.__wrapped__(str(data))
         assert not (data.parent / 'cache').exists()
 

@@ -9,9 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from mkbackbones.study.records.results import (
+    ArmInfo,
+    StudyInfo,
+    StudyResults,
+    TaskInfo,
+    load_results,
+)
 from mkbackbones.study.report.limits import limits
 from mkbackbones.study.report.numbers import to_json
-from mkbackbones.study.results import ArmInfo, StudyInfo, StudyResults, TaskInfo, load_results
 from mkbackbones.study.statistics import analyse, analyse_evidence, headline
 from mkbackbones.study.statistics.carry_over import fieller
 from mkbackbones.study.statistics.compare import holm

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from mkbackbones.commands import study as command
-from mkbackbones.study import throughput
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.spec import read_study
-from mkbackbones.study.throughput import FILE, Throughput, measure, recommend, throughput_table
+from mkbackbones.study.define.spec import read_study
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.run import throughput
+from mkbackbones.study.run.throughput import FILE, Throughput, measure, recommend, throughput_table
 
 from .tiny import write_study
 

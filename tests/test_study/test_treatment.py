@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mkbackbones.qkv import ManifoldQKV
-from mkbackbones.study.treatment import as_entry, check_treatment, watch
+from mkbackbones.study.worker.treatment import as_entry, check_treatment, watch
 
 from ..test_backbones.common import tiny_swin, tiny_vit
 

@@ -10,11 +10,11 @@ import time
 import pytest
 from mmengine.config import Config
 
-from mkbackbones.study.executors import LocalExecutor, warm
-from mkbackbones.study.plain_config import config_text, is_plain, write_config
-from mkbackbones.study.plan import Run
-from mkbackbones.study.prepared import prepare_study
-from mkbackbones.study.spec import read_study
+from mkbackbones.study.define.plan import Run
+from mkbackbones.study.define.spec import read_study
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.records.plain_config import config_text, is_plain, write_config
+from mkbackbones.study.run.executors import LocalExecutor, warm
 
 from .test_executors import wait
 from .tiny import ROOT, write_study
@@ -120,7 +120,7 @@ def test_when_the_warm_process_is_gone_its_workers_end_and_others_start_from_not
 def test_it_imports_without_threads_or_a_word_to_cuda():
     """Else a fork of it could hang, or could not use the GPU."""
     code = (
-        'import importlib, os, sys\nfrom mkbackbones.study.executors.warm import MODULES\n'
+        'import importlib, os, sys\nfrom mkbackbones.study.run.executors.warm import MODULES\n'
         'for name in MODULES: importlib.import_module(name)\nimport torch\n'
         'assert not torch.cuda.is_initialized()\n'
         'print(len(os.listdir("/proc/self/task")))'

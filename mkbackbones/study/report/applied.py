@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from ..results import RunResult, StudyResults
+from ..records.results import RunResult, StudyResults
 from .blocks import Block, Heading, Table, Text
 
 __all__ = ['applied', 'idle']

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..collect import DRAWN_SCORE
 from ..evidence import Evidence
+from ..worker.collect import DRAWN_SCORE
 
 __all__ = ['NUM_EXAMPLES', 'RULE', 'Choice', 'choose', 'most_of']
 

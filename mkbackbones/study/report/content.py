@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib
 
-from ..results import RunResult, StudyResults
+from ..records.results import RunResult, StudyResults
 from ..statistics import Analysis, Verdict, headline
 from ..statistics.sequential import added_seeds
 from .applied import applied, idle

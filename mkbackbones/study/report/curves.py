@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results import StudyResults
+from ..records.results import StudyResults
 from .style import SMALL, Look, new_figure, spread, tidy
 
 __all__ = ['Curve', 'learning_curves', 'mean_curve', 'smoothed']

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results import StudyInfo
+from ..records.results import StudyInfo
 from ..statistics import Analysis, Difference
 from .style import FONT, INK, LINE, MUTED, PAPER, SMALL, Look, new_figure, tidy
 

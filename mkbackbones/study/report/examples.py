@@ -8,7 +8,7 @@ import numpy as np
 
 from ...datasets.palette import make_palette
 from ..evidence import ClassificationEvidence, Evidence
-from ..results import StudyResults
+from ..records.results import StudyResults
 from ..statistics.jackknife import load_task_evidence
 from .blocks import Block, Fold, Gallery, Heading, Notice, Picture
 from .choice import Choice, choose, most_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from ..results import StudyResults
+from ..records.results import StudyResults
 from ..statistics import Analysis
 from ..statistics.compare import FEWEST_GROUPS
 

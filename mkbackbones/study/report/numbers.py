@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from math import isfinite
 
-from ..results import StudyResults
+from ..records.results import StudyResults
 from ..statistics import Analysis
 
 __all__ = ['to_csv', 'to_json']

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
-from ..results import StudyResults
+from ..records.results import StudyResults
 from ..statistics import Analysis
 from .blocks import Block, Fold, Gallery, Heading, Picture, Table, Text
 from .curves import learning_curves

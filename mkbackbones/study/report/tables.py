@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import median
 
-from ..results import RunResult, StudyInfo, StudyResults
+from ..records.results import RunResult, StudyInfo, StudyResults
 from ..statistics import Analysis, ArmSummary, Difference, Verdict
 from .blocks import Table
 from .scatter import COST_NAMES

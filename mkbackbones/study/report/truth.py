@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..run_folder import read_object
+from ..records.run_folder import read_object
 
 __all__ = ['Layer', 'TestImages', 'read_image', 'read_prediction']
 

@@ -7,8 +7,8 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..ledger import Ledger, LedgerError
-from ..results import StudyResults
+from ..records.ledger import Ledger, LedgerError
+from ..records.results import StudyResults
 
 __all__ = ['OpenRun', 'open_runs']
 

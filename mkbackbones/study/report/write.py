@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...files import written_aside
-from ..results import load_results
+from ..records.results import load_results
 from ..statistics import analyse
 from .blocks import Picture
 from .content import build_report

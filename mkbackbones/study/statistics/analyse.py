@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..evidence import Evidence
-from ..results import StudyInfo, StudyResults
+from ..records.results import StudyInfo, StudyResults
 from .analysis import Analysis, CarryOver
 from .carry_over import carry_over
 from .compare import FEWEST_GROUPS, Comparison, compare, correct, score_worst, summarise

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from ..results import StudyInfo, fold_of
+from ..records.results import StudyInfo, fold_of
 from .analysis import CarryOver
 from .compare import Comparison
 from .folded import FoldedMean

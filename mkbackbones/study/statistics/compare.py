@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..precision import POWER
-from ..results import RunResult, StudyInfo, StudyResults
+from ..define.precision import POWER
+from ..records.results import RunResult, StudyInfo, StudyResults
 from .analysis import ArmSummary, Difference
 from .folded import FoldedJackknife, folded_mean
 from .jackknife import TaskJackknife

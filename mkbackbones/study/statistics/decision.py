@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..results import StudyResults, load_results
+from ..records.results import StudyResults, load_results
 from .analyse import analyse_tasks
 from .left_out import load_jackknife
 from .verdicts import DECIDED, hopeless_margin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from ..results import StudyResults
+from ..records.results import StudyResults
 from .analysis import Difference, Efficiency
 
 __all__ = ['COSTS', 'efficiency']

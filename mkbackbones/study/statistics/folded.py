@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from ..evidence import Evidence
-from ..results import RunResult
+from ..records.results import RunResult
 from .jackknife import ImageGroups, TaskJackknife
 from .paired import PairedMean, chi_square_range
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..evidence import Evidence, load_evidence
-from ..results import RunResult
+from ..records.results import RunResult
 from .analysis import SplitGroups
 
 __all__ = ['ImageGroups', 'TaskJackknife', 'describe_groups', 'load_task_evidence']

@@ -21,8 +21,8 @@ from ...datasets.atomic import atomic_output
 from ...files import written_aside
 from ..evidence import Evidence
 from ..evidence.base import check_unpacked_size
-from ..results import RunResult, StudyInfo, StudyResults
-from ..run_folder import EVIDENCE, write_json
+from ..records.results import RunResult, StudyInfo, StudyResults
+from ..records.run_folder import EVIDENCE, write_json
 from .compare import AnyJackknife
 from .folded import FoldedJackknife
 from .jackknife import ImageGroups, TaskJackknife, load_task_evidence

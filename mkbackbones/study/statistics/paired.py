@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import optimize, special, stats
 
-from ..precision import POWER
+from ..define.precision import POWER
 
 __all__ = ['PairedMean', 'SeedsNeeded', 'paired_mean', 'seeds_needed', 'sign_flip']
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from ..precision import POWER
-from ..results import StudyResults, TaskInfo
-from ..spec import Study
+from ..define.precision import POWER
+from ..define.spec import Study
+from ..records.results import StudyResults, TaskInfo
 from .analyse import analyse_tasks
 from .folded import FoldedMean
 from .left_out import load_jackknife

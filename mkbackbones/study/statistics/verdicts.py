@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..precision import POWER
-from ..results import StudyInfo
+from ..define.precision import POWER
+from ..records.results import StudyInfo
 from .analysis import CarryOver, Difference, Verdict
 from .compare import FEWEST_GROUPS, Comparison
 from .paired import ALPHA, PairedMean, SeedsNeeded, seeds_needed

@@ -1,0 +1,1 @@
+"""Finished runs carried from one machine to another: a pack is written, read and merged."""

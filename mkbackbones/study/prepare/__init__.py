@@ -1,0 +1,1 @@
+"""A study held against this machine before its first run: configs, data, folds, fingerprints."""

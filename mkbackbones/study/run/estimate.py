@@ -1,0 +1,97 @@
+"""How long a study takes, from a short timing of every task and arm."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from ..define.plan import Run
+from ..prepare.configs import TIMED_ITERATIONS
+from .live import duration
+from .schedule import Schedule
+
+__all__ = ['estimate_table', 'run_seconds']
+
+
+def run_seconds(schedule: Schedule, run: Run) -> float:
+    """Estimated time of a run: training, validations and the test.
+
+    Args:
+        schedule (Schedule): A schedule whose timings are done.
+        run (Run): A trial or a main run.
+    """
+    prepared = schedule.prepared
+    timing = schedule.needs.output(Run('timing', run.task, run.arm, prepared.study.seeds[0]))
+    cfg = prepared.config(run, schedule.needs.iterations(run))
+    images = prepared.tasks[run.task].num_images
+    iters = cfg.train_cfg.max_iters
+    validations = -(-iters // cfg.train_cfg.get('val_interval', iters))
+    predicted = validations * images['val'] + (images['test'] if run.stage == 'main' else 0)
+    seconds = iters * timing['step_seconds'] + predicted * timing['inference_seconds']
+    return start_seconds(schedule, run) + seconds
+
+
+def start_seconds(schedule: Schedule, run: Run) -> float:
+    """Time that a worker takes beside training and predicting: imports, building, first steps."""
+    timing = Run('timing', run.task, run.arm, schedule.prepared.study.seeds[0])
+    row = schedule.ledger.rows()[timing.key]
+    steps = TIMED_ITERATIONS * schedule.needs.output(timing)['step_seconds']
+    return max(row.finished - row.started - steps, 0.0)
+
+
+def estimate_table(schedule: Schedule, slots: int) -> Table:
+    """The plan: a line for each task and arm, and the sum.
+
+    Args:
+        schedule (Schedule): A schedule whose timings are done.
+        slots (int): Runs at the same time.
+    """
+    study = schedule.prepared.study
+    table = Table(title=f'{study.name}: {study.question}', box=None)
+    for name in ('task', 'arm'):
+        table.add_column(name)
+    for name in ('runs', 'iterations', 's/iter', 'memory', 'a run', 'all runs'):
+        table.add_column(name, justify='right')
+    total = 0.0
+    for task in study.tasks:
+        for arm in study.arms:
+            runs = [
+                run
+                for run in schedule.runs.values()
+                if (run.task, run.arm) == (task, arm) and run.stage != 'timing'
+            ]
+            timing = Run('timing', task, arm, study.seeds[0])
+            name = study.arms[arm].label
+            if schedule.ledger.rows()[timing.key].state != 'done':
+                error = schedule.ledger.rows()[timing.key].error
+                table.add_row(task, name, str(len(runs)), '', '', '', '', error)
+                continue
+            main = next(run for run in runs if run.stage == 'main')
+            cfg = schedule.prepared.config(main, schedule.needs.iterations(main))
+            iters = cfg.train_cfg.max_iters
+            found = schedule.needs.output(timing)
+            seconds = sum(run_seconds(schedule, run) for run in runs)
+            total += seconds
+            memory = found['peak_memory']
+            table.add_row(
+                task,
+                name,
+                str(len(runs)),
+                f'{iters:,}',
+                f'{found["step_seconds"]:.3g}',
+                f'{memory / 2**30:.1f} GiB' if memory else '',
+                duration(run_seconds(schedule, main)),
+                f'{seconds / 3600:.2f} h',
+            )
+    failed = sum(
+        schedule.ledger.rows()[key].state != 'done'
+        for key, run in schedule.runs.items()
+        if run.stage == 'timing'
+    )
+    num_runs = sum(run.stage != 'timing' for run in schedule.runs.values())
+    table.caption = (
+        f'{num_runs} runs, {total / 3600:.1f} device hours one after the other; with {slots} at '
+        f'the same time about {duration(total / slots)} if they do not slow each other down'
+    )
+    if failed:
+        table.caption = f'{num_runs} runs; no total, as {failed} timings failed (see above)'
+    return table

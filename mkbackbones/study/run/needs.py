@@ -1,0 +1,87 @@
+"""What runs take from the runs before them: iterations, a learning rate, a checkpoint."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..define.plan import Run
+from ..define.spec import StudyError
+from ..prepare.prepared import PreparedStudy
+from ..records.run_folder import BEST, OUTPUTS, read_output
+
+__all__ = ['Needs']
+
+
+@dataclass
+class Needs:
+    """What a run needs to know before it can start.
+
+    Args:
+        prepared (PreparedStudy): The study.
+        folder (Path): Its folder.
+        runs (dict[str, Run]): All its runs by key.
+    """
+
+    prepared: PreparedStudy
+    folder: Path
+    runs: dict[str, Run]
+
+    def iterations(self, run: Run) -> int | None:
+        """Iterations of a run; for a budget in minutes, as many as its timing allows."""
+        planned = self.prepared.planned_iterations(run)
+        if planned is not None or run.stage == 'timing':
+            return planned
+        timing = self.output(Run('timing', run.task, run.arm, self.prepared.study.seeds[0]))
+        seconds = 60 * self.prepared.study.budget.minutes
+        return max(int(seconds / timing['step_seconds']), 1)
+
+    def learning_rate(self, run: Run) -> float | None:
+        """Learning rate of a run: its own, the best of the trials, or None for the config's.
+
+        Raises:
+            StudyError: Every trial diverged.
+        """
+        rates = self.prepared.study.learning_rates
+        if run.stage != 'main' or not rates.grid:
+            return run.lr
+        means = {
+            lr: statistics.fmean(
+                self.output(Run('trial', run.task, run.arm, seed, lr))['score']
+                for seed in rates.seeds
+            )
+            for lr in sorted(rates.grid)
+        }
+        best = max(means, key=means.get)
+        if means[best] == -math.inf:
+            raise StudyError(
+                f'task {run.task}, arm {run.arm}: every learning rate of the grid diverged; '
+                'add lower ones'
+            )
+        return best
+
+    def output(self, run: Run) -> dict:
+        """What a timing or trial left."""
+        content, damaged = read_output(self.folder / run.key, run.stage)
+        if content is None:
+            raise StudyError(f'{self.folder / run.key / (damaged or OUTPUTS[run.stage])} is gone')
+        return content
+
+    def source(self, run: Run) -> str | None:
+        """Checkpoint that a run starts from, of another task.
+
+        Raises:
+            StudyError: It is gone.
+        """
+        sources = [need for need in run.needs if self.runs[need].stage == 'main']
+        if not sources:
+            return None
+        path = self.folder / sources[0] / BEST
+        if not path.is_file():
+            raise StudyError(
+                f'{path}, which it starts from, is gone; if {sources[0]} was merged, pack it again '
+                'with --weights'
+            )
+        return str(path.resolve())

@@ -1,0 +1,188 @@
+"""Was the treatment applied? What a trained key does, and what the network scores without it."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from ...keys import BasedKey, LinearK
+from ...qkv import ManifoldQKV
+
+__all__ = ['Treatment', 'charts_off', 'check_treatment']
+
+#: Validation images that a key is looked at with.
+IMAGES = 32
+
+
+@dataclass
+class Treatment:
+    """What the keys of a trained network do; means over its layers.
+
+    Args:
+        out_scale (float | None): Mean absolute output scale; None without a base chart.
+        charts_over_base (float | None): Root mean square of the scaled charts over that of the base
+            chart, on validation images; None without a base chart.
+        linear_share (float | None): Share of the charts' variance that the best linear map of the
+            tokens explains, on the same images: 1 for a key that might as well be linear.
+        gamma_spread (float | None): Standard deviation of log Gamma over the charts; None without
+            charts.
+        temperature (float | None): Of a LinearK that has one.
+        off (str | None): What was done to switch the charts off: ``'scale'``, the output scale set
+            to zero, or ``'linear'``, without a base chart: the best linear map in their place. None
+            for keys without charts.
+        score_off (float | None): The primary metric on the test split then, in per cent.
+    """
+
+    out_scale: float | None = None
+    charts_over_base: float | None = None
+    linear_share: float | None = None
+    gamma_spread: float | None = None
+    temperature: float | None = None
+    off: str | None = None
+    score_off: float | None = None
+
+
+class Watched:
+    """Sums over the tokens that a layer's charts have seen, for the best linear map.
+
+    Args:
+        qkv (ManifoldQKV): The layer.
+    """
+
+    def __init__(self, qkv: ManifoldQKV) -> None:
+        key = qkv.key
+        size = key.embed_dims + 1
+        device = qkv.qv.weight.device
+        self.moments = torch.zeros(size, size, dtype=torch.float64, device=device)
+        self.products = torch.zeros(size, key.out_dims, dtype=torch.float64, device=device)
+        self.charts = self.charts_squared = self.base = 0.0
+        self.seen = 0
+
+    @torch.no_grad()
+    def __call__(self, qkv: ManifoldQKV, inputs: tuple[Tensor, ...]) -> None:
+        key, x = qkv.key, inputs[0].detach().float()
+        with torch.autocast(x.device.type, enabled=False):
+            charts = key.charts(x, qkv.grid, qkv.num_prefix_tokens)
+            if key.base is not None:
+                charts = key.out_scale * charts
+                self.base += float(key.base(x).square().sum())
+        tokens = torch.cat([x, torch.ones_like(x[..., :1])], -1).flatten(0, -2).double()
+        wanted = charts.flatten(0, -2).double()
+        self.moments += tokens.T @ tokens
+        self.products += tokens.T @ wanted
+        self.charts += wanted.sum(0)
+        self.charts_squared += float(wanted.square().sum())
+        self.seen += len(tokens)
+
+    def linear(self) -> Tensor:
+        """The best linear map of the tokens, with the bias in the last row: (C + 1, out_dims)."""
+        return torch.linalg.pinv(self.moments, hermitian=True) @ self.products
+
+    def linear_share(self) -> float:
+        """Share of the charts' variance that this map explains."""
+        mean = self.charts / self.seen
+        variance = self.charts_squared - self.seen * float(mean.square().sum())
+        left = self.charts_squared - float((self.linear() * self.products).sum())
+        return 1.0 if variance <= 0 else min(max(1 - left / variance, 0.0), 1.0)
+
+    def linear_key(self, key: BasedKey) -> LinearK:
+        """A key that computes this map."""
+        found = self.linear().T.float()
+        linear = LinearK(key.embed_dims, out_dims=key.out_dims).to(found.device)
+        linear.load_stock(found[:, :-1], found[:, -1])
+        return linear.eval()
+
+
+def check_treatment(
+    model: nn.Module, loader: DataLoader, score: Callable[[], float]
+) -> Treatment | None:
+    """Look at the keys of a trained network, and score it with their charts switched off.
+
+    Args:
+        model (nn.Module): A model of mmengine, with the weights that are tested.
+        loader (DataLoader): Batches of the validation split.
+        score (Callable): Gives the primary metric on the test split, in per cent.
+
+    Returns:
+        Treatment | None: What was found; None for a network without keys of its own.
+    """
+    layers = [module for module in model.modules() if isinstance(module, ManifoldQKV)]
+    if not layers:
+        return None
+    found = Treatment(
+        gamma_spread=mean_of(layers, 'gamma', lambda gamma: float(gamma.log().std(0).mean())),
+        temperature=mean_of(layers, 'temperature', float),
+        out_scale=mean_of(layers, 'out_scale', lambda scale: float(scale.abs().mean())),
+    )
+    charted = [layer for layer in layers if isinstance(layer.key, BasedKey)]
+    if not charted:
+        return found
+    watched = watch(model, charted, loader)
+    found.linear_share = statistics.fmean(one.linear_share() for one in watched)
+    if based := [one for one in watched if one.base]:
+        found.charts_over_base = statistics.fmean(
+            (one.charts_squared / one.base) ** 0.5 for one in based
+        )
+    found.off = 'scale' if all(layer.key.base is not None for layer in charted) else 'linear'
+    with charts_off(charted, watched):
+        found.score_off = score()
+    return found
+
+
+def mean_of(
+    layers: list[ManifoldQKV], name: str, measure: Callable[[Tensor], float]
+) -> float | None:
+    """Mean over the layers whose key has that parameter."""
+    values = [getattr(layer.key, name, None) for layer in layers]
+    measured = [measure(value.detach()) for value in values if value is not None]
+    return statistics.fmean(measured) if measured else None
+
+
+def watch(model: nn.Module, layers: list[ManifoldQKV], loader: DataLoader) -> list[Watched]:
+    """Let validation images pass, spread over the split."""
+    total = len(loader.dataset)
+    images = Subset(loader.dataset, range(0, total, max(total // IMAGES, 1))[:IMAGES])
+    watched = [Watched(layer) for layer in layers]
+    handles = [layer.register_forward_pre_hook(one) for layer, one in zip(layers, watched)]
+    model.eval()
+    try:
+        for batch in DataLoader(images, batch_size=4, collate_fn=loader.collate_fn):
+            with torch.no_grad():
+                model.test_step(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return watched
+
+
+@contextlib.contextmanager
+def charts_off(layers: list[ManifoldQKV], watched: list[Watched]) -> Iterator[None]:
+    """Switch charts off for a while: by their output scale, or by the best linear map instead."""
+    keys = [layer.key for layer in layers]
+    scales = [None if key.base is None else key.out_scale.detach().clone() for key in keys]
+    try:
+        with torch.no_grad():
+            for layer, key, one in zip(layers, keys, watched):
+                if key.base is None:
+                    layer.key = one.linear_key(key)
+                else:
+                    key.out_scale.zero_()
+        yield
+    finally:
+        with torch.no_grad():
+            for layer, key, scale in zip(layers, keys, scales):
+                layer.key = key
+                if scale is not None:
+                    key.out_scale.copy_(scale)
+
+
+def as_entry(treatment: Treatment | None) -> dict[str, float | str]:
+    """What a result keeps: entries that are known."""
+    found = {} if treatment is None else asdict(treatment)
+    return {name: value for name, value in found.items() if value is not None}
