@@ -1,14 +1,36 @@
-"""Files that appear whole or not at all."""
+"""Files, and output folders, that appear whole or not at all."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import shutil
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is known of other runs, so that nothing is removed
+    fcntl = None
 
-@contextlib.contextmanager
+__all__ = ['OutputError', 'atomic_output', 'sync', 'written_aside']
+
+_PARTIAL, _FORMER = '.partial', '.former'
+_SYNCED_AT_ONCE = 16
+_OWNER = '.owner'
+"""Behind the name of a temporary folder: a file that its process holds a lock on."""
+
+
+class OutputError(ValueError):
+    """A folder that cannot be created, or may not be replaced."""
+
+
+@contextmanager
 def written_aside(path: Path, durable: bool = True) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; it takes the place of ``path`` on success.
 
@@ -52,3 +74,151 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+@contextmanager
+def atomic_output(
+    out: Path, *, overwrite: bool = False, expected: Collection[str] = ()
+) -> Iterator[Path]:
+    """Give a temporary folder beside ``out`` that takes its place when the block succeeds.
+
+    Temporary folders of the same ``out`` whose process was killed are removed first. What was
+    written is on the disk before it takes its place, so that a power cut leaves the one or the
+    other.
+
+    Args:
+        out (Path): The folder to create.
+        overwrite (bool): Replace a non-empty ``out``, at the end.
+        expected (Collection[str]): What a folder to be replaced may hold: a mistyped path must
+            not cost somebody's home folder.
+
+    Yields:
+        Path: The folder to write into. It is removed if the block raises, and a former ``out``
+        then stays as it was.
+
+    Raises:
+        OutputError: ``out`` cannot be created, or may not be replaced.
+    """
+    out = out.resolve()
+    _remove_leftovers(out)
+    _check_replaceable(out, overwrite, expected)
+    work = out.parent / f'.{out.name}.{uuid.uuid4().hex[:8]}{_PARTIAL}'
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'cannot create {out}: {error.strerror}') from error
+    with _owned(work, out):
+        try:
+            work.mkdir()
+        except OSError as error:
+            raise OutputError(f'cannot create {out}: {error.strerror}') from error
+        try:
+            yield work
+            _sync_tree(work)
+            _swap(work, out)
+            _sync(out.parent)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _owned(work: Path, out: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process, however it ends."""
+    owner = Path(f'{work}{_OWNER}')
+    try:
+        file = os.open(owner, os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise OutputError(f'cannot create {out}: {error.strerror}') from error
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # file systems without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what killed runs left of this output; put a former output back if it is the only one.
+
+    A folder without a lock file is of an unknown owner and stays.
+    """
+    if not out.parent.is_dir():
+        return
+    for owner in sorted(out.parent.glob(f'.{_escaped(out.name)}.????????{_PARTIAL}{_OWNER}')):
+        if _is_held(owner):
+            continue
+        work = Path(str(owner).removesuffix(_OWNER))
+        former = work.with_suffix(_FORMER)
+        if former.is_dir() and not out.exists():
+            former.rename(out)
+            print(f'{out} was put back as it was before a run that was stopped', file=sys.stderr)
+        for folder in (work, former):
+            if folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
+                print(f'{folder}, which a stopped run left, was removed', file=sys.stderr)
+        owner.unlink(missing_ok=True)
+
+
+def _is_held(owner: Path) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        with owner.open('r+b') as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, gone by now, or on a file system without locks
+        return True
+    return False
+
+
+def _escaped(name: str) -> str:
+    return ''.join(f'[{letter}]' if letter in '[?*' else letter for letter in name)
+
+
+def _check_replaceable(out: Path, overwrite: bool, expected: Collection[str]) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputError(f'output {out} is a file: name a folder')
+    content = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+    if content and not overwrite:
+        raise OutputError(
+            f'output folder {out} is not empty: name another one, or add --overwrite to replace it'
+        )
+    foreign = [name for name in content if name not in expected]
+    if foreign:
+        raise OutputError(
+            f'output folder {out} holds more than a data set ({foreign[0]}), so it is not '
+            'replaced: name another one'
+        )
+
+
+def _swap(work: Path, out: Path) -> None:
+    """Rename ``work`` to ``out``; keep a former ``out`` until that has succeeded."""
+    if not out.exists():
+        work.rename(out)
+        return
+    former = work.with_suffix(_FORMER)
+    out.rename(former)
+    try:
+        work.rename(out)
+    except OSError:
+        former.rename(out)
+        raise
+    _sync(out.parent)
+    shutil.rmtree(former)
+
+
+def _sync_tree(root: Path) -> None:
+    """Bring files and folders to the disk, many at a time: journals commit them together."""
+    folders, files = [], []
+    for folder, _, names in os.walk(root):
+        folders.append(Path(folder))
+        files += [Path(folder, name) for name in names]
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
+        list(pool.map(_sync, files))
+        list(pool.map(_sync, folders))
+
+
+def _sync(path: Path) -> None:
+    with contextlib.suppress(OSError):  # file systems that cannot
+        sync(path)

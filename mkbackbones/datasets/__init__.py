@@ -4,8 +4,8 @@ Nothing here imports mmdet, mmseg or mmcv.
 """
 
 from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.neu_det import NeuDet
-from mkbackbones.datasets.neu_seg import NeuSeg
+from mkbackbones.datasets.public.neu_det import NeuDet
+from mkbackbones.datasets.public.neu_seg import NeuSeg
 from mkbackbones.datasets.records import SPLITS, Converter, Instance, Record, iter_records
 from mkbackbones.datasets.splitting import Splitter
 from mkbackbones.datasets.synthetic import SyntheticDefects

@@ -126,14 +126,14 @@ _CATEGORIES = Argument(
 
 CATALOGUE: dict[str, Entry] = {
     'neu-det': Entry(
-        'mkbackbones.datasets.neu_det:NeuDet',
+        'mkbackbones.datasets.public.neu_det:NeuDet',
         'Convert NEU-DET (1800 images, boxes) to COCO on a split without leaks.',
         '--src downloads/NEU-DET.zip --out data/neu-det',
         (source('the NEU-DET folder or its .zip'),),
         palette=tuple(metainfo.NEU_DET['palette']),
     ),
     'neu-seg': Entry(
-        'mkbackbones.datasets.neu_seg:NeuSeg',
+        'mkbackbones.datasets.public.neu_seg:NeuSeg',
         'Convert the 899 unrotated masks of NEU-Seg to class maps and COCO instances.',
         '--src downloads/NEU_Seg.zip --images downloads/NEU-DET.zip --out data/neu-seg',
         (

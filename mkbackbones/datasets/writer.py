@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mkbackbones.datasets.atomic import atomic_output
 from mkbackbones.datasets.coco_file import CocoFile, coco_annotation
 from mkbackbones.datasets.errors import DatasetError, FileFault
 from mkbackbones.datasets.fingerprint import measure
@@ -17,6 +17,7 @@ from mkbackbones.datasets.naming import first_few, stem_of
 from mkbackbones.datasets.records import IGNORE, SPLITS, Converter, Record
 from mkbackbones.datasets.splitting import SplitItem, Splitter
 from mkbackbones.datasets.summary import Summary
+from mkbackbones.files import OutputError, atomic_output
 
 __all__ = ['write_dataset']
 
@@ -65,7 +66,7 @@ def write_dataset(
     """
     splitter = splitter or Splitter()
     summary = Summary(converter.classes, notes=list(converter.notes))
-    with atomic_output(Path(out), overwrite=overwrite, expected=_LAYOUT) as root:
+    with _output(Path(out), overwrite) as root:
         stage = _Stage(root, converter.classes)
         for index in range(len(converter)):
             record = _read(converter, index, summary.skipped if skip_bad else None)
@@ -102,6 +103,16 @@ def write_dataset(
         )
         _write_json(root / 'dataset.json', content)
     return summary
+
+
+@contextmanager
+def _output(out: Path, overwrite: bool) -> Iterator[Path]:
+    """The folder to write into; that it cannot be is told as a fault of the source is."""
+    try:
+        with atomic_output(out, overwrite=overwrite, expected=_LAYOUT) as root:
+            yield root
+    except OutputError as error:
+        raise DatasetError(str(error)) from error
 
 
 def _check_splits(splits: list[str], stated: Collection[str], skipped: list[str]) -> None:

@@ -8,7 +8,7 @@ from mkbackbones.datasets.generic.annotated import AnnotatedFiles
 from mkbackbones.datasets.naming import folder_split, stem_of
 from mkbackbones.datasets.sources import ONE_IMAGE, Source
 from mkbackbones.datasets.text import decode_text
-from mkbackbones.datasets.voc import VocAnnotation, parse_voc
+from mkbackbones.datasets.voc_xml import VocAnnotation, parse_voc
 
 __all__ = ['Voc']
 

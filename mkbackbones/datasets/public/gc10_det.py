@@ -12,7 +12,7 @@ from mkbackbones.datasets.metainfo import GC10_DET
 from mkbackbones.datasets.naming import first_few, natural_order, stem_of
 from mkbackbones.datasets.records import Record
 from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.voc import VocAnnotation, parse_voc
+from mkbackbones.datasets.voc_xml import VocAnnotation, parse_voc
 
 __all__ = ['Gc10Det']
 

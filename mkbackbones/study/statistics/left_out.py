@@ -17,8 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets.atomic import atomic_output
-from ...files import written_aside
+from ...files import atomic_output, written_aside
 from ..evidence import Evidence
 from ..evidence.base import check_unpacked_size
 from ..records.results import RunResult, StudyInfo, StudyResults

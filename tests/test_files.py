@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from mkbackbones.datasets import DatasetError
-from mkbackbones.datasets.atomic import atomic_output
+from mkbackbones.files import OutputError, atomic_output
 
 
 def content(folder):
@@ -63,7 +62,7 @@ def test_refusals(tmp_path):
         ('file/out', False, 'cannot create'),
     ):
         with (
-            pytest.raises(DatasetError, match=message),
+            pytest.raises(OutputError, match=message),
             atomic_output(tmp_path / name, overwrite=overwrite, expected=['images']),
         ):
             pytest.fail('the block must not run')
@@ -72,7 +71,7 @@ def test_refusals(tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys
-from mkbackbones.datasets.atomic import atomic_output
+from mkbackbones.files import atomic_output
 with atomic_output(pathlib.Path(sys.argv[1]), overwrite=True, expected=['images']) as work:
     (work / 'a').touch()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -117,7 +116,7 @@ def test_a_former_output_is_put_back(tmp_path, capsys):
     (tmp_path / '.out.01234567.partial').mkdir()
     (tmp_path / '.out.01234567.former').mkdir()
     (tmp_path / '.out.01234567.former/images').touch()
-    with pytest.raises(DatasetError, match='is not empty'), atomic_output(tmp_path / 'out'):
+    with pytest.raises(OutputError, match='is not empty'), atomic_output(tmp_path / 'out'):
         pytest.fail('the block must not run')
     assert content(tmp_path) == ['out', 'out/images']
     assert 'was put back' in capsys.readouterr().err

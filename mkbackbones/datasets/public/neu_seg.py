@@ -12,7 +12,7 @@ from mkbackbones.datasets.images import load_image, load_mask
 from mkbackbones.datasets.instances import components, specks_fix
 from mkbackbones.datasets.metainfo import NEU_SEG_INSTANCES
 from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.neu_det import find_images
+from mkbackbones.datasets.public.neu_det import find_images
 from mkbackbones.datasets.records import Record
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.splits import neu_seg_rows

@@ -6,7 +6,7 @@ import pytest
 from mkbackbones.datasets import DatasetError, NeuDet, NeuSeg, iter_records, write_dataset
 from mkbackbones.datasets.splits import neu_det_split
 
-from .fakes import encode, neu_det_files, neu_seg_files, voc, write_tree, write_zip
+from ..fakes import encode, neu_det_files, neu_seg_files, voc, write_tree, write_zip
 
 FIRST, LAST = 'NEU-DET/{}/crazing_1.{}', 'NEU-DET/{}/scratches_300.{}'
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mkbackbones.datasets import DatasetError
-from mkbackbones.datasets.voc import parse_voc
+from mkbackbones.datasets.voc_xml import parse_voc
 
 from .fakes import voc
 

@@ -12,7 +12,7 @@ from mkbackbones.datasets.naming import natural_order
 from mkbackbones.datasets.records import Record
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.splits import neu_det_split
-from mkbackbones.datasets.voc import parse_voc
+from mkbackbones.datasets.voc_xml import parse_voc
 
 __all__ = ['NeuDet', 'find_images']
 
