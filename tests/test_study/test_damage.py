@@ -21,7 +21,7 @@ from mkbackbones.study.report import write_report
 from mkbackbones.study.run.schedule import open_schedule
 
 from .fake import FakeStudy
-from .test_schedule import Script, go, quick, states  # noqa: F401 - a fixture
+from .test_run.test_schedule import Script, go, quick, states  # noqa: F401 - a fixture
 from .tiny import write_study
 
 KEY = 'runs/classification/stock/seed0'
