@@ -26,8 +26,8 @@ _FUNCTIONS = {
     'ManifoldSwin': 'backbones',
     'ManifoldViT': 'backbones',
     'SimpleFeaturePyramid': 'necks',
-    'apply_manifold_key': 'inject',
-    'fold_manifold_keys': 'inject',
+    'apply_manifold_key': 'attention.inject',
+    'fold_manifold_keys': 'attention.inject',
     'load_checkpoint': 'checkpoints',
     'swap_backbone': 'swap',
 }

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from .attention.inject import fold_manifold_keys
 from .checkpoints.report import CheckpointError
 from .checkpoints.source import load_file, unwrap
 from .files import written_aside
-from .inject import fold_manifold_keys
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from mkbackbones import export as export_module
+from mkbackbones.attention.qkv import ManifoldQKV
 from mkbackbones.commands.export_onnx import main
 from mkbackbones.export import ExportError, Features, deployed, export_onnx, export_program
 from mkbackbones.necks import SimpleFeaturePyramid
-from mkbackbones.qkv import ManifoldQKV
 
 from .test_backbones.common import KEY_CFGS, tiny_swin, tiny_vit
 

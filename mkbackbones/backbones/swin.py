@@ -8,7 +8,7 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from ..arguments import ANY, check_arguments, integer
-from ..inject import set_block_keys
+from ..attention.inject import set_block_keys
 from ..kernels import fused_dtype, is_plain
 from ..keys.build import KeyCfg, keys_per_block
 from ..registry import MODELS

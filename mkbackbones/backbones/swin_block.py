@@ -8,9 +8,9 @@ from timm.layers import DropPath, Mlp, trunc_normal_
 from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor, nn
 
+from ..attention.qkv import ManifoldQKV
 from ..kernels import fused_dtype
 from ..kernels.heads import head_views
-from ..qkv import ManifoldQKV
 from .branches import Scales, draw_scales
 from .windows import merge_windows, pad_to_windows, partition_windows
 

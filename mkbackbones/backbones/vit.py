@@ -18,7 +18,7 @@ from ..arguments import (
     number,
     optional,
 )
-from ..inject import set_block_keys
+from ..attention.inject import set_block_keys
 from ..kernels import fused_dtype
 from ..keys.build import KeyCfg, keys_per_block, resolve_indices
 from ..registry import MODELS

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from ..attention.qkv import ManifoldQKV
 from ..kernels import fused_dtype
-from ..qkv import ManifoldQKV
 from .branches import Scales, draw_scales
 from .windows import crop_grid, merge_windows, pad_to_windows, partition_windows
 

@@ -10,11 +10,11 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from ..arguments import CONFIG, refuse_loops, short
+from ..attention.inject import apply_manifold_key, manifold_layers, parent_of, replace
+from ..attention.self_attention import FusedSelfAttention
 from ..hints import did_you_mean
-from ..inject import apply_manifold_key, manifold_layers, parent_of, replace
 from ..keys.build import KeyCfg, key_entries
 from ..registry import MODELS
-from ..self_attention import FusedSelfAttention
 
 
 @MODELS.register_module(name='ManifoldKeyBackbone')
@@ -115,7 +115,7 @@ class StandIn:
 
     Args:
         model (nn.Module): The backbone.
-        name (str): Name of a :class:`~mkbackbones.qkv.ManifoldQKV` in it.
+        name (str): Name of a :class:`~mkbackbones.attention.qkv.ManifoldQKV` in it.
     """
 
     def __init__(self, model: nn.Module, name: str) -> None:

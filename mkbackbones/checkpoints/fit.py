@@ -6,7 +6,7 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
-from ..qkv import ManifoldQKV
+from ..attention.qkv import ManifoldQKV
 from .read import Weights
 from .report import CheckpointError, Entry, Report
 from .tensors import not_finite, resize_patches, resize_positions, resize_table

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from ..inject import fold_manifold_keys
+from ..attention.inject import fold_manifold_keys
 from .read import find_prefix, read_weights
 from .report import CheckpointError, Entry
 from .source import unwrap

@@ -9,9 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ..arguments import is_number, short
+from ..attention.qkv import ManifoldQKV
 from ..hints import did_you_mean
 from ..keys import BasedKey
-from ..qkv import ManifoldQKV
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 #: Entries of ``paramwise_cfg`` and what they are by default; None has to be given.

@@ -62,7 +62,7 @@ def build_backbone(spec: Spec, size: tuple[int, int]) -> nn.Module:
 
     model = MODELS.build(cfg)
     if spec.get('fold') == 'yes':
-        from ..inject import fold_manifold_keys
+        from ..attention.inject import fold_manifold_keys
 
         if left := fold_manifold_keys(model):
             raise ValueError(f'{spec} is not linear and does not fold: {left[0]}')

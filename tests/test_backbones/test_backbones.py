@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mkbackbones.qkv import ManifoldQKV
+from mkbackbones.attention.qkv import ManifoldQKV
 
 from .common import KEY_CFGS, VARIANTS, key_name, tiny_swin, tiny_vit
 

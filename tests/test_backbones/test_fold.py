@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from mkbackbones import fold_manifold_keys
-from mkbackbones.inject import set_block_keys
-from mkbackbones.qkv import ManifoldQKV
+from mkbackbones.attention.inject import set_block_keys
+from mkbackbones.attention.qkv import ManifoldQKV
 
 from .common import tiny_swin, tiny_vit
 

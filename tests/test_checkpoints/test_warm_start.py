@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mkbackbones.attention.qkv import ManifoldQKV
 from mkbackbones.checkpoints import load_checkpoint
-from mkbackbones.qkv import ManifoldQKV
 
 from .peers import (
     SWIN_T,

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from mkbackbones import apply_manifold_key, fold_manifold_keys
-from mkbackbones.inject import manifold_layers
-from mkbackbones.qkv import ManifoldQKV
+from mkbackbones.attention.inject import manifold_layers
+from mkbackbones.attention.qkv import ManifoldQKV
 
 from ..test_backbones.common import tiny_swin, tiny_vit
 from ..test_backbones.test_parity import mmdet_names, mmdet_weights

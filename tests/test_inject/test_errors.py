@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from mkbackbones import apply_manifold_key, fold_manifold_keys
-from mkbackbones.inject import manifold_layers
-from mkbackbones.qkv import ManifoldQKV
+from mkbackbones.attention.inject import manifold_layers
+from mkbackbones.attention.qkv import ManifoldQKV
 
 from .trees import build
 

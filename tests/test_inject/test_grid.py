@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mkbackbones import apply_manifold_key
-from mkbackbones.qkv import ManifoldQKV
+from mkbackbones.attention.qkv import ManifoldQKV
 
 from .trees import build, disturb_keys, max_error, mmseg_vit, outputs, timm_vit
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mkbackbones import apply_manifold_key, fold_manifold_keys
-from mkbackbones.self_attention import FusedSelfAttention
+from mkbackbones.attention.self_attention import FusedSelfAttention
 
 
 def stock_attention(batch_first=True, **args):

@@ -12,8 +12,8 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mkbackbones import apply_manifold_key, fold_manifold_keys
-from mkbackbones.inject import manifold_layers
-from mkbackbones.qkv import ManifoldQKV
+from mkbackbones.attention.inject import manifold_layers
+from mkbackbones.attention.qkv import ManifoldQKV
 
 from ..test_backbones.common import SWIN, tiny_swin
 from ..test_backbones.test_parity import mmdet_weights

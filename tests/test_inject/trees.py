@@ -4,7 +4,7 @@ import timm
 import torch
 from torch import nn
 
-from mkbackbones.qkv import ManifoldQKV
+from mkbackbones.attention.qkv import ManifoldQKV
 
 KEY_CFGS = [
     dict(type='LinearK'),

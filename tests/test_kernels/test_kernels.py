@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mkbackbones import qkv as qkv_module
+from mkbackbones.attention import qkv as qkv_module
 from mkbackbones.backbones import (
     ManifoldSwin,
     ManifoldViT,

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mkbackbones.attention.qkv import ManifoldQKV
 from mkbackbones.keys import build_key
-from mkbackbones.qkv import ManifoldQKV
 
 from .literal import literal_key
 

@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).resolve().parents[2]
 #: file does; a test holds the list against what a worker imports.
 NOT_IN_A_RUN = (
     *('commands', 'leakage', 'profiling', 'swap'),
-    *('__main__.py', 'export.py', 'inject.py', 'version.py'),
+    *('__main__.py', 'attention/inject.py', 'export.py', 'version.py'),
     *('checkpoints/convert.py', 'checkpoints/fold.py', 'checkpoints/write.py'),
     *('datasets/generic', 'datasets/public', 'datasets/synthetic.py', 'datasets/textures.py'),
     'datasets/contact_sheet.py',

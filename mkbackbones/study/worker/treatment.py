@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from ...attention.qkv import ManifoldQKV
 from ...keys import BasedKey, LinearK
-from ...qkv import ManifoldQKV
 
 __all__ = ['Treatment', 'charts_off', 'check_treatment']
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mkbackbones.qkv import ManifoldQKV
+from mkbackbones.attention.qkv import ManifoldQKV
 from mkbackbones.study.worker.treatment import as_entry, check_treatment, watch
 
 from ...test_backbones.common import tiny_swin, tiny_vit

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .arguments import check_arguments
-from .kernels import fused_dtype
-from .kernels.projections import KeyParameters, fuse_projections
-from .keys import build_key
-from .keys.base import KEY_RULES, BasedKey, ManifoldKey
+from ..arguments import check_arguments
+from ..kernels import fused_dtype
+from ..kernels.projections import KeyParameters, fuse_projections
+from ..keys import build_key
+from ..keys.base import KEY_RULES, BasedKey, ManifoldKey
 
 
 class ManifoldQKV(nn.Module):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .arguments import is_int
-from .keys.build import KeyCfg, key_entries, keys_per_block
+from ..arguments import is_int
+from ..keys.build import KeyCfg, key_entries, keys_per_block
 from .qkv import ManifoldQKV
 from .self_attention import FusedSelfAttention
 from .token_grid import watch_grids
@@ -93,7 +93,7 @@ def fold_manifold_keys(model: nn.Module) -> list[str]:
     wrapped for several GPUs or compiled; fold for evaluation or before an optimiser is built.
 
     Args:
-        model (nn.Module): Any model with :class:`~mkbackbones.qkv.ManifoldQKV` layers.
+        model (nn.Module): Any model with :class:`~mkbackbones.attention.qkv.ManifoldQKV` layers.
 
     Returns:
         list[str]: Names of the manifold layers that stay, because their charts are not linear.
@@ -217,7 +217,7 @@ def stage_depths(names: Sequence[str], key_cfg: KeyCfg) -> list[int]:
 
 
 def manifold_layers(model: nn.Module) -> list[str]:
-    """Names of the :class:`~mkbackbones.qkv.ManifoldQKV` layers in a tree."""
+    """Names of the :class:`~mkbackbones.attention.qkv.ManifoldQKV` layers in a tree."""
     return [name for name, m in model.named_modules() if isinstance(m, ManifoldQKV)]
 
 
