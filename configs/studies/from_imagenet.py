@@ -38,9 +38,7 @@ tasks = dict(
     ),
 )
 seeds = list(range(20))
-plan = dict(
-    margin=dict(detection=0.5, segmentation=0.35, tiles=0.5), power=0.8, looks=[10, 15, 20]
-)
+plan = dict(margin=dict(detection=0.5, segmentation=0.35, tiles=0.5), power=0.8, looks=[10, 15, 20])
 weights = '{{$MKBACKBONES_WEIGHTS:checkpoints}}/swin_tiny_patch4_window7_224.pth'
 initial_weights = dict(checkpoint=weights)
 del spatial, mlp, folds, weights

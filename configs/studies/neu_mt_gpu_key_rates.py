@@ -22,7 +22,9 @@ tasks = {
             'train_cfg.val_interval': 5 * epoch,
             'optim_wrapper.optimizer.lr': 6e-4,
             'optim_wrapper.constructor': 'mkbackbones.LayerDecayConstructor',
-            'optim_wrapper.paramwise_cfg': dict(_delete_=True, key_lr_mult=float(rate)),
+            'optim_wrapper.paramwise_cfg': dict(
+                _delete_=True, decay_rate=1.0, key_lr_mult=float(rate)
+            ),
         },
     )
     for rate in (5, 20)
