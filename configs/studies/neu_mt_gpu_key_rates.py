@@ -20,7 +20,7 @@ tasks = {
             'val_dataloader.batch_size': 256,
             'test_dataloader.batch_size': 256,
             'train_cfg.val_interval': 5 * epoch,
-            'optim_wrapper.optimizer.lr': 6e-4,
+            'optim_wrapper.optimizer.lr': 3e-4,
             'optim_wrapper.constructor': 'mkbackbones.LayerDecayConstructor',
             'optim_wrapper.paramwise_cfg': dict(
                 _delete_=True, decay_rate=1.0, key_lr_mult=float(rate)

@@ -26,7 +26,7 @@ tasks = {
         },
         initial_weights='scratch',
     )
-    for lr in ('6e-4', '3e-4', '12e-4', '24e-4')
+    for lr in ('3e-4', '15e-5', '6e-4')
 }
 for lr in ('1e-4', '3e-4'):
     options = {
@@ -34,10 +34,10 @@ for lr in ('1e-4', '3e-4'):
         'train_dataloader.num_workers': 1,
         'val_dataloader.num_workers': 1,
         'test_dataloader.num_workers': 1,
-        'train_cfg.val_interval': 400,
+        'train_cfg.val_interval': 250,
         'optim_wrapper.optimizer.lr': float(lr),
     }
-    common = dict(iters=1200, options=options, initial_weights=dict(task='top1_6e-4'))
+    common = dict(iters=1000, options=options, initial_weights=dict(task='top1_3e-4'))
     tasks[f'AP_{lr}'] = dict(
         kind='detection',
         config='../detection/faster-rcnn_swin-t-stock_neu-det.py',
