@@ -63,7 +63,7 @@ def plan_runs(study: Study, timing: bool | None = None) -> list[Run]:
     timing = study.budget.minutes is not None if timing is None else timing
     timings, trials, mains = [], [], []
     for task in study.tasks.values():
-        for arm in study.arms:
+        for arm in study.arms_of(task.key):
             before = ()
             if timing:
                 run = Run('timing', task.key, arm, study.seeds[0])
@@ -71,22 +71,20 @@ def plan_runs(study: Study, timing: bool | None = None) -> list[Run]:
                 before = (run.key,)
             for lr in study.learning_rates.grid:
                 for seed in study.learning_rates.seeds:
-                    needs = before + source_of(task.source, arm, study.seeds[0])
+                    needs = before + source_of(study, task.source, arm, study.seeds[0])
                     trials.append(Run('trial', task.key, arm, seed, lr, needs))
     for seed in study.seeds:
         for task in study.tasks.values():
-            for arm in study.arms:
+            for arm in study.arms_of(task.key):
                 needs = tuple(
                     run.key for run in timings + trials if (run.task, run.arm) == (task.key, arm)
                 )
-                mains.append(
-                    Run(
-                        'main', task.key, arm, seed, needs=needs + source_of(task.source, arm, seed)
-                    )
-                )
+                needs += source_of(study, task.source, arm, seed)
+                mains.append(Run('main', task.key, arm, seed, needs=needs))
     return timings + trials + mains
 
 
-def source_of(task: str | None, arm: str, seed: int) -> tuple[str, ...]:
+def source_of(study: Study, task: str | None, arm: str, seed: int) -> tuple[str, ...]:
     """The run that a task which starts from another one starts from."""
-    return () if task is None else (Run('main', task, arm, seed).key,)
+    lender = study.arms[arm].initial_arm or arm
+    return () if task is None else (Run('main', task, lender, seed).key,)

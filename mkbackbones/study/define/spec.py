@@ -36,12 +36,15 @@ class Arm:
         role (str): One of :data:`ROLES`.
         backbone (dict): Entries of ``model.backbone`` that the arm replaces, each as a whole; with
             ``_delete_=True`` the whole backbone.
+        initial_arm (str | None): Another arm, whose networks it starts from, with their keys folded
+            into stock ones, in tasks that start from another task; it has no part in the others.
     """
 
     key: str
     label: str
     role: str
     backbone: dict
+    initial_arm: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,21 @@ class Study:
         """The baseline arm."""
         return next(arm for arm in self.arms.values() if arm.role == 'baseline')
 
+    def arms_of(self, task: str) -> list[str]:
+        """Keys of the arms that take part in a task."""
+        chained = self.tasks[task].source is not None
+        return [key for key, arm in self.arms.items() if chained or arm.initial_arm is None]
+
+    @property
+    def num_comparisons(self) -> int:
+        """Arms and tasks that are compared with the baseline."""
+        return sum(len(self.arms_of(task)) - 1 for task in self.tasks)
+
+    @property
+    def lenders(self) -> set[str]:
+        """Arms whose networks others start from."""
+        return {arm.initial_arm for arm in self.arms.values() if arm.initial_arm}
+
 
 def read_study(path: str | Path) -> Study:
     """Read a study file, a plain mmengine config.
@@ -146,10 +164,18 @@ def parse_study(content: dict, path: Path) -> Study:
     seeds = parse_seeds(content.get('seeds'), 'seeds')
     arms = {key: parse_arm(key, arm) for key, arm in entries(content, 'arms')}
     check_roles(arms)
+    check_initial_arms(arms)
     weights = content.get('initial_weights', 'scratch')
     tasks = {
         key: parse_task(key, task, weights, path.parent) for key, task in entries(content, 'tasks')
     }
+    if all(task.source is None for task in tasks.values()):
+        for arm in arms.values():
+            if arm.initial_arm:
+                raise StudyError(
+                    f'arm {arm.key} has an initial_arm, and no task starts from another one, so it '
+                    "would have no run; set initial_weights=dict(task='...')"
+                )
     return Study(
         name=folder_name(text(content, 'name', path.stem, 'the study'), 'name'),
         question=text(content, 'question', 'Does the manifold key help?', 'the study'),
@@ -178,7 +204,7 @@ def parse_seeds(seeds: Any, where: str) -> list[int]:
 
 def parse_arm(key: str, arm: dict) -> Arm:
     """One entry of ``arms``."""
-    allow(arm, ('label', 'role', 'backbone'), f'arm {key}')
+    allow(arm, ('label', 'role', 'backbone', 'initial_arm'), f'arm {key}')
     role = arm.get('role', 'candidate')
     if role not in ROLES:
         raise StudyError(
@@ -188,7 +214,8 @@ def parse_arm(key: str, arm: dict) -> Arm:
     backbone = arm.get('backbone', {})
     if not isinstance(backbone, dict):
         raise StudyError(f'arm {key}: backbone is {backbone!r}; it must be a dict')
-    return Arm(key, text(arm, 'label', key, f'arm {key}'), role, backbone)
+    label = text(arm, 'label', key, f'arm {key}')
+    return Arm(key, label, role, backbone, arm.get('initial_arm'))
 
 
 def check_roles(arms: dict[str, Arm]) -> None:
@@ -202,6 +229,23 @@ def check_roles(arms: dict[str, Arm]) -> None:
         )
     if len(arms) < 2:
         raise StudyError(f'the study has one arm, {baselines[0]}; a comparison needs two')
+
+
+def check_initial_arms(arms: dict[str, Arm]) -> None:
+    """Each ``initial_arm`` is an arm with networks of its own."""
+    own = [key for key, arm in arms.items() if arm.initial_arm is None]
+    for arm in arms.values():
+        if arm.initial_arm is None:
+            continue
+        if arm.initial_arm not in own:
+            raise StudyError(
+                f'arm {arm.key}: initial_arm={arm.initial_arm!r}; choose from the arms that train '
+                f'networks of their own: {", ".join(own)}{did_you_mean(arm.initial_arm, own)}'
+            )
+        if arm.role == 'baseline':
+            raise StudyError(
+                f'arm {arm.key} is the baseline and has an initial_arm; all tasks need a baseline'
+            )
 
 
 def parse_budget(budget: Any) -> Budget:

@@ -18,7 +18,7 @@ from pathlib import Path
 from ...files import written_aside
 from ..records.ledger import Ledger, Row
 from ..records.results import read_info
-from ..records.run_folder import BEST, EVIDENCE, OUTPUTS, About, read_object, read_output
+from ..records.run_folder import BEST, EVIDENCE, FOLDED, OUTPUTS, About, read_object, read_output
 from ..records.study_folder import FINGERPRINTS
 
 __all__ = ['CONTENT', 'FORMAT', 'LOG', 'PackError', 'pack_study', 'without_paths']
@@ -128,6 +128,8 @@ def members(
             yield f'{PREDICTIONS}/{path.name}', path.read_bytes()
     if weights:
         yield BEST, bare_weights(folder / BEST)
+        if (folder / FOLDED).is_file():
+            yield FOLDED, bare_weights(folder / FOLDED)
 
 
 def bare_weights(path: Path) -> bytes:

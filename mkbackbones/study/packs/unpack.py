@@ -20,14 +20,14 @@ from ..define.plan import STAGES, Run
 from ..evidence import load_evidence
 from ..records.plain_config import config_text, is_plain
 from ..records.results import StudyInfo, parse_info, read_result
-from ..records.run_folder import BEST, EVIDENCE, OUTPUTS, About, write_json
+from ..records.run_folder import BEST, EVIDENCE, FOLDED, OUTPUTS, About, write_json
 from .pack import CONFIG, CONTENT, FORMAT, INFO, LOG, PREDICTIONS, PackError
 
 __all__ = ['Pack', 'Planned', 'parse_planned']
 
 MAX_MEMBERS = 500_000
 #: Bytes of an unpacked file, by its name; predictions are small.
-LIMITS = {EVIDENCE: 2 << 30, BEST: 8 << 30, 'result.json': 256 << 20}
+LIMITS = {EVIDENCE: 2 << 30, BEST: 8 << 30, FOLDED: 8 << 30, 'result.json': 256 << 20}
 LIMIT = 64 << 20
 MAX_TOTAL = 256 << 30
 
@@ -150,7 +150,7 @@ class Pack:
                 key, fine = key.removesuffix(f'/{PREDICTIONS}'), is_file_name(file)
             else:
                 stage = self.planned[key][0].stage if key in self.runs else 'main'
-                fine = file in (OUTPUTS[stage], CONFIG, LOG, EVIDENCE, BEST)
+                fine = file in (OUTPUTS[stage], CONFIG, LOG, EVIDENCE, BEST, FOLDED)
             if key not in self.runs or not fine or entry.is_dir():
                 raise PackError(f'{self.path} is no pack of a study: it has a file {name[:200]!r}')
 
@@ -168,7 +168,7 @@ class Pack:
             write_json(folder / CONFIG, config)
             if is_plain(config):  # for reports to show
                 (folder / 'config.py').write_text(config_text(Config(config)), encoding='utf-8')
-        for name in (LOG, EVIDENCE, BEST):
+        for name in (LOG, EVIDENCE, BEST, FOLDED):
             if f'{key}/{name}' in self.names:
                 (folder / name).write_bytes(self.read(f'{key}/{name}'))
         for name in self.names:

@@ -117,6 +117,7 @@ class PreparedStudy:
             share_backbone=task.source is None,
             trusted=study.trusted,
             gpus=task.gpus,
+            fold=run.arm in study.lenders and run.task in {t.source for t in study.tasks.values()},
             environment=self.environment(run.task),
         )
         return cfg
@@ -155,8 +156,9 @@ class PreparedStudy:
         ).to_dict()
         versions = ' '.join(f'{k} {v}' for k, v in library_versions().items())
         if task.source:
-            source = self.fingerprint(Run('main', task.source, run.arm, run.seed))
-            weights = ' '.join(source.values())
+            lender = self.study.arms[run.arm].initial_arm
+            source = self.fingerprint(Run('main', task.source, lender or run.arm, run.seed))
+            weights = ' '.join(source.values()) + (', folded' if lender else '')
         else:
             checkpoint = start_checkpoint(self.configs[run.task], task)
             weights = weights_hash(checkpoint) if checkpoint else 'none'
@@ -184,7 +186,8 @@ class PreparedStudy:
             name=study.name,
             question=study.question,
             arms={
-                key: ArmInfo(arm.label, arm.role, arm.backbone) for key, arm in study.arms.items()
+                key: ArmInfo(arm.label, arm.role, arm.backbone, arm.initial_arm)
+                for key, arm in study.arms.items()
             },
             tasks=self.tasks,
             seeds=study.seeds,
@@ -196,7 +199,14 @@ class PreparedStudy:
             config=study.text,
             plan=study.plan
             and study.plan.hashed(
-                arms={key: [arm.role, repr(arm.backbone)] for key, arm in study.arms.items()},
+                arms={
+                    key: [
+                        arm.role,
+                        repr(arm.backbone),
+                        *([arm.initial_arm] * bool(arm.initial_arm)),
+                    ]
+                    for key, arm in study.arms.items()
+                },
                 primary={key: task.primary for key, task in study.tasks.items()},
                 seeds=study.seeds,
             ),
@@ -398,4 +408,6 @@ def describe_task(task: Task, cfg: Config, datasets: dict[str, Dataset]) -> Task
         settings['splits'] = dataset.split_rule
     classes = list((getattr(dataset, 'metainfo', None) or {}).get('classes') or [])
     root = cfg.get('data_root') or cfg.test_dataloader.dataset.get('data_root') or ''
-    return TaskInfo(task.kind, task.primary, classes, num_images, root, settings)
+    return TaskInfo(
+        *(task.kind, task.primary, classes, num_images, root, settings), source=task.source
+    )

@@ -68,6 +68,13 @@ def fairness(study: Study, configs: dict[str, Config]) -> list[str]:
                 f'In {key}, the backbone starts from the one that {task.source} trained with the '
                 'same arm and seed.'
             )
+    for arm in study.arms.values():
+        if arm.initial_arm:
+            sentences.append(
+                f'{arm.label} has no networks of its own: it starts from those of '
+                f'{study.arms[arm.initial_arm].label} of the same seed, whose keys are folded into '
+                'stock ones, each by the best linear map of its tokens; what charts it has are new.'
+            )
     if study.learning_rates.grid:
         sentences.append(
             'Every arm chose its learning rate from the same grid on the validation split, in '

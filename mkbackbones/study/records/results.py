@@ -37,6 +37,7 @@ class TaskInfo:
         data_root (str): Folder of the data set.
         settings (dict[str, str]): Facts for a reader: schedule, batch size, augmentation.
         folds (int): Group folds that the seeds test on in turn; 0 where all test on one split.
+        source (str | None): The task whose networks this one starts from.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class TaskInfo:
     data_root: str = ''
     settings: dict[str, str] = field(default_factory=dict)
     folds: int = 0
+    source: str | None = None
 
 
 def fold_of(seeds: Sequence[int], seed: int, folds: int) -> int:
@@ -68,11 +70,13 @@ class ArmInfo:
         label (str): Name for readers, e.g. ``'SpatialK, 8 charts'``.
         role (str): ``'baseline'`` (exactly one arm), ``'control'`` or ``'candidate'``.
         backbone (dict): What the arm changes in ``model.backbone``.
+        initial_arm (str | None): The arm whose networks it starts from, where it has none.
     """
 
     label: str
     role: str = 'candidate'
     backbone: dict = field(default_factory=dict)
+    initial_arm: str | None = None
 
 
 @dataclass
@@ -117,6 +121,16 @@ class StudyInfo:
         for seed, value in values.items():
             found.setdefault(self.fold_of(task, seed), []).append(value)
         return {fold: statistics.fmean(mine) for fold, mine in found.items()}
+
+    def arms_of(self, task: str) -> list[str]:
+        """Keys of the arms that take part in a task."""
+        chained = self.tasks[task].source is not None
+        return [key for key, arm in self.arms.items() if chained or arm.initial_arm is None]
+
+    @property
+    def num_runs(self) -> int:
+        """Main runs that are planned."""
+        return len(self.seeds) * sum(len(self.arms_of(task)) for task in self.tasks)
 
     @property
     def looks(self) -> tuple[int, ...]:
@@ -215,7 +229,7 @@ def load_results(folder: str | Path) -> StudyResults:
     info = read_info(folder / 'study.json')
     runs, failures = [], []
     for task in info.tasks:
-        for arm in info.arms:
+        for arm in info.arms_of(task):
             for seed in info.seeds:
                 run = folder / 'runs' / task / arm / f'seed{seed}'
                 try:

@@ -11,13 +11,25 @@ from typing import Any
 
 from ...files import written_aside
 
-__all__ = ['BEST', 'ERROR', 'LATEST', 'OUTPUTS', 'About', 'clean', 'read_error', 'read_output']
+__all__ = [
+    'BEST',
+    'ERROR',
+    'FOLDED',
+    'LATEST',
+    'OUTPUTS',
+    'About',
+    'clean',
+    'read_error',
+    'read_output',
+]
 
 #: What a finished run of each stage leaves.
 OUTPUTS = {'main': 'result.json', 'trial': 'trial.json', 'timing': 'timing.json'}
 ERROR = 'error.json'
 EVIDENCE = 'evidence.npz'
 BEST = 'best.pth'
+#: The same network with its keys folded into stock ones, where another arm starts from it.
+FOLDED = 'folded.pth'
 LATEST = 'latest.pth'
 ABOUT = 'run.json'
 

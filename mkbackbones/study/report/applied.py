@@ -31,9 +31,10 @@ def applied(results: StudyResults) -> list[Block]:
         for name in shown:
             values = [run.treatment[name] for run in runs if name in run.treatment]
             row.append(COLUMNS[name][1].format(fmean(values)) if values else NONE)
-        changes = lost(results, task, runs)
+        changes, linear = lost(results, task, runs), lost(results, task, runs, 'score_linear')
         how = {OFF[run.treatment['off']] for run in runs if 'off' in run.treatment}
-        rows.append([*row, ', '.join(sorted(how)) or NONE, changes_in_words(changes), len(runs)])
+        row += [', '.join(sorted(how)) or NONE, changes_in_words(changes)]
+        rows.append([*row, changes_in_words(linear), len(runs)])
     if not rows:
         return []
     text = (
@@ -42,10 +43,11 @@ def applied(results: StudyResults) -> list[Block]:
         'charts the best linear map of the tokens explains, 100 % for a key that might as well be '
         'linear. Charts off: the output scale set to zero or, where no base chart is left then, '
         'that map in place of the charts; what the score loses on the test images, least and most '
-        'of the seeds in brackets.'
+        'of the seeds in brackets. Linear instead: the same with that map in place of the charts '
+        'on a base chart.'
     )
     heads = [COLUMNS[name][0] for name in shown]
-    header = ['task', 'arm', *heads, 'charts off', 'the score loses', 'seeds']
+    header = ['task', 'arm', *heads, 'charts off', 'the score loses', 'linear instead', 'seeds']
     return [
         Heading('Was the treatment applied?'),
         Text(text),
@@ -80,14 +82,12 @@ def looked_at(results: StudyResults) -> list[tuple[str, str, list[RunResult]]]:
     return found
 
 
-def lost(results: StudyResults, task: str, runs: list[RunResult]) -> list[float]:
+def lost(
+    results: StudyResults, task: str, runs: list[RunResult], score: str = 'score_off'
+) -> list[float]:
     """What the primary metric of each run loses without its charts, in points."""
     metric = results.info.tasks[task].primary
-    return [
-        run.metrics[metric] - run.treatment['score_off']
-        for run in runs
-        if 'score_off' in run.treatment
-    ]
+    return [run.metrics[metric] - run.treatment[score] for run in runs if score in run.treatment]
 
 
 def changes_in_words(changes: list[float]) -> str:

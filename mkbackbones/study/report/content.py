@@ -86,7 +86,7 @@ def _answer(results: StudyResults, analysis: Analysis, open_runs: list[OpenRun])
         lead = ' '.join([one + headline(analysis), *idle(results)])
         blocks.append(Text(lead, lead=True))
         blocks += [Notice(sentence) for sentence in limits(results, analysis)]
-    planned = len(info.tasks) * len(info.arms) * len(info.seeds)
+    planned = info.num_runs
     if len(results.runs) < planned:
         blocks.append(
             Notice(

@@ -61,7 +61,7 @@ def left_the_plan(results: StudyResults, analysis: Analysis) -> list[str]:
             f'{len(analysis.scored_worst)} ({names}{more}).'
         )
     for task in results.info.tasks:
-        counts = {arm: len(results.of(task, arm)) for arm in results.info.arms}
+        counts = {arm: len(results.of(task, arm)) for arm in results.info.arms_of(task)}
         if 0 < max(counts.values()) != min(counts.values()):
             most = max(counts.values())
             short = [

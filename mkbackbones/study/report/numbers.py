@@ -84,6 +84,12 @@ def _rows_of_analysis(analysis: Analysis) -> Iterator[tuple]:
         key = ('carry-over', ratio.task, ratio.arm, base, analysis.primary[ratio.task], '')
         names = ('ratio', 'low', 'high', 'correlation', 'correlation_low', 'correlation_high')
         yield from _quantities(key, ratio, names)
+    for crossed in analysis.crossed:
+        key = ('crossed', crossed.task, crossed.arm, base, analysis.primary[crossed.task], '')
+        for name in ('mean', 'low', 'high', 'p'):
+            value = getattr(crossed, name)
+            if value is not None:
+                yield *key, f'{crossed.effect}: {name}', value
     for verdict in analysis.verdicts:
         key = ('verdict', verdict.task, verdict.arm, base, analysis.primary[verdict.task], '')
         yield from _quantities(key, verdict, ('kind',))

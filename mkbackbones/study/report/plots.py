@@ -13,7 +13,13 @@ from .curves import learning_curves
 from .differences import MAX_CLASSES, class_bars, forest, seed_dots
 from .scatter import carry_over_scatter, cost_scatter
 from .style import Look, to_svg
-from .tables import carry_over_table, efficiency_table, metric_table, recall_table
+from .tables import (
+    carry_over_table,
+    crossed_table,
+    efficiency_table,
+    metric_table,
+    recall_table,
+)
 
 __all__ = ['plots']
 
@@ -43,6 +49,7 @@ class _Plots:
             *self.curves(),
             *self.costs(),
             *self.carry_over(),
+            *self.crossed(),
             *self.classes(),
             *self.recall(),
         ]
@@ -104,6 +111,21 @@ class _Plots:
         )
         title = 'From classification to downstream tasks'
         return _section(title, text, found + _if_any(carry_over_table(self.analysis)))
+
+    def crossed(self) -> list[Block]:
+        """Whether it is the weights or the key that helps, where the study has the arms for it."""
+        text = (
+            'Networks that were pre-trained with or without the charts, each fine-tuned with and '
+            'without them. Pre-trained with it: what pre-training with the key is worth, the mean '
+            'of both ways to fine-tune; that is what carries over in the weights. Fine-tuned with '
+            'it: what the key is worth in the task itself, the mean of both ways to pre-train. '
+            'Both beyond either: how much more the key is worth in the task after pre-training '
+            'with it. Keys that a network loses are folded, so that it starts from nearly the '
+            'same function; charts that it gains start at zero where they have a base chart.'
+        )
+        return _section(
+            'Does the gain carry over in the weights?', text, _if_any(crossed_table(self.analysis))
+        )
 
     def classes(self) -> list[Block]:
         """Differences by class."""

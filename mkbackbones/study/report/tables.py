@@ -14,6 +14,7 @@ __all__ = [
     'arms_table',
     'carry_over_table',
     'cost_table',
+    'crossed_table',
     'efficiency_table',
     'metric_table',
     'recall_table',
@@ -171,6 +172,24 @@ def carry_over_table(analysis: Analysis) -> Table | None:
         'task', 'arm', 'ratio', '95 % interval', 'correlation over seeds', 'seeds',
     ]  # fmt: skip
     return Table(header, rows, cards=True) if rows else None
+
+
+def crossed_table(analysis: Analysis) -> Table | None:
+    """Effects of pre-training and of fine-tuning with a key; None where the arms for it lack."""
+    rows = [
+        [
+            c.task,
+            analysis.labels[c.arm],
+            c.effect,
+            f'{c.mean:+.2f} {analysis.primary[c.task]}',
+            NONE if c.low is None else f'{c.low:+.2f} to {c.high:+.2f}',
+            NONE if c.p is None else f'{c.p:.2g}',
+            str(c.num_seeds),
+        ]
+        for c in analysis.crossed
+    ]
+    header = ['task', 'key', 'effect', 'points', '95 % interval', 'p, not corrected', 'seeds']
+    return Table(header, rows, text_columns=3, cards=True) if rows else None
 
 
 def cost_table(results: StudyResults) -> Table | None:

@@ -39,7 +39,7 @@ def open_runs(folder: Path, results: StudyResults) -> list[OpenRun]:
     missing = {
         f'runs/{task}/{arm}/seed{seed}': f'{task}, {arm}, seed {seed}'
         for task in results.info.tasks
-        for arm in results.info.arms
+        for arm in results.info.arms_of(task)
         for seed in results.info.seeds
         if seed not in results.of(task, arm)
     }

@@ -53,7 +53,7 @@ def estimate_table(schedule: Schedule, slots: int) -> Table:
         table.add_column(name, justify='right')
     total = 0.0
     for task in study.tasks:
-        for arm in study.arms:
+        for arm in study.arms_of(task.key):
             runs = [
                 run
                 for run in schedule.runs.values()

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..define.plan import Run
 from ..define.spec import StudyError
 from ..prepare.prepared import PreparedStudy
-from ..records.run_folder import BEST, OUTPUTS, read_output
+from ..records.run_folder import BEST, FOLDED, OUTPUTS, read_output
 
 __all__ = ['Needs']
 
@@ -78,10 +78,12 @@ class Needs:
         sources = [need for need in run.needs if self.runs[need].stage == 'main']
         if not sources:
             return None
-        path = self.folder / sources[0] / BEST
+        folded = self.prepared.study.arms[run.arm].initial_arm is not None
+        path = self.folder / sources[0] / (FOLDED if folded else BEST)
         if not path.is_file():
             raise StudyError(
-                f'{path}, which it starts from, is gone; if {sources[0]} was merged, pack it again '
-                'with --weights'
+                f'{path}, which it starts from, is not there; if {sources[0]} was merged, pack it '
+                'again with --weights'
+                + (', and if it was done before an arm started from it, remove it' * folded)
             )
         return str(path.resolve())

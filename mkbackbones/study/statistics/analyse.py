@@ -10,6 +10,7 @@ from ..records.results import StudyInfo, StudyResults
 from .analysis import Analysis, CarryOver
 from .carry_over import carry_over
 from .compare import FEWEST_GROUPS, Comparison, compare, correct, score_worst, summarise
+from .crossed import crossed_effects
 from .efficiency import efficiency
 from .jackknife import describe_groups
 from .left_out import AnyJackknife, jackknife_of, load_jackknife
@@ -87,6 +88,7 @@ def analyse_tasks(
             judge(info, task, arm, primary, ratios.get((task, arm)), classification)
             for task in info.tasks
             for arm in arms
+            if arm in info.arms_of(task)
         ],
         efficiency=[
             found
@@ -103,6 +105,11 @@ def analyse_tasks(
         good_images={
             task: found.good_images for task, found in jackknives.items() if found.good_images
         },
+        crossed=[
+            effect
+            for task in info.tasks
+            for effect in crossed_effects(results, task, jackknives.get(task))
+        ],
     )
     return analysis, primary
 
@@ -153,7 +160,7 @@ def _notes(
     """How it was computed and what is missing."""
     info = results.info
     n = len(info.seeds)
-    family = len(info.tasks) * (len(info.arms) - 1)
+    family = sum(len(info.arms_of(task)) - 1 for task in info.tasks)
     notes = [
         'Arms are compared seed by seed. Intervals are at 95 per cent, for the single arm; p '
         'values belong to the same t test and are corrected after Holm, on primary metrics over '
@@ -199,7 +206,7 @@ def _notes(
             f'recall@fa5 of {old_alarms} runs is left out: a former version took its threshold '
             'from the test images, which flatters it; run them again.'
         )
-    missing = len(info.tasks) * len(info.arms) * n - len(results.runs)
+    missing = info.num_runs - len(results.runs)
     if missing:
         notes.append(
             f'{missing} of the planned runs are missing. A difference uses the seeds that both '

@@ -10,6 +10,7 @@ __all__ = [
     'Analysis',
     'ArmSummary',
     'CarryOver',
+    'Crossed',
     'Difference',
     'Efficiency',
     'SplitGroups',
@@ -240,6 +241,32 @@ class SplitGroups:
 
 
 @dataclass
+class Crossed:
+    """One effect of a design that crosses pre-training with fine-tuning.
+
+    Args:
+        task (str): Key of the task.
+        arm (str): Key of the arm that has the key in both.
+        effect (str): What it is the effect of.
+        mean (float): Points of the primary metric, mean over seeds.
+        low (float | None): Lower end of its 95 per cent interval; None with too few seeds or test
+            images.
+        high (float | None): Upper end.
+        p (float | None): Two-sided p, not corrected.
+        num_seeds (int): Seeds that have all four arms.
+    """
+
+    task: str
+    arm: str
+    effect: str
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    num_seeds: int = 0
+
+
+@dataclass
 class Analysis:
     """The statistics of a study.
 
@@ -261,6 +288,8 @@ class Analysis:
         scored_worst (list[str]): Task, arm, seed and metric of each number that was none and counts
             as 0, the worst.
         good_images (dict[str, int]): Test images without a defect, where a task has any.
+        crossed (list[Crossed]): Effects of pre-training and of fine-tuning with a key, where the
+            study has the arms for it.
     """
 
     study: str
@@ -277,6 +306,7 @@ class Analysis:
     test_groups: dict[str, SplitGroups] = field(default_factory=dict)
     scored_worst: list[str] = field(default_factory=list)
     good_images: dict[str, int] = field(default_factory=dict)
+    crossed: list[Crossed] = field(default_factory=list)
 
     def difference(
         self, task: str, arm: str, reference: str | None = None, metric: str | None = None

@@ -86,10 +86,10 @@ def prospects(
     arms = [arm for arm in study.arms if arm != study.baseline.key]
     looks = tuple(study.plan.looks) if study.plan else ()
     power = study.plan.power if study.plan else POWER
-    alpha = nominal_level(ALPHA / (len(arms) * len(study.tasks)), looks)
+    alpha = nominal_level(ALPHA / study.num_comparisons, looks)
     found, missing = [], []
     for task in study.tasks.values():
-        for arm in arms:
+        for arm in [arm for arm in arms if arm in study.arms_of(task.key)]:
             comparison = primary.get((task.key, arm, study.baseline.key))
             if comparison is None or comparison.difference.metric != task.primary:
                 missing.append(f'{task.key}, {arm}: the pilot has no {task.primary} of it')

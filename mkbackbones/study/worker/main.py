@@ -16,10 +16,11 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...files import written_aside
 from ...late_imports import put_off
 from ..records.plain_config import write_plainly
 from ..records.progress import Heartbeat
-from ..records.run_folder import BEST, ERROR, LATEST, OUTPUTS, clean, write_json
+from ..records.run_folder import BEST, ERROR, FOLDED, LATEST, OUTPUTS, clean, write_json
 from .processes import launch, leave_group, rank, unwrap
 
 if TYPE_CHECKING:
@@ -124,11 +125,13 @@ def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
 
 def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: Heartbeat) -> None:
     """Test the weights that validation picked, and write evidence, predictions and result."""
+    import torch
+
     from ...cost import count_cost
     from ..records.results import RunResult
     from .collect import collect, collector_of, good_scores
     from .training import training_size
-    from .treatment import as_entry, check_treatment
+    from .treatment import as_entry, check_treatment, fold_by_least_squares
 
     study, record = runner.cfg.study, recorder.record
     heartbeat.update(phase='testing')
@@ -156,6 +159,10 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
 
     treatment = check_treatment(model, runner.val_dataloader, score)
     cost = count_cost(model.backbone, training_size(runner))
+    if study.get('fold'):
+        fold_by_least_squares(model, runner.val_dataloader)
+        with written_aside(folder / FOLDED) as work:
+            torch.save({'state_dict': model.state_dict()}, work)
     RunResult(
         task=study.task,
         arm=study.arm,

@@ -11,13 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from ...attention.inject import fold_manifold_keys
 from ...attention.qkv import ManifoldQKV
 from ...keys import BasedKey, LinearK
 
-__all__ = ['Treatment', 'charts_off', 'check_treatment']
+__all__ = ['Treatment', 'check_treatment', 'fold_by_least_squares']
 
-#: Validation images that a key is looked at with.
-IMAGES = 32
+#: Validation images that a key is looked at with: at least so many, and so many more, if there are,
+#: that a layer with the fewest tokens has this many of them for each of its channels. A linear map
+#: fits fewer tokens than channels exactly, and explains nothing then.
+LEAST_IMAGES = 32
+TOKENS_A_CHANNEL = 10
+BATCH = 8
 
 
 @dataclass
@@ -29,7 +34,8 @@ class Treatment:
         charts_over_base (float | None): Root mean square of the scaled charts over that of the base
             chart, on validation images; None without a base chart.
         linear_share (float | None): Share of the charts' variance that the best linear map of the
-            tokens explains, on the same images: 1 for a key that might as well be linear.
+            tokens explains, on the same images, less what it explains by chance (adjusted R2): 1
+            for a key that might as well be linear. None with too few tokens.
         gamma_spread (float | None): Standard deviation of log Gamma over the charts; None without
             charts.
         temperature (float | None): Of a LinearK that has one.
@@ -37,6 +43,8 @@ class Treatment:
             to zero, or ``'linear'``, without a base chart: the best linear map in their place. None
             for keys without charts.
         score_off (float | None): The primary metric on the test split then, in per cent.
+        score_linear (float | None): The same with the best linear map in the charts' place, where
+            ``score_off`` is with the scale at zero: what of a key is more than a linear one.
     """
 
     out_scale: float | None = None
@@ -46,6 +54,7 @@ class Treatment:
     temperature: float | None = None
     off: str | None = None
     score_off: float | None = None
+    score_linear: float | None = None
 
 
 class Watched:
@@ -84,18 +93,31 @@ class Watched:
         """The best linear map of the tokens, with the bias in the last row: (C + 1, out_dims)."""
         return torch.linalg.pinv(self.moments, hermitian=True) @ self.products
 
-    def linear_share(self) -> float:
-        """Share of the charts' variance that this map explains."""
+    @property
+    def suffices(self) -> bool:
+        """Whether there are enough tokens for the map to hold for others."""
+        return self.seen >= TOKENS_A_CHANNEL * len(self.moments)
+
+    def linear_share(self) -> float | None:
+        """Share of the charts' variance that this map explains, adjusted for its parameters."""
+        free = self.seen - len(self.moments)
+        if free <= 0:
+            return None
         mean = self.charts / self.seen
         variance = self.charts_squared - self.seen * float(mean.square().sum())
         left = self.charts_squared - float((self.linear() * self.products).sum())
+        left *= (self.seen - 1) / free
         return 1.0 if variance <= 0 else min(max(1 - left / variance, 0.0), 1.0)
 
     def linear_key(self, key: BasedKey) -> LinearK:
-        """A key that computes this map."""
+        """A key that computes this map, and the base chart where there is one."""
         found = self.linear().T.float()
+        weight, bias = found[:, :-1], found[:, -1]
+        if key.base is not None:
+            weight = weight + key.base.weight.detach()
+            bias = bias if key.base.bias is None else bias + key.base.bias.detach()
         linear = LinearK(key.embed_dims, out_dims=key.out_dims).to(found.device)
-        linear.load_stock(found[:, :-1], found[:, -1])
+        linear.load_stock(weight, bias)
         return linear.eval()
 
 
@@ -124,15 +146,34 @@ def check_treatment(
     if not charted:
         return found
     watched = watch(model, charted, loader)
-    found.linear_share = statistics.fmean(one.linear_share() for one in watched)
+    shares = [share for one in watched if (share := one.linear_share()) is not None]
+    found.linear_share = statistics.fmean(shares) if len(shares) == len(watched) else None
     if based := [one for one in watched if one.base]:
         found.charts_over_base = statistics.fmean(
             (one.charts_squared / one.base) ** 0.5 for one in based
         )
-    found.off = 'scale' if all(layer.key.base is not None for layer in charted) else 'linear'
-    with charts_off(charted, watched):
-        found.score_off = score()
+    with linear_instead(charted, watched):
+        found.score_linear = score()
+    if any(layer.key.base is None for layer in charted):
+        found.off, found.score_off, found.score_linear = 'linear', found.score_linear, None
+        return found
+    with charts_off(charted):
+        found.off, found.score_off = 'scale', score()
     return found
+
+
+def fold_by_least_squares(model: nn.Module, loader: DataLoader) -> None:
+    """Turn all keys of a trained network into stock ones, in place, each by its best linear map.
+
+    Args:
+        model (nn.Module): A model of mmengine.
+        loader (DataLoader): Batches of the images that the maps are fitted on.
+    """
+    layers = [module for module in model.modules() if isinstance(module, ManifoldQKV)]
+    charted = [layer for layer in layers if isinstance(layer.key, BasedKey)]
+    for layer, one in zip(charted, watch(model, charted, loader)):
+        layer.key = one.linear_key(layer.key)
+    fold_manifold_keys(model)
 
 
 def mean_of(
@@ -145,16 +186,20 @@ def mean_of(
 
 
 def watch(model: nn.Module, layers: list[ManifoldQKV], loader: DataLoader) -> list[Watched]:
-    """Let validation images pass, spread over the split."""
-    total = len(loader.dataset)
-    images = Subset(loader.dataset, range(0, total, max(total // IMAGES, 1))[:IMAGES])
+    """Let validation images pass, drawn from the whole split, until every layer has seen enough."""
+    order = torch.randperm(len(loader.dataset), generator=torch.Generator().manual_seed(0))
+    images = DataLoader(
+        Subset(loader.dataset, order.tolist()), batch_size=BATCH, collate_fn=loader.collate_fn
+    )
     watched = [Watched(layer) for layer in layers]
     handles = [layer.register_forward_pre_hook(one) for layer, one in zip(layers, watched)]
     model.eval()
     try:
-        for batch in DataLoader(images, batch_size=4, collate_fn=loader.collate_fn):
+        for count, batch in enumerate(images, 1):
             with torch.no_grad():
                 model.test_step(batch)
+            if count * BATCH >= LEAST_IMAGES and all(one.suffices for one in watched):
+                break
     finally:
         for handle in handles:
             handle.remove()
@@ -162,24 +207,30 @@ def watch(model: nn.Module, layers: list[ManifoldQKV], loader: DataLoader) -> li
 
 
 @contextlib.contextmanager
-def charts_off(layers: list[ManifoldQKV], watched: list[Watched]) -> Iterator[None]:
-    """Switch charts off for a while: by their output scale, or by the best linear map instead."""
+def linear_instead(layers: list[ManifoldQKV], watched: list[Watched]) -> Iterator[None]:
+    """Put the best linear map in the place of each layer's charts for a while."""
     keys = [layer.key for layer in layers]
-    scales = [None if key.base is None else key.out_scale.detach().clone() for key in keys]
     try:
-        with torch.no_grad():
-            for layer, key, one in zip(layers, keys, watched):
-                if key.base is None:
-                    layer.key = one.linear_key(key)
-                else:
-                    key.out_scale.zero_()
+        for layer, key, one in zip(layers, keys, watched):
+            layer.key = one.linear_key(key)
         yield
     finally:
-        with torch.no_grad():
-            for layer, key, scale in zip(layers, keys, scales):
-                layer.key = key
-                if scale is not None:
-                    key.out_scale.copy_(scale)
+        for layer, key in zip(layers, keys):
+            layer.key = key
+
+
+@contextlib.contextmanager
+def charts_off(layers: list[ManifoldQKV]) -> Iterator[None]:
+    """Set the output scale of the charts to zero for a while."""
+    scales = [layer.key.out_scale.detach().clone() for layer in layers]
+    with torch.no_grad():
+        try:
+            for layer in layers:
+                layer.key.out_scale.zero_()
+            yield
+        finally:
+            for layer, scale in zip(layers, scales):
+                layer.key.out_scale.copy_(scale)
 
 
 def as_entry(treatment: Treatment | None) -> dict[str, float | str]:

@@ -76,7 +76,9 @@ def test_a_file_that_is_not_there_or_not_python(tmp_path):
 
 
 @pytest.mark.parametrize('path', sorted((config_root() / 'studies').glob('*.py')))
-def test_shipped_studies(path):
+def test_shipped_studies(path, tmp_path, monkeypatch):
+    (tmp_path / 'swin_tiny_patch4_window7_224.pth').touch()
+    monkeypatch.setenv('MKBACKBONES_WEIGHTS', str(tmp_path))
     study = read_study(path)
     assert study.name == path.stem
     keys = [run.key for run in plan_runs(study)]

@@ -23,7 +23,11 @@ def treated(folder, off, changes):
             off=off, score_off=content['metrics']['mIoU'] - change, linear_share=0.5
         )
         if off == 'scale':
-            content['treatment'] |= dict(out_scale=0.02 * (seed + 1), charts_over_base=0.04)
+            content['treatment'] |= dict(
+                out_scale=0.02 * (seed + 1),
+                charts_over_base=0.04,
+                score_linear=content['metrics']['mIoU'] - change / 4,
+            )
         path.write_text(json.dumps(content))
     return load_results(folder)
 
@@ -34,11 +38,11 @@ def test_charts_in_use(tmp_path):
     assert heading.text == 'Was the treatment applied?'
     assert table.header == [
         'task', 'arm', 'output scale', 'charts / base', 'linear share', 'charts off',
-        'the score loses', 'seeds',
+        'the score loses', 'linear instead', 'seeds',
     ]  # fmt: skip
     assert table.rows == [
         ['segmentation', 'SpatialK, 8 charts', '0.030', '4.0%', '50.0%', 'output scale 0']
-        + ['+2.00 (+1.00 to +3.00)', '2']
+        + ['+2.00 (+1.00 to +3.00)', '+0.50 (+0.25 to +0.75)', '2']
     ]
     assert idle(results) == []
     assert 'treatment,segmentation,spatial,,,1,out_scale,0.04' in to_csv(results, analyse(results))

@@ -7,7 +7,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from mkbackbones.attention.qkv import ManifoldQKV
-from mkbackbones.study.worker.treatment import as_entry, check_treatment, watch
+from mkbackbones.study.worker.treatment import (
+    as_entry,
+    check_treatment,
+    fold_by_least_squares,
+    watch,
+)
 
 from ...test_backbones.common import tiny_swin, tiny_vit
 
@@ -47,7 +52,7 @@ def check(model):
     found = check_treatment(model, DataLoader(list(IMAGES), batch_size=2), score)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name  # as it was
-    return found, outputs[0] if outputs else None
+    return found, outputs[-1] if outputs else None
 
 
 @pytest.mark.parametrize('build', [tiny_swin, tiny_vit])
@@ -57,7 +62,7 @@ def test_charts_on_a_base_are_switched_off_by_their_scale(build, key):
     for one in model.key_layers():
         torch.nn.init.constant_(one.out_scale, -0.5)
     found, output = check(model)
-    assert found.off == 'scale' and found.score_off == 50.0
+    assert found.off == 'scale' and found.score_off == found.score_linear == 50.0
     assert found.out_scale == pytest.approx(0.5)
     # gamma goes from 0.5 to 2: log 4 apart
     assert found.gamma_spread == pytest.approx(torch.tensor([0.5, 2.0]).log().std().item())
@@ -75,6 +80,7 @@ def test_without_a_base_a_linear_map_takes_their_place(build):
     straight = Network(build, dict(type='SimpleK', num_charts=2, act_cfg=None, base=False))
     found, output = check(straight)
     assert found.off == 'linear' and found.out_scale is None and found.charts_over_base is None
+    assert found.score_off == 50.0 and found.score_linear is None
     assert found.linear_share == pytest.approx(1, abs=1e-4)
     with torch.no_grad():
         torch.testing.assert_close(output, straight.backbone(IMAGES)[-1], rtol=1e-3, atol=1e-3)
@@ -97,9 +103,37 @@ def test_the_linear_map_is_the_best_one():
     # Behind a norm the channels add up to nothing but for rounding, which is nothing to fit.
     best = torch.linalg.lstsq(x, wanted, rcond=1e-5, driver='gelsd').solution
     residual = wanted - x @ best
-    share = 1 - residual.square().sum() / (wanted - wanted.mean(0)).square().sum()
+    left = residual.square().sum() / (len(x) - x.shape[1])
+    share = 1 - left / ((wanted - wanted.mean(0)).square().sum() / (len(x) - 1))
     (one,) = watch(model, [layer], DataLoader(list(IMAGES), batch_size=2))
     assert one.linear_share() == pytest.approx(share.item(), abs=1e-5)
+
+
+def test_as_many_images_as_a_map_takes():
+    """A map of 17 parameters an output fits 16 tokens exactly, and tells nothing of others."""
+    model = Network(tiny_swin, dict(type='SpatialK', num_charts=2, base=False)).eval()
+    layers = [module for module in model.modules() if isinstance(module, ManifoldQKV)]
+    images = torch.randn(300, 3, 32, 32)
+    seen = [one.seen for one in watch(model, layers, DataLoader(list(images), batch_size=2))]
+    tokens, sizes = min(seen), [layer.key.embed_dims + 1 for layer in layers]
+    assert all(count >= 10 * size for count, size in zip(seen, sizes))
+    assert tokens < 300 * seen[-1] / 32 and 32 * (tokens // 32) == tokens
+    few = watch(model, layers, DataLoader(list(images[:1]), batch_size=1))
+    assert few[-1].seen <= sizes[-1] and few[-1].linear_share() is None
+
+
+@pytest.mark.parametrize('base', [True, False])
+@pytest.mark.parametrize('key', ['SpatialK', 'KUA', 'VanillaK'])
+def test_folded_by_least_squares(key, base):
+    """A stock network that computes nearly the same; exactly, where the charts are linear."""
+    model = Network(tiny_vit, dict(type=key, num_charts=2, base=base)).eval()
+    with torch.no_grad():
+        wanted = model.backbone(IMAGES)[-1]
+        fold_by_least_squares(model, DataLoader(list(IMAGES), batch_size=2))
+        assert not model.key_layers()
+        error = (model.backbone(IMAGES)[-1] - wanted).norm() / wanted.norm()
+    tiny_vit().load_state_dict(model.backbone.state_dict())  # strictly
+    assert 1e-6 < error < 0.5
 
 
 def test_controls_and_stock():

@@ -26,7 +26,8 @@ def means_table(results: StudyResults) -> Table:
     info = results.info
     for task, about in info.tasks.items():
         baseline = results.of(task, info.baseline)
-        for arm, arm_info in info.arms.items():
+        for arm in info.arms_of(task):
+            arm_info = info.arms[arm]
             runs = results.of(task, arm)
             if not runs:
                 table.add_row(task, arm_info.label, about.primary, '', '', '0', '')

@@ -75,7 +75,7 @@ def _seeds(p: Prospect) -> str:
 def _sentences(study: Study, found: list[Prospect]) -> list[str]:
     lines = [
         'In brackets are 95 % intervals: variances from few seeds are rough. Levels are corrected '
-        f'for {(len(study.arms) - 1) * len(study.tasks)} comparisons'
+        f'for {study.num_comparisons} comparisons'
         + (' and for the planned looks.' if study.plan and study.plan.looks else '.')
     ]
     for p in found:

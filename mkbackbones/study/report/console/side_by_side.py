@@ -36,8 +36,7 @@ def side_by_side(first: StudyResults, second: StudyResults, names: tuple[str, st
     parts += [
         Text(f'{name} is unfinished: {len(results.runs)} of {planned} runs have a result.')
         for name, results in zip(names, (first, second))
-        if len(results.runs)
-        < (planned := len(results.info.tasks) * len(results.info.arms) * len(results.info.seeds))
+        if len(results.runs) < (planned := results.info.num_runs)
     ]
     nothing = Text('No task and arm has a finished run in both, so there is nothing to compare.')
     parts += [Text(''), _metric_table(metrics, analyses[0], names) if metrics else nothing]

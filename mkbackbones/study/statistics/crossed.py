@@ -1,0 +1,148 @@
+"""Pre-trained with and without the charts, fine-tuned with and without: which of it is the gain?
+
+Four arms of a task that starts from another one, K the key and S the stock key: ``SS`` (the
+baseline) and ``KK`` go on with their own networks, ``KS`` starts from K's network with its key
+folded into a stock one, ``SK`` from the stock network with K's charts added. Our definition; a
+2 x 2 factorial design, paired by seed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..records.results import ArmInfo, StudyInfo, StudyResults
+from .analysis import Crossed
+from .compare import FEWEST_GROUPS, AnyJackknife
+from .folded import folded_mean
+from .paired import ALPHA, PairedMean, paired_mean
+from .sequential import nominal_level
+
+__all__ = ['Square', 'crossed_effects', 'find_squares']
+
+
+@dataclass(frozen=True)
+class Square:
+    """The four arms; the first letter is the key of pre-training, the second that of the task.
+
+    Args:
+        ss (str): The baseline.
+        kk (str): The arm with the key in both.
+        ks (str): The key in pre-training alone.
+        sk (str): The key in the task alone.
+    """
+
+    ss: str
+    kk: str
+    ks: str
+    sk: str
+
+    def effects(self) -> dict[str, list[tuple[str, str, float]]]:
+        """Each effect as a weighted sum of differences: arm, reference, weight."""
+        kk, ks, sk, ss = self.kk, self.ks, self.sk, self.ss
+        return {
+            'pre-trained with it': [(kk, sk, 0.5), (ks, ss, 0.5)],
+            'fine-tuned with it': [(kk, ks, 0.5), (sk, ss, 0.5)],
+            'both beyond either': [(kk, ks, 1.0), (sk, ss, -1.0)],
+        }
+
+
+def find_squares(info: StudyInfo) -> list[Square]:
+    """The squares of a study, by their arms' ``initial_arm`` and keys."""
+    base = info.baseline
+    found = []
+    for kk, about in info.arms.items():
+        if kk == base or about.initial_arm:
+            continue
+        ks = [a for a, b in info.arms.items() if b.initial_arm == kk and same(b, info.arms[base])]
+        sk = [a for a, b in info.arms.items() if b.initial_arm == base and same(b, about)]
+        if ks and sk:
+            found.append(Square(base, kk, ks[0], sk[0]))
+    return found
+
+
+def same(one: ArmInfo, other: ArmInfo) -> bool:
+    """Whether two arms have the same backbone, with or without a base chart behind the key."""
+
+    def without_base(arm: ArmInfo) -> dict:
+        key = arm.backbone.get('key_cfg')
+        if not isinstance(key, dict):
+            return arm.backbone
+        return {**arm.backbone, 'key_cfg': {k: v for k, v in key.items() if k != 'base'}}
+
+    return without_base(one) == without_base(other)
+
+
+def crossed_effects(
+    results: StudyResults, task: str, jackknife: AnyJackknife | None
+) -> list[Crossed]:
+    """The effects of each square on a task's primary metric, over seeds that have all four arms.
+
+    Args:
+        results (StudyResults): The study.
+        task (str): Key of the task.
+        jackknife (AnyJackknife | None): None where runs left no evidence.
+    """
+    info, found = results.info, []
+    if info.tasks[task].source is None:
+        return found
+    metric = info.tasks[task].primary
+    for square in find_squares(info):
+        runs = {arm: results.of(task, arm) for arm in (square.ss, square.kk, square.ks, square.sk)}
+        seeds = [seed for seed in info.seeds if all(seed in mine for mine in runs.values())]
+        for effect, terms in square.effects().items():
+            per_seed = {
+                seed: sum(
+                    weight * (runs[arm][seed].metrics[metric] - runs[ref][seed].metrics[metric])
+                    for arm, ref, weight in terms
+                )
+                for seed in seeds
+            }
+            by_fold = info.by_fold(task, per_seed)
+            if not by_fold:
+                continue
+            crossed = Crossed(task, square.kk, effect, float(np.mean(list(by_fold.values()))))
+            crossed.num_seeds = len(seeds)
+            estimate = _estimate(info, task, per_seed, terms, jackknife)
+            if estimate is not None and estimate.standard_error:
+                level = nominal_level(ALPHA, info.looks)
+                crossed.low, crossed.high = estimate.interval(level)
+                crossed.p = estimate.p()
+            found.append(crossed)
+    return found
+
+
+def _estimate(
+    info: StudyInfo,
+    task: str,
+    per_seed: dict[int, float],
+    terms: list[tuple[str, str, float]],
+    jackknife: AnyJackknife | None,
+) -> PairedMean | None:
+    """As of a difference of two arms: what test images do to a sum is the sum of what they do."""
+    metric, folds = info.tasks[task].primary, info.tasks[task].folds
+    seeds_of: dict[int, list[int]] = defaultdict(list)
+    for seed in per_seed:
+        seeds_of[info.fold_of(task, seed)].append(seed)
+    if len(seeds_of) < 2:
+        return None
+    influence, df = None, np.inf
+    if jackknife is not None and metric in jackknife.groups:
+        if jackknife.groups[metric].effective < FEWEST_GROUPS:
+            return None
+        df = jackknife.groups[metric].df
+        where = seeds_of if folds else list(per_seed)
+        parts = [jackknife.influence(arm, ref, where, metric) for arm, ref, _ in terms]
+        weights = [weight for _, _, weight in terms]
+        if all(part is not None for part in parts):
+            influence = (
+                [sum(w * one for w, one in zip(weights, of_fold)) for of_fold in zip(*parts)]
+                if folds
+                else sum(w * part for w, part in zip(weights, parts))
+            )
+    if folds:
+        grouped = [np.array([per_seed[seed] for seed in mine]) for mine in seeds_of.values()]
+        return folded_mean(grouped, folds, influence)
+    return paired_mean(np.array(list(per_seed.values())), influence, df)
