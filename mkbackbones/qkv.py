@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .arguments import check_arguments
-from .kernels import fused_dtype
+from .fused.decision import report
+from .fused.exact import Cached, Known, below, computes_linear, known, reading_departure
+from .kernels import support
 from .kernels.projections import KeyParameters, fuse_projections
 from .keys import build_key
-from .keys.base import KEY_RULES, BasedKey, ManifoldKey
+from .keys.base import KEY_RULES, BasedKey, Key, ManifoldKey
 
 
 class ManifoldQKV(nn.Module):
@@ -46,7 +48,13 @@ class ManifoldQKV(nn.Module):
         if bias:
             nn.init.zeros_(self.qv.bias)
         self.key = build_key(key_cfg, embed_dims, self.out_dims, bias)
+        self.cached = Cached()
         self.register_load_state_dict_pre_hook(split_stock_weights)
+
+    @property
+    def linears(self) -> tuple[str, ...]:
+        """Paths of the Linears whose weights are read as long as nothing is in the way."""
+        return 'qv', *(f'key.{name}' for name in getattr(self.key, 'linears', ()))
 
     @classmethod
     def from_linear(cls, linear: nn.Linear, key_cfg: dict) -> 'ManifoldQKV':
@@ -80,21 +88,46 @@ class ManifoldQKV(nn.Module):
         Returns:
             Tensor: [q, k, v], (B, N, 3 C_out).
         """
+        departure = self.departure()
+        if departure is None:
+            return self.read(x, support.fused_dtype(x) if x.dim() == 3 else None)
+        if not torch.compiler.is_compiling() and support.fused_dtype(x) is not None:
+            report(type(self).__name__, departure)
+        return self.call(x)
+
+    def call(self, x: Tensor) -> Tensor:
+        """As :meth:`forward`, by calling the layers."""
+        q, v = self.qv(x).split(self.out_dims, dim=-1)
+        k = self.key(x, self.grid, self.num_prefix_tokens)
+        return torch.cat([q, k.to(q.dtype), v], dim=-1)
+
+    def departure(self) -> str | None:
+        """Why the layers below have to be called, in words; None where they may be read."""
+        if not isinstance(self.key, Key):
+            return f"'key' is a {type(self.key).__name__}"
+        if torch.compiler.is_compiling():
+            return reading_departure(self)
+        return self.cached.ask(self, reading_departure)
+
+    def read(self, x: Tensor, dtype: torch.dtype | None) -> Tensor:
+        """As :meth:`forward`, with the layers' weights read instead of calling the layers.
+
+        Args:
+            x (Tensor): Tokens (B, N, C).
+            dtype (torch.dtype, optional): The half precision in which the Triton kernels serve.
+        """
         key = self.key
-        linear = key.linear_map()
+        linear = key.linear_map() if key.can_be_read else None
         if linear is not None:
             return F.linear(x, *self.fuse(*linear))
-        dtype = fused_dtype(x) if x.dim() == 3 else None
         if dtype is not None and isinstance(key, ManifoldKey) and key.fusable:
             return self.forward_fused(x.to(dtype))
-        if isinstance(key, BasedKey) and key.base is not None:
-            # Query, base chart and value are one GEMM, as in the stock layer.
-            qkv = F.linear(x, *self.fuse(key.base.weight, key.base.bias))
-            q, k, v = qkv.split(self.out_dims, dim=-1)
-            k = k + key.scaled_charts(x, self.grid, self.num_prefix_tokens)
-        else:
-            q, v = self.qv(x).split(self.out_dims, dim=-1)
-            k = key(x, self.grid, self.num_prefix_tokens)
+        if not (key.can_be_read and isinstance(key, BasedKey) and key.base is not None):
+            return self.call(x)
+        # Query, base chart and value are one GEMM, as in the stock layer.
+        qkv = F.linear(x, *self.fuse(key.base.weight, key.base.bias))
+        q, k, v = qkv.split(self.out_dims, dim=-1)
+        k = k + key.scaled_charts(x, self.grid, self.num_prefix_tokens)
         return torch.cat([q, k.to(q.dtype), v], dim=-1)
 
     def forward_fused(self, x: Tensor) -> Tensor:
@@ -132,7 +165,14 @@ class ManifoldQKV(nn.Module):
 
     @torch.no_grad()
     def to_linear(self) -> nn.Linear | None:
-        """The layer as a stock fused Linear, or None where the key is not linear."""
+        """The layer as a stock fused Linear, or None where the key is not linear.
+
+        It is not, either, where a Linear was replaced by something else (an adapter, say).
+        """
+        layers = [below(self, path) for path in self.linears]
+        whole = all(layer is None or computes_linear(layer) for layer in layers)
+        if not (whole and isinstance(self.key, Key) and self.key.can_be_read):
+            return None
         linear = self.key.linear_map()
         if linear is None:
             return None
@@ -190,3 +230,30 @@ def split_stock_weights(
         state_dict.setdefault(prefix + name, value)
     if bias is None and module.qv.bias is not None:
         del state_dict[prefix + 'qv.bias']  # for the loader to report as missing
+
+
+def set_grid(layer: nn.Module, grid: tuple[int, int], num_prefix_tokens: int = 0) -> None:
+    """Tell manifold keys where their tokens lie.
+
+    Args:
+        layer (nn.Module): A :class:`ManifoldQKV`, something that holds one, or any other layer.
+        grid (tuple[int, int]): Rows and columns of the token grid.
+        num_prefix_tokens (int): Class and register tokens before the grid.
+    """
+    if type(layer) is nn.Linear:
+        return
+    for module in (layer,) if isinstance(layer, ManifoldQKV) else layer.modules():
+        if isinstance(module, ManifoldQKV):
+            module.grid, module.num_prefix_tokens = grid, num_prefix_tokens
+
+
+def project_half(qkv: nn.Module, x: Tensor) -> Tensor:
+    """``qkv(x)`` for tokens (B, N, C) in half precision, within a block that the kernels serve."""
+    if isinstance(qkv, ManifoldQKV):
+        return qkv.read(x, x.dtype)
+    from .kernels.linears import half_linear
+
+    return half_linear(qkv, x)
+
+
+known[ManifoldQKV] = Known(children=None, check=ManifoldQKV.departure)

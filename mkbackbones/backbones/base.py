@@ -20,8 +20,8 @@ from ..arguments import (
     short,
 )
 from ..checkpoints.load import ReportedPretrained, is_pretrained, translate_state_dict
+from ..fused.decision import Decision, Plan
 from ..hints import did_you_mean
-from ..kernels import fused_dtype
 from ..kernels.casts import HalfParameters
 from ..keys.build import resolve_indices
 
@@ -47,6 +47,7 @@ class Backbone(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.decision = Decision()
         self.halves = HalfParameters()
         self.register_load_state_dict_pre_hook(translate_state_dict)
 
@@ -71,14 +72,14 @@ class Backbone(BaseModule):
             a ViT.
         """
         require_image(x, type(self).__name__)
-        dtype = fused_dtype(x)
-        if dtype is None or torch.compiler.is_compiling():
-            return self.extract(x)
-        with self.halves.ready(dtype, x.device):
-            return self.extract(x)
+        plan = self.decision.plan(self, x)
+        if plan is None or torch.compiler.is_compiling():
+            return self.extract(x, plan)
+        with self.halves.ready(plan.dtype, x.device):
+            return self.extract(x, plan)
 
-    def extract(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What :meth:`forward` does."""
+    def extract(self, x: Tensor, plan: Plan | None) -> tuple[Tensor, ...]:
+        """What :meth:`forward` does; ``plan`` says what of it runs on the Triton kernels."""
         raise NotImplementedError
 
     def frozen_modules(self) -> list[nn.Module]:

@@ -17,7 +17,7 @@ def activation_name(act: nn.Module | None) -> str | None:
     """The kernels' name of an activation, None for one that they do not know."""
     if act is None:
         return 'identity'
-    if isinstance(act, nn.GELU):
+    if type(act) is nn.GELU:
         return 'gelu' if act.approximate == 'none' else None
     return {nn.ReLU: 'relu', nn.SiLU: 'silu'}.get(type(act))
 

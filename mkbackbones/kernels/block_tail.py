@@ -17,8 +17,7 @@ from .linears import (
     builds_graph,
     half_linear,
     half_mlp,
-    is_plain_linear,
-    is_plain_mlp,
+    is_wide,
     linear_gradients,
     mlp_gradients,
 )
@@ -127,10 +126,10 @@ class Layers(NamedTuple):
 
     def are_one_node(self) -> bool:
         """Whether they can be one node of the graph now."""
-        scaled = not isinstance(self.scale1, nn.Identity)  # a block scales both or none
-        if self.next_norm is None or scaled or not builds_graph():
+        scaled = any(not isinstance(s, nn.Identity) for s in (self.scale1, self.scale2))
+        if self.next_norm is None or self.proj is IDENTITY or scaled or not builds_graph():
             return False
-        return is_plain_linear(self.proj) and is_plain_mlp(self.mlp)
+        return is_wide(self.proj) and is_wide(self.mlp.fc1) and is_wide(self.mlp.fc2)
 
 
 def block_tail(
@@ -166,7 +165,7 @@ def block_tail(
         linears = [t for m in (proj, mlp.fc1, mlp.fc2) for t in (m.weight, m.bias)]
         norms = norm.weight, norm.bias, next_norm.weight, next_norm.bias
         return BlockTail.apply(place, *scales, x, attended, *linears, *norms)
-    branch = scale1(half_linear(proj, attended))
+    branch = scale1(attended if proj is IDENTITY else half_linear(proj, attended))
     x, normed = merge_norm(x, branch, scales[0], norm, geometry, dtype)
     branch = scale2(half_mlp(mlp, normed))
     if next_norm is None:

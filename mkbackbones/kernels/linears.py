@@ -16,7 +16,6 @@ from torch.autograd.function import once_differentiable
 
 from .activation import activate, activate_again, activation_name
 from .casts import half_copies
-from .support import is_plain
 
 #: Whether matrix products can return another type than their operands have (torch 2.8, CUDA).
 WIDE_PRODUCTS = 'dtype' in torch.ops.aten.mm.overloads()
@@ -114,9 +113,9 @@ class HalfMlp(torch.autograd.Function):
         return *mlp_gradients(dy, x, z, weights, ctx.act, ctx.dtype, needed), None
 
 
-def is_plain_linear(module: nn.Module) -> bool:
-    """Whether a module is a Linear in full precision that nothing listens to."""
-    return is_plain(module, nn.Linear) and module.weight.dtype == torch.float32
+def is_wide(module: nn.Module) -> bool:
+    """Whether a Linear's weight is in full precision, and has to be cast."""
+    return module.weight.dtype == torch.float32
 
 
 def builds_graph() -> bool:
@@ -147,28 +146,20 @@ def activated_product(x: Tensor, weight: Tensor, bias: Tensor | None, act: str) 
     return z
 
 
-def half_linear(module: nn.Module, x: Tensor) -> Tensor:
+def half_linear(module: nn.Linear, x: Tensor) -> Tensor:
     """``module(x)`` for ``x`` in half precision.
 
-    Modules other than plain Linears, and all of them under ``torch.compile`` (which fuses the casts
-    itself), are called as they are.
+    Under ``torch.compile``, which fuses the casts itself, and without casts it is called as it is.
     """
-    if torch.compiler.is_compiling() or not is_plain_linear(module):
+    if torch.compiler.is_compiling() or not is_wide(module):
         return module(x)
     return half_product(x, module.weight, module.bias)
-
-
-def is_plain_mlp(module: nn.Module) -> bool:
-    """Whether an MLP is of Linears that nothing listens to, with an activation of the kernels."""
-    fc1, act, fc2 = module.fc1, module.act, module.fc2
-    plain = is_plain_linear(fc1) and is_plain_linear(fc2) and is_plain(act, type(act))
-    return plain and activation_name(act) is not None
 
 
 def half_mlp(module: Mlp, x: Tensor) -> Tensor:
     """``module(x)`` for a timm MLP without dropout and norm, and ``x`` in half precision."""
     fc1, act, fc2 = module.fc1, module.act, module.fc2
-    if torch.compiler.is_compiling() or not is_plain_mlp(module):
+    if torch.compiler.is_compiling() or not (is_wide(fc1) and is_wide(fc2)):
         return half_linear(fc2, act(half_linear(fc1, x)))
     if not torch.is_grad_enabled():
         halves = half_copies(x.dtype, fc1.weight, fc1.bias, fc2.weight, fc2.bias)

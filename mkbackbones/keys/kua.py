@@ -16,6 +16,8 @@ class KUA(ManifoldKey):
     Atlas. Arguments as in :class:`ManifoldKey`.
     """
 
+    linears = ('base', 'gate')
+
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.gate = nn.Linear(self.embed_dims, self.num_charts)

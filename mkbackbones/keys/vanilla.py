@@ -16,6 +16,7 @@ class VanillaK(ManifoldKey):
     """
 
     adds_charts = False
+    linears = ('base', 'proj')
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)

@@ -3,41 +3,22 @@
 On a GPU in bfloat16; without one through Triton's interpreter in float32.
 """
 
-import os
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mkbackbones import qkv as qkv_module
-from mkbackbones.backbones import (
-    ManifoldSwin,
-    ManifoldViT,
-    base,
-    norms,
-    stem,
-    swin,
-    swin_block,
-    vit,
-    vit_block,
-)
 from mkbackbones.backbones.windows import (
     merge_windows,
     pad_to_windows,
     partition_windows,
     shifted_window_mask,
 )
-from mkbackbones.kernels.support import fused_dtype
+from mkbackbones.kernels import support
+
+from .small import DEVICE, DTYPE, INTERPRETED, TOLERANCE, error, filled, run, small_swin, small_vit
 
 pytest.importorskip('triton', reason='the kernels need Triton')
-INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
-DEVICE = 'cpu' if INTERPRETED else 'cuda'
-DTYPE = torch.float32 if INTERPRETED else torch.bfloat16
-#: Modules that ask whether the kernels serve.
-DECIDING = base, norms, qkv_module, stem, swin, swin_block, vit, vit_block
-#: Relative error, by norm, of half-precision operands; of float32 in the interpreter.
-TOLERANCE = 1e-5 if INTERPRETED else 1e-2
 
 KEYS = [
     None,
@@ -49,10 +30,6 @@ KEYS = [
     dict(type='VanillaK', num_charts=2, chart_channels=16),
     dict(type='VanillaK', num_charts=2, base=False, act_cfg=dict(type='ReLU')),
 ]
-
-
-def error(a, b):
-    return float((a.float() - b.float()).norm() / (b.float().norm() + 1e-6))
 
 
 def compare(fused, reference):
@@ -223,52 +200,6 @@ def test_window_attention(grid):
     assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCE
 
 
-@pytest.fixture
-def switch(monkeypatch):
-    """Turns the kernels on and off, in the interpreter too."""
-    on = [True]
-
-    def choose(x):
-        return (DTYPE if INTERPRETED else fused_dtype(x)) if on[0] else None
-
-    for module in DECIDING:
-        monkeypatch.setattr(module, 'fused_dtype', choose)
-    return on
-
-
-def run(model, x, amp=DTYPE):
-    torch.manual_seed(1)
-    with torch.autocast(DEVICE, torch.bfloat16, enabled=amp == torch.bfloat16):
-        outs = model(x)
-    ramps = [torch.linspace(-1, 1, o.numel(), device=DEVICE).view_as(o) for o in outs]
-    loss = sum((o.float() * ramp).mean() for o, ramp in zip(outs, ramps))
-    model.zero_grad()
-    loss.backward()
-    assert all(p.grad is not None for p in model.parameters())
-    return outs, torch.cat([p.grad.flatten() for p in model.parameters()])
-
-
-def small_swin(key_cfg, **kwargs):
-    arch = dict(embed_dims=16, depths=(2, 1), num_heads=(1, 2))
-    return ManifoldSwin(
-        arch, key_cfg, (0, 1), window_size=3, drop_path_rate=kwargs.pop('drop', 0.0), **kwargs
-    )
-
-
-def small_vit(key_cfg, **kwargs):
-    arch = dict(embed_dims=32, depth=2, num_heads=2)
-    return ManifoldViT(
-        arch, key_cfg, pretrain_img_size=64, drop_path_rate=kwargs.pop('drop', 0.0), **kwargs
-    )
-
-
-def filled(model):
-    for name, parameter in model.named_parameters():
-        if 'out_scale' in name or 'spatial' in name:
-            nn.init.normal_(parameter, std=0.5)
-    return model.to(DEVICE)
-
-
 @pytest.mark.parametrize('build, size', [(small_swin, (29, 25)), (small_vit, (48, 64))])
 @pytest.mark.parametrize('key_cfg', KEYS, ids=str)
 def test_backbone(switch, build, size, key_cfg):
@@ -287,8 +218,7 @@ def test_backbone(switch, build, size, key_cfg):
 def test_bfloat16_in_the_interpreter(switch, monkeypatch, key_cfg):
     """Types fit together; a ViT, since the interpreter's ``tl.dot`` does not take bfloat16."""
     half = torch.bfloat16
-    for module in DECIDING:
-        monkeypatch.setattr(module, 'fused_dtype', lambda x: half if switch[0] else None)
+    monkeypatch.setattr(support, 'fused_dtype', lambda x: half if switch[0] else None)
     torch.manual_seed(0)
     model = filled(small_vit(key_cfg, drop=0.0))
     x = torch.randn(2, 3, 48, 64)
