@@ -10,7 +10,7 @@ from .arguments import check_arguments
 from .fused.decision import report
 from .fused.exact import Cached, Known, below, computes_linear, known, reading_departure
 from .kernels import support
-from .kernels.projections import KeyParameters, fuse_projections
+from .kernels.projections import KeyParameters, Projections
 from .keys import build_key
 from .keys.base import KEY_RULES, BasedKey, Key, ManifoldKey
 
@@ -133,8 +133,14 @@ class ManifoldQKV(nn.Module):
     def forward_fused(self, x: Tensor) -> Tensor:
         """Project tokens (B, N, C) in half precision with the keys' Triton kernels."""
         key, qv = self.key, self.qv
-        charts = key.gamma, key.weight, key.bias
-        parameters = KeyParameters(qv.weight, qv.bias, *key.base_map(), *charts)
+        base_weight, base_bias = key.base_map()
+        if torch.compiler.is_compiling():  # which differentiates and fuses it by itself
+            if base_weight is None:
+                base_weight = torch.zeros_like(qv.weight.chunk(2)[0])
+            parameters = Projections(*self.fuse(base_weight, base_bias), *key.chart_map())
+        else:
+            charts = key.gamma, key.weight, key.bias
+            parameters = KeyParameters(qv.weight, qv.bias, base_weight, base_bias, *charts)
         return key.fused(x, parameters, self.grid, self.num_prefix_tokens)
 
     def fuse(self, key_weight: Tensor, key_bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -196,6 +202,38 @@ class ManifoldQKV(nn.Module):
 
     def extra_repr(self) -> str:
         return f'in_features={self.in_features}, out_features=3x{self.out_dims}'
+
+
+def fuse_projections(
+    qv_weight: Tensor, qv_bias: Tensor | None, key_weight: Tensor, key_bias: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """One projection of query, key and value.
+
+    Args:
+        qv_weight (Tensor): Weight of query and value (2 d, C).
+        qv_bias (Tensor, optional): Their bias (2 d,).
+        key_weight (Tensor): Weight of the key (d, C).
+        key_bias (Tensor, optional): Its bias (d,).
+
+    Returns:
+        tuple[Tensor, Tensor | None]: Weight (3 d, C) and bias (3 d,), None where both are.
+    """
+    q, v = qv_weight.chunk(2)
+    weight = torch.cat([q, key_weight, v])
+    if qv_bias is None and key_bias is None:
+        return weight, None
+    if key_bias is None:
+        key_bias = weight.new_zeros(key_weight.shape[0])
+    if qv_bias is None:
+        qv_bias = weight.new_zeros(2 * key_weight.shape[0])
+    q, v = qv_bias.chunk(2)
+    return weight, torch.cat([q, key_bias, v])
+
+
+def head_views(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Split [q, k, v] (B, N, 3 C) into three views (B, h, N, C / h)."""
+    q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v
 
 
 def linear_of(weight: Tensor, bias: Tensor | None) -> nn.Linear:

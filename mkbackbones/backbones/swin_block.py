@@ -7,8 +7,7 @@ from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor, nn
 
 from ..fused.exact import DROP_PATH, LINEAR, NORM, Known, known
-from ..kernels.heads import head_views
-from ..qkv import ManifoldQKV, project_half, set_grid
+from ..qkv import ManifoldQKV, head_views, project_half, set_grid
 from .branches import Fused
 from .windows import merge_windows, pad_to_windows, partition_windows
 

@@ -9,7 +9,7 @@ from timm.models.vision_transformer import Attention, Block
 from torch import Tensor, nn
 
 from ..fused.exact import DROP_PATH, DROPOUT, LAYER_SCALE, LINEAR, NO_NORM, NORM, Known, known
-from ..qkv import ManifoldQKV, project_half, set_grid
+from ..qkv import ManifoldQKV, head_views, project_half, set_grid
 from .branches import Fused
 from .windows import crop_grid, merge_windows, pad_to_windows, partition_windows
 
@@ -106,8 +106,10 @@ class ViTBlock(Block):
     def fused_attention(self, x: Tensor) -> Tensor:
         """timm's attention up to its output projection, without dropout and norms inside."""
         from ..kernels.heads import split_heads
+        from ..kernels.linears import builds_graph
 
-        q, k, v = split_heads(project_half(self.attn.qkv, x), self.attn.num_heads)
+        split = split_heads if builds_graph() else head_views
+        q, k, v = split(project_half(self.attn.qkv, x), self.attn.num_heads)
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
     def projected_attention(self, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .chart_kernels import charts_backward, charts_forward, spatial_backward
 from .launch import ceil_div, launch, num_groups
-from .projections import ChartOperator, KeyParameters, project
+from .projections import ChartOperator, KeyWeights, project
 
 TILE = 64
 #: Channels that a program works on, and its warps, without and with a neighbourhood.
@@ -265,7 +265,7 @@ chart_operator = ChartOperator(run_charts, run_charts_backward, run_charts_op)
 
 def aggregate_charts(
     x: Tensor,
-    parameters: KeyParameters,
+    parameters: KeyWeights,
     num_charts: int,
     act: str,
     scale: Tensor | None = None,
@@ -278,7 +278,7 @@ def aggregate_charts(
 
     Args:
         x (Tensor): Tokens (B, N, C), in the half precision to work in.
-        parameters (KeyParameters): Parameters of query, value and key.
+        parameters (KeyWeights): Parameters of query, value and key.
         num_charts (int): Charts H.
         act (str): As :func:`~mkbackbones.kernels.activation.activation_name` gives.
         scale (Tensor, optional): Output scale of the charts (d,).

@@ -10,7 +10,7 @@ from torch import Tensor
 from .activation import activate_again
 from .charts import projection_gradients
 from .linears import activated_product
-from .projections import ChartOperator, KeyParameters, project
+from .projections import ChartOperator, KeyWeights, project
 
 
 def run_projected(
@@ -86,7 +86,7 @@ run_projected_op.register_autograd(projected_gradients, setup_context=projected_
 projected_operator = ChartOperator(run_projected, run_projected_backward, run_projected_op)
 
 
-def project_charts(x: Tensor, parameters: KeyParameters, proj: Tensor, act: str) -> Tensor:
+def project_charts(x: Tensor, parameters: KeyWeights, proj: Tensor, act: str) -> Tensor:
     """Query, key and value, the key with charts behind one linear map ``proj`` (d, H d').
 
     Other arguments and the result as in :func:`~mkbackbones.kernels.charts.aggregate_charts`; the

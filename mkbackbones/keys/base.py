@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from ..arguments import FLAG, check, check_arguments, integer, number, optional, short
 from ..fused.exact import reading_departure
-from ..kernels.projections import chart_map
 from .activation import build_activation
 
 GammaInit = float | Sequence[float]
@@ -239,7 +238,7 @@ class ManifoldKey(BasedKey):
 
     def chart_map(self) -> tuple[Tensor, Tensor]:
         """All charts as one matrix (H d, C), Gamma folded in, and one bias (H d,)."""
-        return chart_map(self.gamma, self.weight, self.bias)
+        return (self.weight * self.gamma[:, None]).flatten(0, 1), self.bias.flatten()
 
     def activate(self, z: Tensor) -> Tensor:
         """Apply phi."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..kernels.projections import KeyParameters
+from ..kernels.projections import KeyWeights
 from ..registry import KEYS
 from .base import ManifoldKey
 
@@ -42,7 +42,7 @@ class KUA(ManifoldKey):
     def fused(
         self,
         x: Tensor,
-        parameters: KeyParameters,
+        parameters: KeyWeights,
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:

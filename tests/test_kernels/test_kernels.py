@@ -14,7 +14,7 @@ from mkbackbones.backbones.windows import (
     partition_windows,
     shifted_window_mask,
 )
-from mkbackbones.kernels import support
+from mkbackbones.kernels import reference, support
 
 from .small import DEVICE, DTYPE, INTERPRETED, TOLERANCE, error, filled, run, small_swin, small_vit
 
@@ -61,30 +61,15 @@ def norm_of(channels, leaves):
 GEOMETRIES = [(5, 9, 4, 0), (5, 9, 4, 2), (8, 8, 4, 2), (3, 3, 4, 2), (1, 17, 0, 0)]
 
 
-def to_windows(x, window, shift):
-    if not window:
-        return x
-    x = pad_to_windows(x, window)
-    return partition_windows(torch.roll(x, (-shift, -shift), dims=(1, 2)), window)
-
-
-def from_windows(x, geometry):
-    height, width, window, shift = geometry
-    if not window:
-        return x
-    x = merge_windows(x, window, (height + -height % window, width + -width % window))
-    return torch.roll(x, (shift, shift), dims=(1, 2))[:, :height, :width]
-
-
 @pytest.mark.parametrize('geometry', GEOMETRIES)
 def test_window_norm(geometry):
     from mkbackbones.kernels.norm import window_norm
 
-    height, width, window, shift = geometry
+    height, width, window, _ = geometry
     x = leaf(2, height, width, 24) if window else leaf(2, width, 24)
     ours, theirs = twins(x, leaf(24), leaf(24))
     fused = window_norm(ours[0], norm_of(24, ours[1:]), geometry, DTYPE)
-    wanted = to_windows(F.layer_norm(theirs[0], (24,), *theirs[1:]), window, shift)
+    wanted = reference.window_norm(*theirs, 1e-5, geometry)
     assert fused.dtype == DTYPE and fused.shape == wanted.shape
     assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCE
 
@@ -94,17 +79,13 @@ def test_window_norm(geometry):
 def test_merge_norm(geometry, scale):
     from mkbackbones.kernels.norm import merge_norm
 
-    height, width, window, shift = geometry
+    height, width, window, _ = geometry
     x = leaf(2, height, width, 24) if window else leaf(2, width, 24)
-    branch = torch.randn_like(to_windows(x.detach(), window, shift))
+    branch = torch.randn_like(reference.to_windows(x.detach(), geometry))
     ours, theirs = twins(x, branch, leaf(24), leaf(24))
     scale = None if scale is None else torch.tensor(scale, device=DEVICE)
     fused = merge_norm(ours[0], ours[1].to(DTYPE), scale, norm_of(24, ours[2:]), geometry, DTYPE)
-    merged = from_windows(theirs[1], geometry)
-    if scale is not None:
-        merged = merged * scale.view(-1, *[1] * (merged.dim() - 1))
-    total = theirs[0] + merged
-    wanted = total, F.layer_norm(total, (24,), *theirs[2:])
+    wanted = reference.merge_norm(*theirs[:2], scale, *theirs[2:], 1e-5, geometry)
     assert max(compare((fused, ours), (wanted, theirs))) < TOLERANCE
 
 
@@ -113,16 +94,13 @@ def test_merge_norm(geometry, scale):
 def test_merge_norm_into_windows(geometry, scale):
     from mkbackbones.kernels.norm import merge_norm
 
-    height, width, window, shift = geometry
+    height, width, window, _ = geometry
     x = leaf(2, height, width, 24) if window else leaf(2, width, 24)
     ours, theirs = twins(x, torch.randn_like(x), leaf(24), leaf(24))
     scale = None if scale is None else torch.tensor(scale, device=DEVICE)
     norm = norm_of(24, ours[2:])
     fused = merge_norm(ours[0], ours[1].to(DTYPE), scale, norm, geometry, DTYPE, partition=True)
-    factor = 1 if scale is None else scale.view(-1, *[1] * (x.dim() - 1))
-    total = theirs[0] + factor * theirs[1]
-    normed = F.layer_norm(total, (24,), *theirs[2:])
-    wanted = total, to_windows(normed, window, shift)
+    wanted = reference.merge_norm(*theirs[:2], scale, *theirs[2:], 1e-5, geometry, True)
     assert fused[1].shape == wanted[1].shape
     assert max(compare((fused, ours), (wanted, theirs))) < TOLERANCE
 
@@ -133,9 +111,10 @@ def test_activations(act, size):
     from mkbackbones.kernels.activation import activate, activate_again, activation_name
 
     z = torch.linspace(-9, 9, size, device=DEVICE).requires_grad_()
-    wanted = z.clone() if act is None else act(z)
-    wanted.sum().backward()
     name = activation_name(act)
+    wanted = reference.activation(z, name)
+    torch.testing.assert_close(wanted, z if act is None else act(z), atol=0, rtol=0)
+    wanted.sum().backward()
     inplace, gradient = z.detach().clone(), torch.ones_like(z)
     value = activate_again(inplace, gradient, name, inplace=False)
     torch.testing.assert_close(inplace, z.detach(), atol=0, rtol=0)
@@ -154,7 +133,7 @@ def test_half_linear_and_mlp(bias):
     torch.manual_seed(0)
     for module, fused in (
         (nn.Linear(24, 16, bias=bias), half_linear),
-        (Mlp(24, 32, 16, bias=bias), half_mlp),  # in inference its activation is another kernel's
+        (Mlp(24, 32, 16, bias=bias), half_mlp),
     ):
         module.to(DEVICE)
         x = torch.randn(2, 5, 24, device=DEVICE)
@@ -174,11 +153,51 @@ def test_half_linear_and_mlp(bias):
             assert again < TOLERANCE if fused is half_mlp else again == 0
 
 
+@pytest.mark.parametrize('scaled', [False, True])
+@pytest.mark.parametrize('geometry', [(5, 9, 4, 2), (1, 17, 0, 0)])
+def test_block_tail(geometry, scaled):
+    from timm.layers import Mlp
+
+    from mkbackbones.kernels.block_tail import Layers, block_tail
+
+    torch.manual_seed(0)
+    height, width, window, _ = geometry
+    following = height, width, window, 0
+    x = leaf(2, height, width, 24) if window else leaf(2, width, 24)
+    attended = torch.randn_like(reference.to_windows(x.detach(), geometry))
+    norms = [nn.LayerNorm(24).to(DEVICE) for _ in range(2)]
+    proj, mlp = nn.Linear(24, 24).to(DEVICE), Mlp(24, 48).to(DEVICE)
+    layers = Layers(proj, norms[0], mlp, norms[1])
+    scales = [torch.tensor(s, device=DEVICE) if scaled else None for s in ((1.25, 0), (0, 2.0))]
+    modules = proj, norms[0], mlp.fc1, mlp.fc2, norms[1]
+    parameters = [p for module in modules for p in (module.weight, module.bias)]
+    assert layers.are_one_node()
+    ours, theirs = twins(x, attended)
+    fused = block_tail(ours[0], ours[1].to(DTYPE), scales, layers, geometry, following, window > 0)
+    theirs += [p.detach().clone().requires_grad_() for p in parameters]
+    p = theirs[2:]
+    wanted = reference.block_tail(
+        *theirs[:2],
+        scales,
+        p[:2],
+        (*p[2:4], norms[0].eps),
+        p[4:8],
+        (*p[8:], norms[1].eps),
+        'gelu',
+        geometry,
+        following,
+        window > 0,
+    )
+    assert max(compare((fused, [*ours, *parameters]), (wanted, theirs))) < 2 * TOLERANCE
+
+
 def test_split_heads():
-    from mkbackbones.kernels.heads import head_views, split_heads
+    from mkbackbones.kernels.heads import split_heads
+    from mkbackbones.qkv import head_views
 
     ours, theirs = twins(torch.randn(2, 5, 24, device=DEVICE))
-    fused, wanted = split_heads(ours[0], 2), head_views(theirs[0], 2)
+    fused, wanted = split_heads(ours[0], 2), reference.split_heads(theirs[0], 2)
+    assert all(map(torch.equal, head_views(theirs[0], 2), wanted))
     assert max(compare((fused, ours), (wanted, theirs))) == 0
 
 
@@ -191,12 +210,111 @@ def test_window_attention(grid):
     qkv = torch.randn(2 * rows * columns, tokens, 96, device=DEVICE)
     ours, theirs = twins(qkv, torch.randn(2, tokens, tokens, device=DEVICE))
     fused = window_attention(ours[0].to(DTYPE), ours[1], rows, columns, window, shift)
-    q, k, v = theirs[0].unflatten(-1, (3, 2, 16)).permute(2, 0, 3, 1, 4).unbind(0)
-    bias = theirs[1][None]
-    if shift:
-        mask = shifted_window_mask((height, width), window, shift, DEVICE)
-        bias = (bias + mask[:, None]).repeat(2, 1, 1, 1)
-    wanted = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+    wanted = reference.window_attention(*theirs, rows, columns, window, shift)
+    assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCE
+
+
+@pytest.mark.parametrize('geometry', [g for g in GEOMETRIES if g[2]])
+def test_reference_windows_are_the_backbones(geometry):
+    """The twins are written on their own; what they say of windows is what the blocks do."""
+    height, width, window, shift = geometry
+    x = torch.randn(2, height, width, 16, device=DEVICE)
+    padded = pad_to_windows(x, window)
+    size = padded.shape[1], padded.shape[2]
+    windows = partition_windows(torch.roll(padded, (-shift, -shift), dims=(1, 2)), window)
+    assert torch.equal(windows, reference.to_windows(x, geometry))
+    assert torch.equal(x, reference.from_windows(windows, geometry))
+    back = torch.roll(merge_windows(windows, window, size), (shift, shift), dims=(1, 2))
+    assert torch.equal(back[:, :height, :width], x)
+
+
+@pytest.mark.parametrize('size, window, shift', [((8, 12), 4, 2), ((4, 4), 4, 2), ((14, 7), 7, 3)])
+def test_reference_mask_is_the_backbones(size, window, shift):
+    rows, columns, tokens = size[0] // window, size[1] // window, window**2
+    qkv = torch.randn(2 * rows * columns, tokens, 96, device=DEVICE)
+    mask = shifted_window_mask(size, window, shift, DEVICE)[:, None].repeat(2, 1, 1, 1)
+    q, k, v = qkv.unflatten(-1, (3, 2, 16)).permute(2, 0, 3, 1, 4)
+    wanted = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+    none = torch.zeros(2, tokens, tokens, device=DEVICE)
+    found = reference.window_attention(qkv, none, rows, columns, window, shift)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+
+
+def key_parameters(channels, charts, width, bias, base):
+    """Leaves: query and value, base chart, Gamma and charts, for keys of 16 channels."""
+    return [
+        leaf(32, channels),
+        leaf(32) if bias else None,
+        leaf(16, channels) if base else None,
+        leaf(16) if base and bias else None,
+        leaf(charts, channels),
+        leaf(charts, width, channels),
+        leaf(charts, width),
+    ]
+
+
+def compare_charts(fused, plain, x, parameters, tensors):
+    """Errors of a key's kernels, values and gradients of all that there is."""
+    given = [t for t in (x, *parameters, *tensors) if t is not None]
+    found = []
+    for call in (fused, plain):
+        own = [t.detach().clone().requires_grad_() for t in given]
+        named = iter(own)
+        placed = [None if t is None else next(named) for t in (x, *parameters, *tensors)]
+        found.append(([call(placed[0], placed[1:8], *placed[8:])], own))
+    return max(compare(*found))
+
+
+@pytest.mark.parametrize('bias, base', [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize('act', ['gelu', 'identity'])
+@pytest.mark.parametrize('kind', ['mean', 'gated', 'spatial'])
+def test_aggregated_charts(kind, act, bias, base):
+    from mkbackbones.kernels.charts import aggregate_charts
+    from mkbackbones.kernels.projections import KeyParameters
+
+    torch.manual_seed(0)
+    x, parameters = leaf(2, 13, 24), key_parameters(24, 3, 16, bias, base)
+    gate = leaf(2, 13, 3) if kind == 'gated' else None
+    spatial = leaf(48, 1, 3, 3) if kind == 'spatial' else None
+    scale = leaf(16) if base else None
+    place = dict(grid=(3, 4), prefix=1)
+
+    def fused(x, parameters, *tensors):
+        args = KeyParameters(*parameters), 3, act, *tensors
+        return aggregate_charts(x.to(DTYPE), *args, **place)
+
+    def plain(x, parameters, *tensors):
+        return reference.aggregate_charts(x, parameters, 3, act, *tensors, **place)
+
+    errors = compare_charts(fused, plain, x, parameters, (scale, gate, spatial))
+    assert errors < 2 * TOLERANCE
+
+
+@pytest.mark.parametrize('bias, base', [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize('act', ['gelu', 'relu'])
+def test_projected_charts(act, bias, base):
+    from mkbackbones.kernels.projected_charts import project_charts
+    from mkbackbones.kernels.projections import KeyParameters
+
+    torch.manual_seed(0)
+    x, parameters = leaf(2, 13, 24), key_parameters(24, 3, 8, bias, base)
+
+    def fused(x, parameters, proj):
+        return project_charts(x.to(DTYPE), KeyParameters(*parameters), proj, act)
+
+    def plain(x, parameters, proj):
+        return reference.project_charts(x, parameters, proj, act)
+
+    assert compare_charts(fused, plain, x, parameters, (leaf(16, 24),)) < 2 * TOLERANCE
+
+
+def test_patches():
+    from mkbackbones.kernels.patches import project_patches
+
+    ours, theirs = twins(leaf(2, 3, 8, 12))
+    conv = nn.Conv2d(3, 16, 4, stride=4).to(DEVICE)
+    fused = project_patches(ours[0], conv, DTYPE)
+    wanted = reference.project_patches(theirs[0], conv.weight, conv.bias)
     assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCE
 
 
