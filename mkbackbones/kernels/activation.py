@@ -1,4 +1,8 @@
-"""Activations inside the kernels, and kernels that only activate."""
+"""Activations inside the kernels, and kernels that only activate.
+
+GELU is ``u Phi(u)``, Phi the normal distribution: the exact form, that of ``nn.GELU()``, in
+training and inference, forward and backward.
+"""
 
 from typing import Any
 

@@ -1,10 +1,17 @@
 """What tests of the fused path share."""
 
 import pytest
+import torch
 
 from mkbackbones.kernels import support
 
 from .small import DTYPE, INTERPRETED
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """What is compared with is float32, not TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
 
 
 @pytest.fixture

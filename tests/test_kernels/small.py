@@ -10,8 +10,9 @@ from mkbackbones.backbones import ManifoldSwin, ManifoldViT
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
 DTYPE = torch.float32 if INTERPRETED else torch.bfloat16
-#: Relative error, by norm, of half-precision operands; of float32 in the interpreter.
-TOLERANCE = 1e-5 if INTERPRETED else 1e-2
+#: Relative error, by norm, of operands in a type.
+TOLERANCES = {torch.float32: 1e-5, torch.float16: 3e-3, torch.bfloat16: 1e-2}
+TOLERANCE = TOLERANCES[DTYPE]
 
 
 def error(a, b):
@@ -48,6 +49,7 @@ def run(model, x, amp=DTYPE):
     ramps = [torch.linspace(-1, 1, o.numel(), device=DEVICE).view_as(o) for o in outs]
     loss = sum((o.float() * ramp).mean() for o, ramp in zip(outs, ramps))
     model.zero_grad()
-    loss.backward()
+    factor = 1024 if amp == torch.float16 else 1  # as scalers do: small gradients have few bits
+    (loss * factor).backward()
     assert all(p.grad is not None for p in model.parameters())
-    return outs, torch.cat([p.grad.flatten() for p in model.parameters()])
+    return outs, torch.cat([p.grad.flatten() for p in model.parameters()]) / factor

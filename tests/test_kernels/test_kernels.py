@@ -1,6 +1,7 @@
 """The Triton kernels against plain PyTorch, values and gradients.
 
-On a GPU in bfloat16; without one through Triton's interpreter in float32.
+On a GPU in bfloat16 and float16; without one through Triton's interpreter in float32 and float16,
+and whole ViTs in bfloat16, which its ``tl.dot`` does not take.
 """
 
 import pytest
@@ -16,7 +17,18 @@ from mkbackbones.backbones.windows import (
 )
 from mkbackbones.kernels import reference, support
 
-from .small import DEVICE, DTYPE, INTERPRETED, TOLERANCE, error, filled, run, small_swin, small_vit
+from .small import (
+    DEVICE,
+    DTYPE,
+    INTERPRETED,
+    TOLERANCE,
+    TOLERANCES,
+    error,
+    filled,
+    run,
+    small_swin,
+    small_vit,
+)
 
 pytest.importorskip('triton', reason='the kernels need Triton')
 
@@ -30,6 +42,9 @@ KEYS = [
     dict(type='VanillaK', num_charts=2, chart_channels=16),
     dict(type='VanillaK', num_charts=2, base=False, act_cfg=dict(type='ReLU')),
 ]
+
+
+every_half = pytest.mark.parametrize('half', [DTYPE, torch.float16], ids=str)
 
 
 def compare(fused, reference):
@@ -61,22 +76,24 @@ def norm_of(channels, leaves):
 GEOMETRIES = [(5, 9, 4, 0), (5, 9, 4, 2), (8, 8, 4, 2), (3, 3, 4, 2), (1, 17, 0, 0)]
 
 
+@every_half
 @pytest.mark.parametrize('geometry', GEOMETRIES)
-def test_window_norm(geometry):
+def test_window_norm(geometry, half):
     from mkbackbones.kernels.norm import window_norm
 
     height, width, window, _ = geometry
     x = leaf(2, height, width, 24) if window else leaf(2, width, 24)
     ours, theirs = twins(x, leaf(24), leaf(24))
-    fused = window_norm(ours[0], norm_of(24, ours[1:]), geometry, DTYPE)
+    fused = window_norm(ours[0], norm_of(24, ours[1:]), geometry, half)
     wanted = reference.window_norm(*theirs, 1e-5, geometry)
-    assert fused.dtype == DTYPE and fused.shape == wanted.shape
-    assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCE
+    assert fused.dtype == half and fused.shape == wanted.shape
+    assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCES[half]
 
 
+@every_half
 @pytest.mark.parametrize('scale', [None, (0.0, 1.25)])
 @pytest.mark.parametrize('geometry', GEOMETRIES)
-def test_merge_norm(geometry, scale):
+def test_merge_norm(geometry, scale, half):
     from mkbackbones.kernels.norm import merge_norm
 
     height, width, window, _ = geometry
@@ -84,14 +101,15 @@ def test_merge_norm(geometry, scale):
     branch = torch.randn_like(reference.to_windows(x.detach(), geometry))
     ours, theirs = twins(x, branch, leaf(24), leaf(24))
     scale = None if scale is None else torch.tensor(scale, device=DEVICE)
-    fused = merge_norm(ours[0], ours[1].to(DTYPE), scale, norm_of(24, ours[2:]), geometry, DTYPE)
+    fused = merge_norm(ours[0], ours[1].to(half), scale, norm_of(24, ours[2:]), geometry, half)
     wanted = reference.merge_norm(*theirs[:2], scale, *theirs[2:], 1e-5, geometry)
-    assert max(compare((fused, ours), (wanted, theirs))) < TOLERANCE
+    assert max(compare((fused, ours), (wanted, theirs))) < TOLERANCES[half]
 
 
+@every_half
 @pytest.mark.parametrize('scale', [None, (0.0, 1.25)])
 @pytest.mark.parametrize('geometry', GEOMETRIES)
-def test_merge_norm_into_windows(geometry, scale):
+def test_merge_norm_into_windows(geometry, scale, half):
     from mkbackbones.kernels.norm import merge_norm
 
     height, width, window, _ = geometry
@@ -99,10 +117,10 @@ def test_merge_norm_into_windows(geometry, scale):
     ours, theirs = twins(x, torch.randn_like(x), leaf(24), leaf(24))
     scale = None if scale is None else torch.tensor(scale, device=DEVICE)
     norm = norm_of(24, ours[2:])
-    fused = merge_norm(ours[0], ours[1].to(DTYPE), scale, norm, geometry, DTYPE, partition=True)
+    fused = merge_norm(ours[0], ours[1].to(half), scale, norm, geometry, half, partition=True)
     wanted = reference.merge_norm(*theirs[:2], scale, *theirs[2:], 1e-5, geometry, True)
     assert fused[1].shape == wanted[1].shape
-    assert max(compare((fused, ours), (wanted, theirs))) < TOLERANCE
+    assert max(compare((fused, ours), (wanted, theirs))) < TOLERANCES[half]
 
 
 @pytest.mark.parametrize('size', [4096, 4097])
@@ -124,8 +142,9 @@ def test_activations(act, size):
     torch.testing.assert_close(inplace, value, atol=0, rtol=0)
 
 
+@every_half
 @pytest.mark.parametrize('bias', [True, False])
-def test_half_linear_and_mlp(bias):
+def test_half_linear_and_mlp(bias, half):
     from timm.layers import Mlp
 
     from mkbackbones.kernels.linears import half_linear, half_mlp
@@ -139,23 +158,24 @@ def test_half_linear_and_mlp(bias):
         x = torch.randn(2, 5, 24, device=DEVICE)
         ours, theirs = twins(x)
         parameters = list(module.parameters())
-        y = fused(module, ours[0].to(DTYPE))
-        assert y.dtype == DTYPE
+        y = fused(module, ours[0].to(half))
+        assert y.dtype == half
         seed = torch.randn_like(y, dtype=torch.float32)
-        grads = torch.autograd.grad(y, [ours[0], *parameters], seed.to(DTYPE))
+        grads = torch.autograd.grad(y, [ours[0], *parameters], seed.to(half))
         wanted = module(theirs[0])
         wanted_grads = torch.autograd.grad(wanted, [theirs[0], *parameters], seed)
-        assert error(y, wanted) < TOLERANCE
-        assert max(error(a, b) for a, b in zip(grads, wanted_grads)) < TOLERANCE
+        assert error(y, wanted) < TOLERANCES[half]
+        assert max(error(a, b) for a, b in zip(grads, wanted_grads)) < TOLERANCES[half]
         assert all(g.dtype == torch.float32 for g in grads)
         with torch.no_grad():
-            again = error(fused(module, x.to(DTYPE)), y)
-            assert again < TOLERANCE if fused is half_mlp else again == 0
+            again = error(fused(module, x.to(half)), y)
+            assert again < TOLERANCES[half] if fused is half_mlp else again == 0
 
 
+@every_half
 @pytest.mark.parametrize('scaled', [False, True])
 @pytest.mark.parametrize('geometry', [(5, 9, 4, 2), (1, 17, 0, 0)])
-def test_block_tail(geometry, scaled):
+def test_block_tail(geometry, scaled, half):
     from timm.layers import Mlp
 
     from mkbackbones.kernels.block_tail import Layers, block_tail
@@ -173,7 +193,7 @@ def test_block_tail(geometry, scaled):
     parameters = [p for module in modules for p in (module.weight, module.bias)]
     assert layers.are_one_node()
     ours, theirs = twins(x, attended)
-    fused = block_tail(ours[0], ours[1].to(DTYPE), scales, layers, geometry, following, window > 0)
+    fused = block_tail(ours[0], ours[1].to(half), scales, layers, geometry, following, window > 0)
     theirs += [p.detach().clone().requires_grad_() for p in parameters]
     p = theirs[2:]
     wanted = reference.block_tail(
@@ -188,7 +208,7 @@ def test_block_tail(geometry, scaled):
         following,
         window > 0,
     )
-    assert max(compare((fused, [*ours, *parameters]), (wanted, theirs))) < 2 * TOLERANCE
+    assert max(compare((fused, [*ours, *parameters]), (wanted, theirs))) < 2 * TOLERANCES[half]
 
 
 def test_split_heads():
@@ -201,17 +221,18 @@ def test_split_heads():
     assert max(compare((fused, ours), (wanted, theirs))) == 0
 
 
+@every_half
 @pytest.mark.parametrize('grid', [(8, 12, 4, 0), (8, 12, 4, 2), (4, 4, 4, 2), (14, 7, 7, 3)])
-def test_window_attention(grid):
+def test_window_attention(grid, half):
     from mkbackbones.kernels.window_attention import window_attention
 
     height, width, window, shift = grid
     rows, columns, tokens = height // window, width // window, window**2
     qkv = torch.randn(2 * rows * columns, tokens, 96, device=DEVICE)
     ours, theirs = twins(qkv, torch.randn(2, tokens, tokens, device=DEVICE))
-    fused = window_attention(ours[0].to(DTYPE), ours[1], rows, columns, window, shift)
+    fused = window_attention(ours[0].to(half), ours[1], rows, columns, window, shift)
     wanted = reference.window_attention(*theirs, rows, columns, window, shift)
-    assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCE
+    assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCES[half]
 
 
 @pytest.mark.parametrize('geometry', [g for g in GEOMETRIES if g[2]])
@@ -265,10 +286,11 @@ def compare_charts(fused, plain, x, parameters, tensors):
     return max(compare(*found))
 
 
+@every_half
 @pytest.mark.parametrize('bias, base', [(True, True), (False, True), (True, False)])
 @pytest.mark.parametrize('act', ['gelu', 'identity'])
 @pytest.mark.parametrize('kind', ['mean', 'gated', 'spatial'])
-def test_aggregated_charts(kind, act, bias, base):
+def test_aggregated_charts(kind, act, bias, base, half):
     from mkbackbones.kernels.charts import aggregate_charts
     from mkbackbones.kernels.projections import KeyParameters
 
@@ -281,18 +303,19 @@ def test_aggregated_charts(kind, act, bias, base):
 
     def fused(x, parameters, *tensors):
         args = KeyParameters(*parameters), 3, act, *tensors
-        return aggregate_charts(x.to(DTYPE), *args, **place)
+        return aggregate_charts(x.to(half), *args, **place)
 
     def plain(x, parameters, *tensors):
         return reference.aggregate_charts(x, parameters, 3, act, *tensors, **place)
 
     errors = compare_charts(fused, plain, x, parameters, (scale, gate, spatial))
-    assert errors < 2 * TOLERANCE
+    assert errors < 2 * TOLERANCES[half]
 
 
+@every_half
 @pytest.mark.parametrize('bias, base', [(True, True), (False, True), (True, False)])
-@pytest.mark.parametrize('act', ['gelu', 'relu'])
-def test_projected_charts(act, bias, base):
+@pytest.mark.parametrize('act', ['gelu', 'silu'])
+def test_projected_charts(act, bias, base, half):
     from mkbackbones.kernels.projected_charts import project_charts
     from mkbackbones.kernels.projections import KeyParameters
 
@@ -300,22 +323,23 @@ def test_projected_charts(act, bias, base):
     x, parameters = leaf(2, 13, 24), key_parameters(24, 3, 8, bias, base)
 
     def fused(x, parameters, proj):
-        return project_charts(x.to(DTYPE), KeyParameters(*parameters), proj, act)
+        return project_charts(x.to(half), KeyParameters(*parameters), proj, act)
 
     def plain(x, parameters, proj):
         return reference.project_charts(x, parameters, proj, act)
 
-    assert compare_charts(fused, plain, x, parameters, (leaf(16, 24),)) < 2 * TOLERANCE
+    assert compare_charts(fused, plain, x, parameters, (leaf(16, 24),)) < 2 * TOLERANCES[half]
 
 
-def test_patches():
+@every_half
+def test_patches(half):
     from mkbackbones.kernels.patches import project_patches
 
     ours, theirs = twins(leaf(2, 3, 8, 12))
     conv = nn.Conv2d(3, 16, 4, stride=4).to(DEVICE)
-    fused = project_patches(ours[0], conv, DTYPE)
+    fused = project_patches(ours[0], conv, half)
     wanted = reference.project_patches(theirs[0], conv.weight, conv.bias)
-    assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCE
+    assert max(compare(([fused], ours), ([wanted], theirs))) < TOLERANCES[half]
 
 
 @pytest.mark.parametrize('build, size', [(small_swin, (29, 25)), (small_vit, (48, 64))])
@@ -331,20 +355,48 @@ def test_backbone(switch, build, size, key_cfg):
     assert error(grads, wanted_grads) < 3 * TOLERANCE
 
 
-@pytest.mark.skipif(not INTERPRETED, reason='the other tests run in bfloat16 on a GPU')
+#: Whole models in the types that test_backbone leaves out.
+OTHERS = [(small_vit, (48, 64), torch.float16), (small_swin, (13, 17), torch.float16)]
+OTHERS += [(small_vit, (48, 64), torch.bfloat16)] if INTERPRETED else []
+
+
+@pytest.mark.parametrize('build, size, half', OTHERS)
 @pytest.mark.parametrize('key_cfg', KEYS, ids=str)
-def test_bfloat16_in_the_interpreter(switch, monkeypatch, key_cfg):
-    """Types fit together; a ViT, since the interpreter's ``tl.dot`` does not take bfloat16."""
-    half = torch.bfloat16
-    monkeypatch.setattr(support, 'fused_dtype', lambda x: half if switch[0] else None)
+def test_other_half_precisions(switch, monkeypatch, build, size, half, key_cfg):
+    serve = (lambda x: half) if INTERPRETED else support.fused_dtype
+    monkeypatch.setattr(support, 'fused_dtype', lambda x: serve(x) if switch[0] else None)
     torch.manual_seed(0)
-    model = filled(small_vit(key_cfg, drop=0.0))
-    x = torch.randn(2, 3, 48, 64)
+    model = filled(build(key_cfg))
+    x = torch.randn(2, 3, *size, device=DEVICE)
     outs, grads = run(model, x, half)
     switch[0] = False
-    wanted, wanted_grads = run(model, x)
-    assert max(error(a, b) for a, b in zip(outs, wanted)) < 1e-2
-    assert error(grads, wanted_grads) < 3e-2
+    wanted, wanted_grads = run(model, x, torch.float32)
+    assert max(error(a, b) for a, b in zip(outs, wanted)) < TOLERANCES[half]
+    assert error(grads, wanted_grads) < 3 * TOLERANCES[half]
+    with torch.no_grad(), torch.autocast(DEVICE, half):
+        switch[0] = True
+        assert max(error(a, b) for a, b in zip(model(x), wanted)) < TOLERANCES[half]
+
+
+def test_gelu_is_the_exact_one_in_inference_too():
+    """The tanh form would be further away than float16's rounding."""
+    from timm.layers import Mlp
+
+    from mkbackbones.kernels.linears import half_mlp
+
+    mlp = Mlp(64, 64).to(DEVICE)
+    with torch.no_grad():
+        for fc in (mlp.fc1, mlp.fc2):
+            fc.weight.copy_(torch.eye(64))
+            fc.bias.zero_()
+    z = torch.linspace(-5, -2, 64 * 64, device=DEVICE).view(1, 64, 64).half()
+    wanted = F.gelu(z.double())
+    with torch.no_grad():
+        inference = half_mlp(mlp, z)
+    training = half_mlp(mlp, z)
+    for found in (inference, training):
+        assert (found.double() - wanted).square().mean().sqrt() < 2e-5
+    torch.testing.assert_close(inference, training, rtol=2e-3, atol=1e-7)  # to the last bit
 
 
 @pytest.mark.parametrize('build', [small_swin, small_vit])
