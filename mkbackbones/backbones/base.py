@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..arguments import (
     FLAG,
@@ -24,6 +23,9 @@ from ..fused.decision import Decision, Plan
 from ..hints import did_you_mean
 from ..kernels.casts import HalfParameters
 from ..keys.build import resolve_indices
+
+#: Normalisation layers that behave differently in training and in evaluation, and ours.
+NORMS = nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
 
 class Backbone(BaseModule):
@@ -104,7 +106,7 @@ class Backbone(BaseModule):
             self.freeze()
             if self.norm_eval:
                 for module in self.modules():
-                    if isinstance(module, nn.LayerNorm | _BatchNorm):
+                    if isinstance(module, NORMS):
                         module.eval()
         return self
 

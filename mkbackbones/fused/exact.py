@@ -13,7 +13,8 @@ from timm.layers import DropPath, Mlp, PatchEmbed
 from timm.models.vision_transformer import LayerScale
 from torch import Tensor, nn
 
-from .watch import HOOKS, Watch
+from ..kernels.compat import HOOKS, can_watch
+from .watch import Watch
 
 
 class Known(NamedTuple):
@@ -165,6 +166,8 @@ def departure(
 @torch.compiler.assume_constant_result
 def unit_departure(unit: nn.Module) -> str | None:
     """:func:`departure` of what is decided on as a whole, its own hooks aside if it is called."""
+    if not can_watch():
+        return 'cannot be watched for hooks'
     expected = known.get(type(unit))
     return departure(unit, called=expected is not None and expected.called)
 
@@ -192,6 +195,8 @@ def reading_departure(module: nn.Module) -> str | None:
     Returns:
         str | None: The first reason in words; None where there is none.
     """
+    if not can_watch():
+        return 'cannot be watched for hooks'
     for name, child in module.named_modules():
         if child is not module and (reason := disturbance(child)) is not None:
             return f"'{name}' {reason}"
@@ -213,6 +218,8 @@ class Cached:
 
     def ask(self, root: nn.Module, find: Callable[[nn.Module], Any]) -> Any:
         """``find(root)``, or what it gave before if nothing has changed since."""
+        if not can_watch():
+            return find(root)
         found = self.found
         if found is None or found[0].root is not root or found[0].changed():
             reads = {kind: entry.reads for kind, entry in known.items() if entry.reads}

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-#: Where PyTorch keeps a module's hooks.
-HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
+from ..kernels.compat import HOOKS
 
 
 class Watch:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from .activation import activate, activate_again, activation_name
 from .casts import half_copies
+from .compat import addmm_gelu
 
 #: Whether matrix products can return another type than their operands have (torch 2.8, CUDA).
 WIDE_PRODUCTS = 'dtype' in torch.ops.aten.mm.overloads()
@@ -151,8 +152,7 @@ def activated_product(x: Tensor, weight: Tensor, bias: Tensor | None, act: str) 
         Tensor: (..., D).
     """
     if GELU_IN_PRODUCT and act == 'gelu' and bias is not None and x.is_cuda:
-        y = torch._addmm_activation(bias, x.flatten(0, -2), weight.T, use_gelu=True)
-        return y.view(*x.shape[:-1], -1)
+        return addmm_gelu(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], -1)
     z = F.linear(x, weight, bias)
     activate(z, act)
     return z

@@ -6,18 +6,11 @@ from functools import cache
 import torch
 from mmengine.logging import print_log
 from torch import Tensor
-from torch.nn.modules import module as torch_module
+
+from .compat import can_watch, global_hooks
 
 #: Set to 0 to run everything as plain PyTorch.
 SWITCH = 'MKBACKBONES_TRITON'
-
-#: Where PyTorch keeps the hooks of all modules.
-GLOBAL_HOOKS = (
-    '_global_forward_hooks',
-    '_global_forward_pre_hooks',
-    '_global_backward_hooks',
-    '_global_backward_pre_hooks',
-)
 
 try:
     import triton
@@ -60,15 +53,14 @@ def fused_dtype(x: Tensor) -> torch.dtype | None:
     dtype = torch.get_autocast_dtype('cuda') if torch.is_autocast_enabled('cuda') else x.dtype
     if dtype not in (torch.bfloat16, torch.float16) or not enabled(x.device.index):
         return None
-    if not torch.compiler.is_compiling() and has_global_hooks():
+    if torch.compiler.is_compiling():
+        return dtype
+    if not can_watch():
+        return None
+    if any(global_hooks()):
         report('global module hooks listen to every module')
         return None
     return dtype
-
-
-def has_global_hooks() -> bool:
-    """Whether hooks listen to all modules there are."""
-    return any(getattr(torch_module, name) for name in GLOBAL_HOOKS)
 
 
 def is_exporting() -> bool:
