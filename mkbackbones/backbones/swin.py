@@ -246,10 +246,11 @@ class ManifoldSwin(Backbone):
         x = embed_patches(self.patch_embed, x, plan)  # B, H/4, W/4, C
         outs = []
         for i, layer in enumerate(self.layers):
-            x = layer(x, self.with_cp, plan)
+            # What was put in the place of a stage or a merging need not know of plans.
+            x = layer(x, self.with_cp, *([plan] if isinstance(layer, SwinStage) else []))
             if i in self.out_indices:
                 out = normalise(getattr(self, f'norm{i}'), x, plan)
                 outs.append(out.permute(0, 3, 1, 2).contiguous())
             if layer.downsample is not None:
-                x = layer.downsample(x, plan)
+                x = layer.downsample(x, *([plan] if serves(plan, layer.downsample) else []))
         return tuple(outs)

@@ -307,9 +307,33 @@ def test_another_stochastic_depth(switch):
     assert not served(model, x, 'blocks.0')
 
 
-def test_a_replaced_block_is_called(switch):
+class Halved(nn.Module):
+    """A merging of one's own, with the arguments that a merging needs."""
+
+    def forward(self, x):
+        return torch.cat([x[:, ::2, ::2], x[:, ::2, ::2]], dim=-1)
+
+
+class Stage(nn.Module):
+    """A stage of one's own."""
+
+    def __init__(self, stage):
+        super().__init__()
+        self.blocks, self.downsample = stage.blocks, stage.downsample
+
+    def forward(self, x, with_cp):
+        return louder(x)
+
+
+@pytest.mark.parametrize('name', ['layers.0.blocks.1', 'layers.0.downsample', 'layers.0'])
+def test_replaced_parts_are_called(name, switch):
     model, x = build('swin')
-    tamper_replace(model, 'layers.0.blocks.1')
+    if name == 'layers.0':
+        put(model, name, Stage(model.layers[0]))
+    elif name == 'layers.0.downsample':
+        put(model, name, Halved())
+    else:
+        tamper_replace(model, name)
     found = []
     for switch[0] in (True, False):
         found.append(model(x))
