@@ -7,6 +7,7 @@ from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor, nn
 
 from ..fused.exact import DROP_PATH, LINEAR, NORM, Known, known
+from ..kernels.geometry import Geometry
 from ..qkv import ManifoldQKV, head_views, project_half, set_grid
 from .branches import Fused
 from .windows import merge_windows, pad_to_windows, partition_windows
@@ -71,24 +72,22 @@ class WindowAttention(nn.Module):
             x = x.unflatten(1, (num_windows, self.num_heads)).flatten(0, 1)
         return self.proj(x.transpose(1, 2).flatten(2))
 
-    def forward_fused(self, windows: Tensor, geometry: tuple[int, int, int, int]) -> Tensor:
+    def forward_fused(self, windows: Tensor, geometry: Geometry) -> Tensor:
         """Attend with the Triton kernel, which works out the mask itself, up to the projection.
 
         Args:
             windows (Tensor): Windows (B nW, N, C) in half precision.
-            geometry (tuple): Height and width of the grid, window side and shift.
+            geometry (Geometry): The grid and its windows.
 
         Returns:
             Tensor: Windows (B nW, N, C).
         """
-        from ..kernels.launch import ceil_div
         from ..kernels.window_attention import window_attention
 
-        height, width, window, shift = geometry
         set_grid(self.qkv, (self.window_size, self.window_size))
         qkv = project_half(self.qkv, windows)
         bias = self.position_bias().float()
-        rows, columns = ceil_div(height, window), ceil_div(width, window)
+        rows, columns, (_, _, window, shift) = geometry.rows, geometry.columns, geometry
         return window_attention(qkv, bias, rows, columns, window, shift)
 
 
@@ -192,9 +191,9 @@ class SwinBlock(nn.Module):
         next_geometry = geometry if following is None else following.geometry(x)
         return block_tail(x, windows, scales, layers, geometry, next_geometry, True)
 
-    def geometry(self, x: Tensor) -> tuple[int, int, int, int]:
-        """Height, width, window and shift, as the kernels take them."""
-        return x.shape[1], x.shape[2], self.window_size, self.shift
+    def geometry(self, x: Tensor) -> Geometry:
+        """The grid of tokens (B, H, W, C) and its windows, as the kernels take them."""
+        return Geometry(x.shape[1], x.shape[2], self.window_size, self.shift)
 
 
 known[SwinBlock] = Known(

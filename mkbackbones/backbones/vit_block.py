@@ -9,6 +9,7 @@ from timm.models.vision_transformer import Attention, Block
 from torch import Tensor, nn
 
 from ..fused.exact import DROP_PATH, DROPOUT, LAYER_SCALE, LINEAR, NO_NORM, NORM, Known, known
+from ..kernels.geometry import Geometry
 from ..qkv import ManifoldQKV, head_views, project_half, set_grid
 from .branches import Fused
 from .windows import crop_grid, merge_windows, pad_to_windows, partition_windows
@@ -92,7 +93,7 @@ class ViTBlock(Block):
         from ..kernels.norm import window_norm
 
         dtype, scales, normed, following = fused
-        geometry = (1, x.shape[1], 0, 0)
+        geometry = Geometry(1, x.shape[1])
         if normed is None:
             normed = window_norm(x, self.norm1, geometry, dtype)
         attention, proj = self.fused_attention, self.attn.proj

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from .activation import activation_name
 from .casts import half_copies
+from .geometry import Geometry
 from .linears import (
     builds_graph,
     half_linear,
@@ -21,7 +22,7 @@ from .linears import (
     linear_gradients,
     mlp_gradients,
 )
-from .norm import Geometry, merge_norm, run_backward, run_forward
+from .norm import merge_norm, run_backward, run_forward
 
 IDENTITY = nn.Identity()
 
@@ -149,9 +150,8 @@ def block_tail(
             (B nW, w^2, C), or tokens; half precision.
         scales (tuple): What each image's branches are multiplied by (B,), float32; None for 1.
         layers (Layers): What to run.
-        geometry (tuple): Height, width, window and shift, as in
-            :func:`~mkbackbones.kernels.norm.window_norm`.
-        following (tuple): The same of the next block.
+        geometry (Geometry): The grid of the tokens and this block's windows.
+        following (Geometry): The same of the next block.
         partition (bool): Whether the next block's normalised tokens are cut into windows.
 
     Returns:

@@ -22,6 +22,17 @@ def run_projected(
     proj: Tensor,
     act: str,
 ) -> Tensor:
+    """Query, key and value (B, N, 3 d), the charts' part added to the key in place.
+
+    Args:
+        x (Tensor): Tokens (B, N, C).
+        qkv_weight (Tensor): Of query, base chart and value (3 d, C).
+        qkv_bias (Tensor, optional): (3 d,).
+        weight (Tensor): Of the charts (H d', C), Gamma folded in.
+        bias (Tensor): Of the charts (H d',).
+        proj (Tensor): The map behind the charts (d, H d').
+        act (str): Activation of the charts.
+    """
     z = activated_product(x, weight, bias, act)
     qkv = F.linear(x, qkv_weight, qkv_bias)
     qkv.flatten(0, -2).split(proj.shape[0], dim=-1)[1].addmm_(z.flatten(0, -2), proj.T)
@@ -47,6 +58,15 @@ def run_projected_backward(
     proj: Tensor,
     act: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of :func:`run_projected`; the pre-activations are worked out again.
+
+    Args:
+        dqkv (Tensor): Gradient of query, key and value (B, N, 3 d).
+        x (Tensor): As in :func:`run_projected`, and so on.
+
+    Returns:
+        tuple: Gradients of ``x``, ``qkv_weight``, ``qkv_bias``, ``weight``, ``bias``, ``proj``.
+    """
     dqkv = dqkv.contiguous()
     z = F.linear(x, weight, bias).flatten(0, 1)
     dkey = dqkv.flatten(0, 1).split(proj.shape[0], dim=-1)[1]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Geometry = tuple[int, int, int, int]  # height, width, window, shift; window 0: rows as they are
+from .geometry import Geometry
 
 
 def activation(z: Tensor, act: str) -> Tensor:
@@ -34,8 +34,8 @@ def from_windows(windows: Tensor, geometry: Geometry) -> Tensor:
     height, width, window, shift = geometry
     if not window:
         return windows
-    rows, columns = -(-height // window), -(-width // window)
-    x = windows.unflatten(1, (window, window)).unflatten(0, (-1, rows, columns))
+    x = windows.unflatten(1, (window, window))
+    x = x.unflatten(0, (-1, geometry.rows, geometry.columns))
     x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2).roll((shift, shift), (1, 2))
     return x[:, :height, :width]
 
@@ -53,7 +53,7 @@ def window_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, geometry: G
         weight (Tensor): Of the norm (C,).
         bias (Tensor): Of the norm (C,).
         eps (float): Of the norm.
-        geometry (tuple): Height, width, window side and shift.
+        geometry (Geometry): The grid of the tokens and its windows.
     """
     return to_windows(F.layer_norm(x, weight.shape, weight, bias, eps), geometry)
 
@@ -77,7 +77,7 @@ def merge_norm(
         weight (Tensor): Of the norm (C,).
         bias (Tensor): Of the norm (C,).
         eps (float): Of the norm.
-        geometry (tuple): As in :func:`window_norm`.
+        geometry (Geometry): As in :func:`window_norm`.
         partition (bool): Whether the norm comes in windows (B nW, w^2, C).
     """
     branch = branch if partition else from_windows(branch, geometry)
@@ -157,8 +157,8 @@ def block_tail(
         hidden (tuple): Weights and biases of the :func:`mlp`.
         next_norm (tuple): As ``norm``, of the next block's.
         act (str): Activation of the MLP.
-        geometry (tuple): Of this block's windows.
-        following (tuple): Of the next block's.
+        geometry (Geometry): Of this block's windows.
+        following (Geometry): Of the next block's.
         partition (bool): Whether the next block wants windows.
     """
     branch = F.linear(attended, *proj)
