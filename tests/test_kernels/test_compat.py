@@ -102,7 +102,7 @@ def test_what_runs_plain_is_right(monkeypatch, switch):
     model.blocks[0].attn.qkv.key.base.register_forward_hook(lambda *args: seen.append(args))
     again, _ = run(model, x)
     assert len(seen) == 1
-    assert max(error(a, b) for a, b in zip(again, outs)) < TOLERANCE
+    assert max(error(a, b) for a, b in zip(again, outs)) < 2 * TOLERANCE
 
 
 def test_backward_passes_that_are_not_seen(monkeypatch, said):
