@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..arguments import is_int
+from ..fused.exact import computes_linear, disturbance
 from ..keys.build import KeyCfg, key_entries, keys_per_block
 from .qkv import ManifoldQKV
 from .self_attention import FusedSelfAttention
@@ -157,14 +158,25 @@ def inventory(model: nn.Module) -> str:
 def why_not(attention: nn.Module, parent: nn.Module | None) -> str | None:
     """Why an attention layer cannot take a manifold key, None if it can."""
     if isinstance(attention, nn.MultiheadAttention):
+        if type(attention).forward is not nn.MultiheadAttention.forward:
+            return 'its class has a forward of its own, which would be lost'
+        if (reason := disturbance(attention)) is not None:
+            return f'it {reason}, which would be lost'
         if isinstance(parent, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
             return f'{type(parent).__name__} reads its weights without calling it'
-        if not attention._qkv_same_embed_dim:
+        if attention.in_proj_weight is None:
             return 'key and value have other sizes than the query, so it is no self-attention'
         if attention.bias_k is not None or attention.add_zero_attn:
             return 'it adds a key of its own (add_bias_kv or add_zero_attn)'
         return None
     qkv = attention.qkv
+    if not (computes_linear(qkv) or type(qkv).__module__.startswith('mmcv.')):
+        return (
+            f'its qkv is of class {type(qkv).__name__}, which computes more than its weight and '
+            'bias say'
+        )
+    if (reason := disturbance(qkv)) is not None:
+        return f'its qkv {reason}, which would be lost'
     dims = {qkv.in_features}
     dims |= {getattr(attention, name, None) for name in ('attn_dim', 'dim_out')}
     if isinstance(getattr(attention, 'head_dim', None), int):

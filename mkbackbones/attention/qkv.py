@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..arguments import check_arguments
-from ..kernels import fused_dtype
-from ..kernels.projections import KeyParameters, fuse_projections
+from ..fused.decision import report
+from ..fused.exact import Cached, Known, below, computes_linear, known, reading_departure
+from ..kernels import support
+from ..kernels.projections import KeyParameters, Projections
 from ..keys import build_key
-from ..keys.base import KEY_RULES, BasedKey, ManifoldKey
+from ..keys.base import KEY_RULES, BasedKey, Key, ManifoldKey
 
 
 class ManifoldQKV(nn.Module):
@@ -46,7 +48,13 @@ class ManifoldQKV(nn.Module):
         if bias:
             nn.init.zeros_(self.qv.bias)
         self.key = build_key(key_cfg, embed_dims, self.out_dims, bias)
+        self.cached = Cached()
         self.register_load_state_dict_pre_hook(split_stock_weights)
+
+    @property
+    def linears(self) -> tuple[str, ...]:
+        """Paths of the Linears whose weights are read as long as nothing is in the way."""
+        return 'qv', *(f'key.{name}' for name in getattr(self.key, 'linears', ()))
 
     @classmethod
     def from_linear(cls, linear: nn.Linear, key_cfg: dict) -> 'ManifoldQKV':
@@ -80,28 +88,59 @@ class ManifoldQKV(nn.Module):
         Returns:
             Tensor: [q, k, v], (B, N, 3 C_out).
         """
+        departure = self.departure()
+        if departure is None:
+            return self.read(x, support.fused_dtype(x) if x.dim() == 3 else None)
+        if not torch.compiler.is_compiling() and support.fused_dtype(x) is not None:
+            report(type(self).__name__, departure)
+        return self.call(x)
+
+    def call(self, x: Tensor) -> Tensor:
+        """As :meth:`forward`, by calling the layers."""
+        q, v = self.qv(x).split(self.out_dims, dim=-1)
+        k = self.key(x, self.grid, self.num_prefix_tokens)
+        return torch.cat([q, k.to(q.dtype), v], dim=-1)
+
+    def departure(self) -> str | None:
+        """Why the layers below have to be called, in words; None where they may be read."""
+        if not isinstance(self.key, Key):
+            return f"'key' is a {type(self.key).__name__}"
+        if torch.compiler.is_compiling():
+            return reading_departure(self)
+        return self.cached.ask(self, reading_departure)
+
+    def read(self, x: Tensor, dtype: torch.dtype | None) -> Tensor:
+        """As :meth:`forward`, with the layers' weights read instead of calling the layers.
+
+        Args:
+            x (Tensor): Tokens (B, N, C).
+            dtype (torch.dtype, optional): The half precision in which the Triton kernels serve.
+        """
         key = self.key
-        linear = key.linear_map()
+        linear = key.linear_map() if key.can_be_read else None
         if linear is not None:
             return F.linear(x, *self.fuse(*linear))
-        dtype = fused_dtype(x) if x.dim() == 3 else None
         if dtype is not None and isinstance(key, ManifoldKey) and key.fusable:
             return self.forward_fused(x.to(dtype))
-        if isinstance(key, BasedKey) and key.base is not None:
-            # Query, base chart and value are one GEMM, as in the stock layer.
-            qkv = F.linear(x, *self.fuse(key.base.weight, key.base.bias))
-            q, k, v = qkv.split(self.out_dims, dim=-1)
-            k = k + key.scaled_charts(x, self.grid, self.num_prefix_tokens)
-        else:
-            q, v = self.qv(x).split(self.out_dims, dim=-1)
-            k = key(x, self.grid, self.num_prefix_tokens)
+        if not (key.can_be_read and isinstance(key, BasedKey) and key.base is not None):
+            return self.call(x)
+        # Query, base chart and value are one GEMM, as in the stock layer.
+        qkv = F.linear(x, *self.fuse(key.base.weight, key.base.bias))
+        q, k, v = qkv.split(self.out_dims, dim=-1)
+        k = k + key.scaled_charts(x, self.grid, self.num_prefix_tokens)
         return torch.cat([q, k.to(q.dtype), v], dim=-1)
 
     def forward_fused(self, x: Tensor) -> Tensor:
         """Project tokens (B, N, C) in half precision with the keys' Triton kernels."""
         key, qv = self.key, self.qv
-        charts = key.gamma, key.weight, key.bias
-        parameters = KeyParameters(qv.weight, qv.bias, *key.base_map(), *charts)
+        base_weight, base_bias = key.base_map()
+        if torch.compiler.is_compiling():  # which differentiates and fuses it by itself
+            if base_weight is None:
+                base_weight = torch.zeros_like(qv.weight.chunk(2)[0])
+            parameters = Projections(*self.fuse(base_weight, base_bias), *key.chart_map())
+        else:
+            charts = key.gamma, key.weight, key.bias
+            parameters = KeyParameters(qv.weight, qv.bias, base_weight, base_bias, *charts)
         return key.fused(x, parameters, self.grid, self.num_prefix_tokens)
 
     def fuse(self, key_weight: Tensor, key_bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -132,7 +171,14 @@ class ManifoldQKV(nn.Module):
 
     @torch.no_grad()
     def to_linear(self) -> nn.Linear | None:
-        """The layer as a stock fused Linear, or None where the key is not linear."""
+        """The layer as a stock fused Linear, or None where the key is not linear.
+
+        It is not, either, where a Linear was replaced by something else (an adapter, say).
+        """
+        layers = [below(self, path) for path in self.linears]
+        whole = all(layer is None or computes_linear(layer) for layer in layers)
+        if not (whole and isinstance(self.key, Key) and self.key.can_be_read):
+            return None
         linear = self.key.linear_map()
         if linear is None:
             return None
@@ -156,6 +202,38 @@ class ManifoldQKV(nn.Module):
 
     def extra_repr(self) -> str:
         return f'in_features={self.in_features}, out_features=3x{self.out_dims}'
+
+
+def fuse_projections(
+    qv_weight: Tensor, qv_bias: Tensor | None, key_weight: Tensor, key_bias: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """One projection of query, key and value.
+
+    Args:
+        qv_weight (Tensor): Weight of query and value (2 d, C).
+        qv_bias (Tensor, optional): Their bias (2 d,).
+        key_weight (Tensor): Weight of the key (d, C).
+        key_bias (Tensor, optional): Its bias (d,).
+
+    Returns:
+        tuple[Tensor, Tensor | None]: Weight (3 d, C) and bias (3 d,), None where both are.
+    """
+    q, v = qv_weight.chunk(2)
+    weight = torch.cat([q, key_weight, v])
+    if qv_bias is None and key_bias is None:
+        return weight, None
+    if key_bias is None:
+        key_bias = weight.new_zeros(key_weight.shape[0])
+    if qv_bias is None:
+        qv_bias = weight.new_zeros(2 * key_weight.shape[0])
+    q, v = qv_bias.chunk(2)
+    return weight, torch.cat([q, key_bias, v])
+
+
+def head_views(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Split [q, k, v] (B, N, 3 C) into three views (B, h, N, C / h)."""
+    q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v
 
 
 def linear_of(weight: Tensor, bias: Tensor | None) -> nn.Linear:
@@ -190,3 +268,30 @@ def split_stock_weights(
         state_dict.setdefault(prefix + name, value)
     if bias is None and module.qv.bias is not None:
         del state_dict[prefix + 'qv.bias']  # for the loader to report as missing
+
+
+def set_grid(layer: nn.Module, grid: tuple[int, int], num_prefix_tokens: int = 0) -> None:
+    """Tell manifold keys where their tokens lie.
+
+    Args:
+        layer (nn.Module): A :class:`ManifoldQKV`, something that holds one, or any other layer.
+        grid (tuple[int, int]): Rows and columns of the token grid.
+        num_prefix_tokens (int): Class and register tokens before the grid.
+    """
+    if type(layer) is nn.Linear:
+        return
+    for module in (layer,) if isinstance(layer, ManifoldQKV) else layer.modules():
+        if isinstance(module, ManifoldQKV):
+            module.grid, module.num_prefix_tokens = grid, num_prefix_tokens
+
+
+def project_half(qkv: nn.Module, x: Tensor) -> Tensor:
+    """``qkv(x)`` for tokens (B, N, C) in half precision, within a block that the kernels serve."""
+    if isinstance(qkv, ManifoldQKV):
+        return qkv.read(x, x.dtype)
+    from ..kernels.linears import half_linear
+
+    return half_linear(qkv, x)
+
+
+known[ManifoldQKV] = Known(children=None, check=ManifoldQKV.departure)

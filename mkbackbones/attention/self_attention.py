@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels.heads import head_views
-from .qkv import linear_of
+from .qkv import head_views, linear_of
 
 
 class FusedSelfAttention(nn.Module):

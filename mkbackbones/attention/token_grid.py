@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..kernels.compat import in_backward
 from .qkv import ManifoldQKV
 
 Grid = tuple[int, int]
@@ -195,8 +196,3 @@ def square_grids(num_tokens: int, prefixes: Iterable[int]) -> set[Grid]:
     """Square grids that leave one of the given numbers of prefix tokens."""
     sides = [math.isqrt(max(num_tokens - prefix, 0)) for prefix in prefixes]
     return {(side, side) for side in sides if side}
-
-
-def in_backward() -> bool:
-    """Whether the autograd engine is running: a forward pass then is a recomputation."""
-    return torch._C._current_graph_task_id() != -1

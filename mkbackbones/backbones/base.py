@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..arguments import (
     FLAG,
@@ -20,10 +19,13 @@ from ..arguments import (
     short,
 )
 from ..checkpoints.load import ReportedPretrained, is_pretrained, translate_state_dict
+from ..fused.decision import Decision, Plan
 from ..hints import did_you_mean
-from ..kernels import fused_dtype
 from ..kernels.casts import HalfParameters
 from ..keys.build import resolve_indices
+
+#: Normalisation layers that behave differently in training and in evaluation, and ours.
+NORMS = nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
 
 class Backbone(BaseModule):
@@ -47,6 +49,7 @@ class Backbone(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.decision = Decision()
         self.halves = HalfParameters()
         self.register_load_state_dict_pre_hook(translate_state_dict)
 
@@ -71,14 +74,14 @@ class Backbone(BaseModule):
             a ViT.
         """
         require_image(x, type(self).__name__)
-        dtype = fused_dtype(x)
-        if dtype is None or torch.compiler.is_compiling():
-            return self.extract(x)
-        with self.halves.ready(dtype, x.device):
-            return self.extract(x)
+        plan = self.decision.plan(self, x)
+        if plan is None or torch.compiler.is_compiling():
+            return self.extract(x, plan)
+        with self.halves.ready(plan.dtype, x.device):
+            return self.extract(x, plan)
 
-    def extract(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What :meth:`forward` does."""
+    def extract(self, x: Tensor, plan: Plan | None) -> tuple[Tensor, ...]:
+        """What :meth:`forward` does; ``plan`` says what of it runs on the Triton kernels."""
         raise NotImplementedError
 
     def frozen_modules(self) -> list[nn.Module]:
@@ -103,7 +106,7 @@ class Backbone(BaseModule):
             self.freeze()
             if self.norm_eval:
                 for module in self.modules():
-                    if isinstance(module, nn.LayerNorm | _BatchNorm):
+                    if isinstance(module, NORMS):
                         module.eval()
         return self
 

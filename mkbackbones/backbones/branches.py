@@ -2,16 +2,35 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..kernels import is_heard
+from ..fused.decision import Plan
+from ..fused.exact import is_heard
 
 #: What each image's branch is multiplied by (B,), for the two branches of a block; None for 1.
 Scales = tuple[Tensor | None, Tensor | None]
+
+
+class Fused(NamedTuple):
+    """What a block gets that runs on the Triton kernels.
+
+    Attributes:
+        dtype (torch.dtype): The half precision.
+        scales (tuple): Stochastic depth of the two branches.
+        normed (Tensor | None): What the block's ``norm1`` gives, where the block before has worked
+            it out; a Swin block's in windows.
+        following (nn.Module | None): The next block, for what its ``norm1`` gives to be worked out.
+    """
+
+    dtype: torch.dtype
+    scales: Scales
+    normed: Tensor | None = None
+    following: nn.Module | None = None
 
 
 def keep_rate(drop_path: nn.Module) -> float:
@@ -53,29 +72,38 @@ def column(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def run_blocks(
-    blocks: Sequence[nn.Module], x: Tensor, args: tuple, fused: bool, with_cp: bool
+    blocks: Sequence[nn.Module],
+    x: Tensor,
+    args: tuple,
+    plan: Plan | None,
+    served: Sequence[bool],
+    with_cp: bool,
 ) -> Iterator[Tensor]:
     """Run blocks one after another, and yield the tokens behind each.
 
-    A block's last residual sum and the next block's first norm are one kernel where the blocks are
-    fused and nobody listens in between: the block then returns the tokens and their norm.
+    A block's last residual sum and the next block's first norm are one kernel where both blocks
+    are fused and nobody listens in between: the block then returns the tokens and their norm.
 
     Args:
         blocks (Sequence[nn.Module]): ``SwinBlock`` or ``ViTBlock``.
         x (Tensor): Tokens.
         args (tuple): Further arguments of each block.
-        fused (bool): Whether the blocks run on the Triton kernels.
+        plan (Plan, optional): What the pass runs on the Triton kernels.
+        served (Sequence[bool]): For each block, whether the plan serves it.
         with_cp (bool): Recompute each block in the backward pass.
     """
-    scales = draw_all_scales(blocks, x) if fused else [None] * len(blocks)
+    scales = iter(draw_all_scales([b for b, fused in zip(blocks, served) if fused], x))
+    alone = [not fused or is_heard(block) for block, fused in zip(blocks, served)] + [True]
     normed = None
-    for block, following, scale in zip(blocks, [*blocks[1:], None], scales):
-        if not fused or following is None or is_heard(block) or is_heard(following):
-            following = None
-        inputs = x, *args, normed, scale, following
+    for i, block in enumerate(blocks):
+        inputs = x, *args
+        join = not alone[i] and not alone[i + 1]
+        if served[i]:
+            following = blocks[i + 1] if join else None
+            inputs += (Fused(plan.dtype, next(scales), normed, following),)
         if with_cp and torch.is_grad_enabled():
             out = checkpoint(block, *inputs, use_reentrant=False)
         else:
             out = block(*inputs)
-        x, normed = (out, None) if following is None else out
+        x, normed = out if join else (out, None)
         yield x

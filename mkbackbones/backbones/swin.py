@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ..arguments import ANY, check_arguments, integer
 from ..attention.inject import set_block_keys
-from ..kernels import fused_dtype, is_plain
+from ..fused.decision import Plan, serves
+from ..fused.exact import LINEAR, NORM, Known, known
 from ..keys.build import KeyCfg, keys_per_block
 from ..registry import MODELS
 from .base import (
@@ -47,17 +48,19 @@ SWIN_RULES = dict(
 class Merging(PatchMerging):
     """timm's merging of 2x2 patches, with norm and projection in half precision where it can."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         """Merge patches: (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), 2 C)."""
-        dtype = fused_dtype(x)
-        if dtype is None or not is_plain(self.norm, nn.LayerNorm):
+        if not serves(plan, self):
             return super().forward(x)
         from ..kernels.linears import half_linear
         from ..kernels.norm import layer_norm
 
         x = pad_to_windows(x, 2).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
         x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)  # B, H/2, W/2, 4 C, down before right
-        return half_linear(self.reduction, layer_norm(x, self.norm, dtype))
+        return half_linear(self.reduction, layer_norm(x, self.norm, plan.dtype))
+
+
+known[Merging] = Known(dict(norm=NORM, reduction=LINEAR), called=True)
 
 
 class SwinStage(nn.Module):
@@ -102,14 +105,14 @@ class SwinStage(nn.Module):
         )
         self.downsample = Merging(embed_dims) if downsample else None
 
-    def forward(self, x: Tensor, with_cp: bool = False) -> Tensor:
+    def forward(self, x: Tensor, with_cp: bool = False, plan: Plan | None = None) -> Tensor:
         """Run the blocks: (B, H, W, C) -> (B, H, W, C)."""
+        served = [serves(plan, block) for block in self.blocks]
         mask = None
-        fused = self.blocks[0].attn.fused_dtype(x) is not None  # the kernels need no mask
-        if len(self.blocks) > 1 and self.shift and not fused:
+        if self.shift and not all(served[1::2]):  # the kernels need no mask
             size = tuple(side + missing(side, self.window_size) for side in x.shape[1:3])
             mask = shifted_window_mask(size, self.window_size, self.shift, x.device)
-        for tokens in run_blocks(self.blocks, x, (mask,), fused, with_cp):
+        for tokens in run_blocks(self.blocks, x, (mask,), plan, served, with_cp):
             x = tokens
         return x
 
@@ -239,14 +242,15 @@ class ManifoldSwin(Backbone):
             return ends[stage], num_layers
         return ends[stage] - len(self.layers[stage].blocks) + int(parts[3]) + 1, num_layers
 
-    def extract(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = embed_patches(self.patch_embed, x)  # B, H/4, W/4, C
+    def extract(self, x: Tensor, plan: Plan | None) -> tuple[Tensor, ...]:
+        x = embed_patches(self.patch_embed, x, plan)  # B, H/4, W/4, C
         outs = []
         for i, layer in enumerate(self.layers):
-            x = layer(x, self.with_cp)
+            # What was put in the place of a stage or a merging need not know of plans.
+            x = layer(x, self.with_cp, *([plan] if isinstance(layer, SwinStage) else []))
             if i in self.out_indices:
-                out = normalise(getattr(self, f'norm{i}'), x)
+                out = normalise(getattr(self, f'norm{i}'), x, plan)
                 outs.append(out.permute(0, 3, 1, 2).contiguous())
             if layer.downsample is not None:
-                x = layer.downsample(x)
+                x = layer.downsample(x, *([plan] if serves(plan, layer.downsample) else []))
         return tuple(outs)

@@ -1,17 +1,15 @@
 """The Swin block with the official semantics at every size, on timm's layers."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, trunc_normal_
 from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor, nn
 
-from ..attention.qkv import ManifoldQKV
-from ..kernels import fused_dtype
-from ..kernels.heads import head_views
-from .branches import Scales, draw_scales
+from ..attention.qkv import ManifoldQKV, head_views, project_half, set_grid
+from ..fused.exact import DROP_PATH, LINEAR, NORM, Known, known
+from ..kernels.geometry import Geometry
+from .branches import Fused
 from .windows import merge_windows, pad_to_windows, partition_windows
 
 
@@ -58,7 +56,8 @@ class WindowAttention(nn.Module):
         Returns:
             Tensor: Windows (B nW, N, C).
         """
-        q, k, v = head_views(self.project(windows, apply), self.num_heads)  # B nW, h, N, C/h
+        set_grid(self.qkv, (self.window_size, self.window_size))
+        q, k, v = head_views(self.qkv(windows), self.num_heads)  # B nW, h, N, C/h
         bias = self.position_bias().to(q.dtype)
         if mask is None:
             bias = bias.expand(q.shape[0], -1, -1, -1)  # a traced batch of 1 is no case of its own
@@ -73,46 +72,41 @@ class WindowAttention(nn.Module):
             x = x.unflatten(1, (num_windows, self.num_heads)).flatten(0, 1)
         return self.proj(x.transpose(1, 2).flatten(2))
 
-    def project(self, windows: Tensor, linear: Callable) -> Tensor:
-        """Query, key and value (B nW, N, 3 C) of windows (B nW, N, C), by ``linear(qkv, x)``."""
-        if isinstance(self.qkv, ManifoldQKV):
-            self.qkv.grid = (self.window_size, self.window_size)
-        return linear(self.qkv, windows)
-
-    def forward_fused(self, windows: Tensor, geometry: tuple[int, int, int, int]) -> Tensor:
+    def forward_fused(self, windows: Tensor, geometry: Geometry) -> Tensor:
         """Attend with the Triton kernel, which works out the mask itself, up to the projection.
 
         Args:
             windows (Tensor): Windows (B nW, N, C) in half precision.
-            geometry (tuple): Height and width of the grid, window side and shift.
+            geometry (Geometry): The grid and its windows.
 
         Returns:
             Tensor: Windows (B nW, N, C).
         """
-        from ..kernels.launch import ceil_div
-        from ..kernels.linears import half_linear
         from ..kernels.window_attention import window_attention
 
-        height, width, window, shift = geometry
-        qkv = self.project(windows, half_linear)
+        set_grid(self.qkv, (self.window_size, self.window_size))
+        qkv = project_half(self.qkv, windows)
         bias = self.position_bias().float()
-        rows, columns = ceil_div(height, window), ceil_div(width, window)
+        rows, columns, (_, _, window, shift) = geometry.rows, geometry.columns, geometry
         return window_attention(qkv, bias, rows, columns, window, shift)
 
-    def fused_dtype(self, x: Tensor) -> torch.dtype | None:
-        """The type in which the kernels can run this attention, None for plain PyTorch."""
-        dtype = fused_dtype(x)
-        if dtype is None:
-            return None
-        from ..kernels.window_attention import fits_tile
 
-        head_channels = self.proj.in_features // self.num_heads
-        return dtype if fits_tile(self.window_size, head_channels) else None
+def attention_departs(attention: WindowAttention) -> str | None:
+    """Windows and heads that the kernels' tiles do not hold."""
+    from ..kernels.window_attention import fits_tile
+
+    head_channels = attention.proj.in_features // attention.num_heads
+    if fits_tile(attention.window_size, head_channels):
+        return None
+    side = attention.window_size
+    return f'has windows of {side}x{side} tokens and heads of {head_channels} channels'
 
 
-def apply(module: nn.Module, x: Tensor) -> Tensor:
-    """``module(x)``."""
-    return module(x)
+known[WindowAttention] = Known(
+    dict(qkv=(nn.Linear, ManifoldQKV), proj=LINEAR),
+    attention_departs,
+    reads=('window_size', 'num_heads'),
+)
 
 
 class SwinBlock(nn.Module):
@@ -163,54 +157,53 @@ class SwinBlock(nn.Module):
         return x[:, :height, :width]
 
     def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        normed: Tensor | None = None,
-        scales: Scales | None = None,
-        following: 'SwinBlock | None' = None,
+        self, x: Tensor, mask: Tensor | None = None, fused: Fused | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Run the block.
 
         Args:
             x (Tensor): Tokens (B, H, W, C).
-            mask (Tensor, optional): Mask (nW, N, N) for the shifted grid.
-            normed (Tensor, optional): Windows of ``norm1(x)``, where the block before has worked
-                them out.
-            scales (tuple, optional): Stochastic depth of the two branches; drawn here by default.
-            following (SwinBlock, optional): The next block, for what it needs to be worked out.
+            mask (Tensor, optional): Mask (nW, N, N) for the shifted grid; the Triton kernels need
+                none.
+            fused (Fused, optional): What the Triton kernels need; None for plain PyTorch.
 
         Returns:
-            Tensor | tuple[Tensor, Tensor]: Tokens (B, H, W, C), and with ``following`` its windows
-            of them. The last three arguments are for the Triton kernels alone.
+            Tensor | tuple[Tensor, Tensor]: Tokens (B, H, W, C), and with ``fused.following`` what
+            its ``norm1`` gives, in its windows.
         """
-        dtype = self.attn.fused_dtype(x)
-        if dtype is not None:
-            return self.forward_fused(x, dtype, normed, scales, following)
+        if fused is not None:
+            return self.forward_fused(x, fused)
         x = x + self.drop_path1(self.attend(self.norm1(x), mask))
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
-    def forward_fused(
-        self,
-        x: Tensor,
-        dtype: torch.dtype,
-        normed: Tensor | None,
-        scales: Scales | None,
-        following: 'SwinBlock | None',
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    def forward_fused(self, x: Tensor, fused: Fused) -> Tensor | tuple[Tensor, Tensor]:
         """The block with norms, partition, attention and residual sums as Triton kernels."""
         from ..kernels.block_tail import Layers, block_tail
         from ..kernels.norm import window_norm
 
+        dtype, scales, windows, following = fused
         geometry = self.geometry(x)
-        windows = window_norm(x, self.norm1, geometry, dtype) if normed is None else normed
-        scales = draw_scales(self, x) if scales is None else scales
+        if windows is None:
+            windows = window_norm(x, self.norm1, geometry, dtype)
         windows = self.attn.forward_fused(windows, geometry)
         next_norm = None if following is None else following.norm1
         layers = Layers(self.attn.proj, self.norm2, self.mlp, next_norm)
         next_geometry = geometry if following is None else following.geometry(x)
         return block_tail(x, windows, scales, layers, geometry, next_geometry, True)
 
-    def geometry(self, x: Tensor) -> tuple[int, int, int, int]:
-        """Height, width, window and shift, as the kernels take them."""
-        return x.shape[1], x.shape[2], self.window_size, self.shift
+    def geometry(self, x: Tensor) -> Geometry:
+        """The grid of tokens (B, H, W, C) and its windows, as the kernels take them."""
+        return Geometry(x.shape[1], x.shape[2], self.window_size, self.shift)
+
+
+known[SwinBlock] = Known(
+    dict(
+        norm1=NORM,
+        attn=(WindowAttention,),
+        drop_path1=DROP_PATH,
+        norm2=NORM,
+        mlp=(Mlp,),
+        drop_path2=DROP_PATH,
+    ),
+    called=True,
+)

@@ -19,7 +19,7 @@ from ..arguments import (
     optional,
 )
 from ..attention.inject import set_block_keys
-from ..kernels import fused_dtype
+from ..fused.decision import Plan, serves
 from ..keys.build import KeyCfg, keys_per_block, resolve_indices
 from ..registry import MODELS
 from .base import (
@@ -187,9 +187,9 @@ class ManifoldViT(Backbone):
         embeddings = [self.cls_token, self.reg_token, self.pos_embed]
         return [embedding for embedding in embeddings if embedding is not None]
 
-    def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def embed(self, x: Tensor, plan: Plan | None) -> tuple[Tensor, tuple[int, int]]:
         """Images (B, 3, H, W) to tokens (B, P + h w, C) with positions, and the grid (h, w)."""
-        x = embed_patches(self.patch_embed, x)
+        x = embed_patches(self.patch_embed, x, plan)
         grid = x.shape[1], x.shape[2]
         pos_embed = self.pos_embed
         # A compiled graph is for every size, the one of pretraining included.
@@ -224,15 +224,16 @@ class ManifoldViT(Backbone):
             return int(parts[1]) + 1, num_layers
         return (len(self.blocks) if parts[0] == 'norm' else 0), num_layers
 
-    def extract(self, x: Tensor) -> tuple[Tensor, ...]:
-        x, grid = self.embed(x)
+    def extract(self, x: Tensor, plan: Plan | None) -> tuple[Tensor, ...]:
+        x, grid = self.embed(x, plan)
         outs = []
         args = grid, self.num_prefix_tokens
-        fused = fused_dtype(x) is not None
-        for i, tokens in enumerate(run_blocks(self.blocks, x, args, fused, self.with_cp)):
+        served = [serves(plan, block) for block in self.blocks]
+        run = run_blocks(self.blocks, x, args, plan, served, self.with_cp)
+        for i, out in enumerate(run):
             if i in self.out_indices:
-                last = i == len(self.blocks) - 1
-                out = normalise(self.norm, tokens) if last and self.norm is not None else tokens
+                if i == len(self.blocks) - 1 and self.norm is not None:
+                    out = normalise(self.norm, out, plan)
                 out = out[:, self.num_prefix_tokens :].transpose(1, 2)
                 outs.append(out.unflatten(2, grid).contiguous())
         return tuple(outs)

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block
-from torch import Tensor
+from timm.layers import Mlp
+from timm.models.vision_transformer import Attention, Block
+from torch import Tensor, nn
 
-from ..attention.qkv import ManifoldQKV
-from ..kernels import fused_dtype
-from .branches import Scales, draw_scales
+from ..attention.qkv import ManifoldQKV, head_views, project_half, set_grid
+from ..fused.exact import DROP_PATH, DROPOUT, LAYER_SCALE, LINEAR, NO_NORM, NORM, Known, known
+from ..kernels.geometry import Geometry
+from .branches import Fused
 from .windows import crop_grid, merge_windows, pad_to_windows, partition_windows
 
 
@@ -40,9 +42,8 @@ class ViTBlock(Block):
     ) -> Tensor:
         """Attention over normalised tokens (B, P + h w, C) -> the same shape."""
         window = self.window_size
-        if isinstance(self.attn.qkv, ManifoldQKV):
-            self.attn.qkv.grid = (window, window) if window else grid
-            self.attn.qkv.num_prefix_tokens = num_prefix_tokens
+        layer = getattr(self.attn, 'qkv', self.attn)  # self.attn may have been wrapped
+        set_grid(layer, (window, window) if window else grid, num_prefix_tokens)
         if not window:
             return attention(x)
 
@@ -64,9 +65,7 @@ class ViTBlock(Block):
         x: Tensor,
         grid: tuple[int, int],
         num_prefix_tokens: int,
-        normed: Tensor | None = None,
-        scales: Scales | None = None,
-        following: 'ViTBlock | None' = None,
+        fused: Fused | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Run the block.
 
@@ -74,40 +73,29 @@ class ViTBlock(Block):
             x (Tensor): Tokens (B, P + h w, C), the P prefix tokens first.
             grid (tuple[int, int]): Rows h and columns w of the patch grid.
             num_prefix_tokens (int): Class and register tokens P.
-            normed (Tensor, optional): ``norm1(x)``, where the block before has worked it out.
-            scales (tuple, optional): Stochastic depth of the two branches; drawn here by default.
-            following (ViTBlock, optional): The next block, for what it needs to be worked out.
+            fused (Fused, optional): What the Triton kernels need; None for plain PyTorch.
 
         Returns:
-            Tensor | tuple[Tensor, Tensor]: Tokens (B, P + h w, C), and with ``following`` its
-            ``norm1`` of them. The last three arguments are for the Triton kernels alone.
+            Tensor | tuple[Tensor, Tensor]: Tokens (B, P + h w, C), and with ``fused.following``
+            what its ``norm1`` gives.
         """
-        dtype = fused_dtype(x)
-        if dtype is not None:
-            place = grid, num_prefix_tokens
-            return self.forward_fused(x, *place, dtype, normed, scales, following)
+        if fused is not None:
+            return self.forward_fused(x, grid, num_prefix_tokens, fused)
         attended = self.attend(self.norm1(x), grid, num_prefix_tokens, self.attn)
         x = x + self.drop_path1(self.ls1(attended))
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
     def forward_fused(
-        self,
-        x: Tensor,
-        grid: tuple[int, int],
-        num_prefix_tokens: int,
-        dtype: torch.dtype,
-        normed: Tensor | None,
-        scales: Scales | None,
-        following: 'ViTBlock | None',
+        self, x: Tensor, grid: tuple[int, int], num_prefix_tokens: int, fused: Fused
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The block with norms and residual sums as Triton kernels."""
         from ..kernels.block_tail import IDENTITY, Layers, block_tail
         from ..kernels.norm import window_norm
 
-        geometry = (1, x.shape[1], 0, 0)
+        dtype, scales, normed, following = fused
+        geometry = Geometry(1, x.shape[1])
         if normed is None:
             normed = window_norm(x, self.norm1, geometry, dtype)
-        scales = draw_scales(self, x) if scales is None else scales
         attention, proj = self.fused_attention, self.attn.proj
         if self.window_size:  # what windows share is averaged behind the projection
             attention, proj = self.projected_attention, IDENTITY
@@ -119,9 +107,10 @@ class ViTBlock(Block):
     def fused_attention(self, x: Tensor) -> Tensor:
         """timm's attention up to its output projection, without dropout and norms inside."""
         from ..kernels.heads import split_heads
-        from ..kernels.linears import half_linear
+        from ..kernels.linears import builds_graph
 
-        q, k, v = split_heads(half_linear(self.attn.qkv, x), self.attn.num_heads)
+        split = split_heads if builds_graph() else head_views
+        q, k, v = split(project_half(self.attn.qkv, x), self.attn.num_heads)
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
     def projected_attention(self, x: Tensor) -> Tensor:
@@ -129,3 +118,29 @@ class ViTBlock(Block):
         from ..kernels.linears import half_linear
 
         return half_linear(self.attn.proj, self.fused_attention(x))
+
+
+known[Attention] = Known(
+    dict(
+        qkv=(nn.Linear, ManifoldQKV),
+        q_norm=NO_NORM,
+        k_norm=NO_NORM,
+        attn_drop=DROPOUT,
+        norm=NO_NORM,
+        proj=LINEAR,
+        proj_drop=DROPOUT,
+    )
+)
+known[ViTBlock] = Known(
+    dict(
+        norm1=NORM,
+        attn=(Attention,),
+        ls1=LAYER_SCALE,
+        drop_path1=DROP_PATH,
+        norm2=NORM,
+        mlp=(Mlp,),
+        ls2=LAYER_SCALE,
+        drop_path2=DROP_PATH,
+    ),
+    called=True,
+)

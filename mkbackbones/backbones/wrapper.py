@@ -129,7 +129,7 @@ class StandIn:
             self.stock = attention.to_multihead(self.stock)
             self.weight, self.bias, self.qkv_prefix = 'in_proj_weight', 'in_proj_bias', 'qkv.'
         self.loaded = False
-        self.stock._register_load_state_dict_pre_hook(self.take_manifold_weights)
+        self.stock.register_load_state_dict_pre_hook(self.take_manifold_weights)
         self.join_init_info(model)
 
     def join_init_info(self, model: nn.Module) -> None:
@@ -144,7 +144,9 @@ class StandIn:
                 mean = parameter.data.mean().cpu()
                 info[parameter] = dict(init_info='a stock attention layer', tmp_mean_value=mean)
 
-    def take_manifold_weights(self, state_dict: dict, prefix: str, *unused: object) -> None:
+    def take_manifold_weights(
+        self, stock: nn.Module, state_dict: dict, prefix: str, *unused: object
+    ) -> None:
         """Pre-hook of ``load_state_dict``: weights of a manifold key go into the key."""
         start = prefix + self.qkv_prefix
         entries = {k[len(start) :]: v for k, v in state_dict.items() if k.startswith(start)}

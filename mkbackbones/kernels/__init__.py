@@ -4,6 +4,6 @@ Plain PyTorch stays the reference and the fallback. The modules that define kern
 so import them only behind :func:`fused_dtype`; this package itself imports without it.
 """
 
-from .support import fused_dtype, is_heard, is_plain
+from .support import fused_dtype
 
-__all__ = ['fused_dtype', 'is_heard', 'is_plain']
+__all__ = ['fused_dtype']

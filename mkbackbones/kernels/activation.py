@@ -1,4 +1,8 @@
-"""Activations inside the kernels, and kernels that only activate."""
+"""Activations inside the kernels, and kernels that only activate.
+
+GELU is ``u Phi(u)``, Phi the normal distribution: the exact form, that of ``nn.GELU()``, in
+training and inference, forward and backward.
+"""
 
 from typing import Any
 
@@ -17,7 +21,7 @@ def activation_name(act: nn.Module | None) -> str | None:
     """The kernels' name of an activation, None for one that they do not know."""
     if act is None:
         return 'identity'
-    if isinstance(act, nn.GELU):
+    if type(act) is nn.GELU:
         return 'gelu' if act.approximate == 'none' else None
     return {nn.ReLU: 'relu', nn.SiLU: 'silu'}.get(type(act))
 
@@ -61,6 +65,7 @@ def places(count, UNIT: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=['count'])
 def activate_forward(z_ptr, count, ACT: tl.constexpr, UNIT: tl.constexpr, BLOCK: tl.constexpr):
+    """z_ptr (n,) to phi(z), in place."""
     at, there = places(count, UNIT, BLOCK)
     z = tl.load(z_ptr + at, mask=there, other=0.0).to(tl.float32)
     value, _ = activation(z, ACT)
@@ -77,6 +82,14 @@ def activate_backward(
     UNIT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """phi(z), and the gradient of z from that of phi(z).
+
+    Args:
+        z_ptr: What phi gets (n,).
+        value_ptr: Receives phi(z) (n,); may be ``z_ptr``.
+        dvalue_ptr: Gradient of phi(z) (n,); receives that of z.
+        count: Units of UNIT values.
+    """
     at, there = places(count, UNIT, BLOCK)
     z = tl.load(z_ptr + at, mask=there, other=0.0).to(tl.float32)
     dvalue = tl.load(dvalue_ptr + at, mask=there, other=0.0).to(tl.float32)
@@ -100,7 +113,17 @@ def activate(z: Tensor, act: str) -> None:
 
 
 def activate_again(z: Tensor, dvalue: Tensor, act: str, inplace: bool) -> Tensor:
-    """phi(z), in place of z on request; turns the gradient of phi(z) into that of z, in place."""
+    """phi(z) once more in the backward pass, with the gradient of z.
+
+    Args:
+        z (Tensor): What phi got (...), contiguous.
+        dvalue (Tensor): Gradient of phi(z) (...); becomes that of z, in place.
+        act (str): The activation phi.
+        inplace (bool): Whether phi(z) may take the place of z.
+
+    Returns:
+        Tensor: phi(z) (...).
+    """
     value = z if inplace else torch.empty_like(z)
     run(activate_backward, [z, value, dvalue], act)
     return value

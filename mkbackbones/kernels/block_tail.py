@@ -13,16 +13,16 @@ from torch.autograd.function import once_differentiable
 
 from .activation import activation_name
 from .casts import half_copies
+from .geometry import Geometry
 from .linears import (
     builds_graph,
     half_linear,
     half_mlp,
-    is_plain_linear,
-    is_plain_mlp,
+    is_wide,
     linear_gradients,
     mlp_gradients,
 )
-from .norm import Geometry, merge_norm, run_backward, run_forward
+from .norm import merge_norm, run_backward, run_forward
 
 IDENTITY = nn.Identity()
 
@@ -127,10 +127,10 @@ class Layers(NamedTuple):
 
     def are_one_node(self) -> bool:
         """Whether they can be one node of the graph now."""
-        scaled = not isinstance(self.scale1, nn.Identity)  # a block scales both or none
-        if self.next_norm is None or scaled or not builds_graph():
+        scaled = any(not isinstance(s, nn.Identity) for s in (self.scale1, self.scale2))
+        if self.next_norm is None or self.proj is IDENTITY or scaled or not builds_graph():
             return False
-        return is_plain_linear(self.proj) and is_plain_mlp(self.mlp)
+        return is_wide(self.proj) and is_wide(self.mlp.fc1) and is_wide(self.mlp.fc2)
 
 
 def block_tail(
@@ -150,9 +150,8 @@ def block_tail(
             (B nW, w^2, C), or tokens; half precision.
         scales (tuple): What each image's branches are multiplied by (B,), float32; None for 1.
         layers (Layers): What to run.
-        geometry (tuple): Height, width, window and shift, as in
-            :func:`~mkbackbones.kernels.norm.window_norm`.
-        following (tuple): The same of the next block.
+        geometry (Geometry): The grid of the tokens and this block's windows.
+        following (Geometry): The same of the next block.
         partition (bool): Whether the next block's normalised tokens are cut into windows.
 
     Returns:
@@ -166,7 +165,7 @@ def block_tail(
         linears = [t for m in (proj, mlp.fc1, mlp.fc2) for t in (m.weight, m.bias)]
         norms = norm.weight, norm.bias, next_norm.weight, next_norm.bias
         return BlockTail.apply(place, *scales, x, attended, *linears, *norms)
-    branch = scale1(half_linear(proj, attended))
+    branch = scale1(attended if proj is IDENTITY else half_linear(proj, attended))
     x, normed = merge_norm(x, branch, scales[0], norm, geometry, dtype)
     branch = scale2(half_mlp(mlp, normed))
     if next_norm is None:

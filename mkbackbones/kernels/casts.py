@@ -11,6 +11,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from .compat import copy_all, counts_changes, versions, views_of
+
 #: What a copy is made of: one parameter, or query-and-value's and the key's.
 Parts = tuple[Tensor, ...]
 #: Copies of other sizes would move those behind them off the alignment of matrix products.
@@ -20,7 +22,7 @@ ALIGNED = 8
 def copy_pairs(pairs: Iterable[tuple[Tensor | None, Tensor | None]]) -> None:
     """Copy to each first tensor the second; pairs that lack one are left out."""
     whole = [(to, source) for to, source in pairs if to is not None and source is not None]
-    torch._foreach_copy_(*map(list, zip(*whole)))
+    copy_all(*map(list, zip(*whole)))
 
 
 def thirds(
@@ -56,29 +58,29 @@ class Pass:
             return
         single = [parts[0] for parts in known if len(parts) == 1]
         memory = known[0][0].new_empty(sum(part.numel() for part in single), dtype=dtype)
-        copies = torch._C._nn.unflatten_dense_tensors(memory, single) if single else ()
+        copies = views_of(memory, single) if single else ()
         pairs = list(zip(copies, single))
         for copy, part in pairs:
-            self.copies[(id(part),)] = copy, [part._version]
+            self.copies[(id(part),)] = copy, versions([part])
         for qv, key in (parts for parts in known if len(parts) == 2):
             fused, of_both = empty_thirds(dtype, qv, key)
             pairs += of_both
-            self.copies[id(qv), id(key)] = fused, [qv._version, key._version]
+            self.copies[id(qv), id(key)] = fused, versions((qv, key))
         copy_pairs(pairs)
 
     def take(self, *parts: Tensor) -> Tensor | None:
         """The copy of a parameter or a pair; None where there is none, but it is noted."""
         place = tuple(map(id, parts))
-        copy, versions = self.copies.get(place, (None, None))
+        copy, noted = self.copies.get(place, (None, None))
         if copy is None and not can_lend(parts):
             return None
         self.taken[place] = parts
-        return copy if versions == [part._version for part in parts] else None
+        return copy if copy is not None and noted == versions(parts) else None
 
 
 def can_lend(parts: Parts) -> bool:
     """Whether the next pass may have a copy ready, and can tell whether it is still right."""
-    return all(
+    return counts_changes() and all(
         type(part) is nn.Parameter and part.numel() % ALIGNED == 0 and not part.is_inference()
         for part in parts
     )

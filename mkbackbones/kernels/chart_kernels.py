@@ -88,7 +88,20 @@ def charts_forward(
     TILE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Add scale * A(z) to the keys in qkv (B, N, 3 d), in place."""
+    """Add scale * A(z) to the keys in qkv, in place.
+
+    Args:
+        z_ptr: Pre-activations of the charts (B, N, H, D).
+        spatial_ptr: Depthwise weights (KERNEL^2, H D); KERNEL 0: no neighbourhood.
+        gate_ptr: Weight of each chart (B, N, H), with GATED; without it their mean is taken.
+        scale_ptr: Output scale (D,), with SCALED.
+        qkv_ptr: Query, key and value (B, N, 3, D).
+        num_tokens: Tokens N of an image; of all images without a neighbourhood.
+        tiles: Tiles of TILE tokens in an image.
+        grid_height: Rows of the token grid.
+        grid_width: Columns of the token grid.
+        prefix: Tokens before the grid.
+    """
     image = tl.program_id(0) // tiles
     n = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -158,7 +171,18 @@ def charts_backward(
     TILE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradient of what the activation gets, du, and parts of the gate's, scale's and bias's."""
+    """Gradient of what the activation gets, and parts of the gate's, scale's and bias's.
+
+    Args:
+        z_ptr: As in :func:`charts_forward`, and so on.
+        dqkv_ptr: Gradient of query, key and value (B, N, 3, D).
+        du_ptr: Receives the gradient of what the activation gets (B, N, H, D); may be ``z_ptr``
+            without a neighbourhood.
+        dgate_ptr: Receives the gate's (blocks of channels, B, N, H), with GATED.
+        dscale_ptr: Receives the scale's (tiles of all images, D), with SCALED.
+        dbias_ptr: Receives the bias's (tiles of all images, H D), where KERNEL is 0.
+        total_tokens: Tokens B N.
+    """
     image = tl.program_id(0) // tiles
     n = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -235,7 +259,17 @@ def spatial_backward(
     TILE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of the convolution: du to dz, which replaces z, to its weights, and the bias."""
+    """Gradients of the convolution; a program walks over tiles.
+
+    Args:
+        du_ptr: Gradient of what the convolution gives (B, N, CHANNELS), CHANNELS = H D.
+        spatial_ptr: Depthwise weights (KERNEL^2, CHANNELS).
+        z_ptr: What it got (B, N, CHANNELS); receives the gradient of that.
+        dspatial_ptr: Receives this program's part of the weights' (programs, KERNEL^2, CHANNELS).
+        dbias_ptr: Receives this program's part of the bias's (programs, CHANNELS).
+        num_tokens: As in :func:`charts_forward`, and so on.
+        num_tiles: Tiles of all images.
+    """
     channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = (channels < CHANNELS) | (CHANNELS % BLOCK == 0)
     taps = tl.arange(0, TAPS)

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from .chart_kernels import charts_backward, charts_forward, spatial_backward
 from .launch import ceil_div, launch, num_groups
-from .projections import ChartOperator, KeyParameters, project
+from .projections import ChartOperator, KeyWeights, project
 
 TILE = 64
 #: Channels that a program works on, and its warps, without and with a neighbourhood.
 TUNING = {'forward': ((64, 8), (32, 4)), 'backward': ((32, 4), (32, 4))}
 #: The same of the kernel for the neighbourhood's gradients.
 SPATIAL_TUNING = (16, 1)
+#: Its programs for each multiprocessor; each sums up its own weight gradients.
+SPATIAL_PROGRAMS = 4
 
 
 def channel_block(channels: int, largest: int) -> int:
@@ -92,6 +94,23 @@ def run_charts(
     grid_width: int,
     prefix: int,
 ) -> Tensor:
+    """Query, key and value (B, N, 3 d): two products, then the charts' kernel.
+
+    Args:
+        x (Tensor): Tokens (B, N, C).
+        qkv_weight (Tensor): Of query, base chart and value (3 d, C).
+        qkv_bias (Tensor, optional): (3 d,).
+        weight (Tensor): Of the charts (H d, C), Gamma folded in.
+        bias (Tensor): Of the charts (H d,).
+        spatial (Tensor, optional): Depthwise weights (H d, 1, K, K).
+        gate (Tensor, optional): Weight of each chart (B, N, H).
+        scale (Tensor, optional): Output scale (d,).
+        num_charts (int): Charts H.
+        act (str): Activation of the charts.
+        grid_height (int): Rows of the token grid.
+        grid_width (int): Columns of the token grid.
+        prefix (int): Tokens before the grid.
+    """
     key_channels = weight.shape[0] // num_charts
     plan = Plan(
         'forward',
@@ -140,6 +159,16 @@ def run_charts_backward(
     grid_width: int,
     prefix: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of :func:`run_charts`; the pre-activations are worked out again.
+
+    Args:
+        dqkv (Tensor): Gradient of query, key and value (B, N, 3 d).
+        x (Tensor): As in :func:`run_charts`, and so on.
+
+    Returns:
+        tuple: Gradients of ``x``, ``qkv_weight``, ``qkv_bias``, ``weight``, ``bias``, ``spatial``,
+        ``gate`` and ``scale``; empty for the last three where there are none.
+    """
     channels = weight.shape[0]
     key_channels = channels // num_charts
     plan = Plan(
@@ -157,7 +186,9 @@ def run_charts_backward(
     dqkv = dqkv.contiguous()
     z = F.linear(x, weight, bias).flatten(0, 1)
     float32 = dict(dtype=torch.float32)
-    groups = num_groups(plan.num_tiles, x.device, 4) if plan.kernel else plan.num_tiles
+    groups = (
+        num_groups(plan.num_tiles, x.device, SPATIAL_PROGRAMS) if plan.kernel else plan.num_tiles
+    )
     du = torch.empty_like(z) if plan.kernel else z
     dgate = x.new_empty(
         plan.programs[1] if gate is not None else 0, *x.shape[:2], num_charts, **float32
@@ -265,7 +296,7 @@ chart_operator = ChartOperator(run_charts, run_charts_backward, run_charts_op)
 
 def aggregate_charts(
     x: Tensor,
-    parameters: KeyParameters,
+    parameters: KeyWeights,
     num_charts: int,
     act: str,
     scale: Tensor | None = None,
@@ -278,7 +309,7 @@ def aggregate_charts(
 
     Args:
         x (Tensor): Tokens (B, N, C), in the half precision to work in.
-        parameters (KeyParameters): Parameters of query, value and key.
+        parameters (KeyWeights): Parameters of query, value and key.
         num_charts (int): Charts H.
         act (str): As :func:`~mkbackbones.kernels.activation.activation_name` gives.
         scale (Tensor, optional): Output scale of the charts (d,).

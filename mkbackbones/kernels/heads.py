@@ -10,7 +10,8 @@ class SplitHeads(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-        return head_views(qkv, num_heads)
+        q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
 
     @staticmethod
     @once_differentiable
@@ -18,14 +19,6 @@ class SplitHeads(torch.autograd.Function):
         return torch.cat([grad.transpose(1, 2).flatten(2) for grad in (dq, dk, dv)], dim=-1), None
 
 
-def head_views(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Split [q, k, v] (B, N, 3 C) into three views (B, h, N, C / h)."""
-    q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-    return q, k, v
-
-
 def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """As :func:`head_views`, with less to do in the backward pass."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return head_views(qkv, num_heads)
+    """[q, k, v] (B, N, 3 C) as three views (B, h, N, C / h), for a backward pass of one copy."""
     return SplitHeads.apply(qkv, num_heads)

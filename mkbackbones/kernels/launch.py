@@ -5,11 +5,11 @@ from functools import cache
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
-#: Triton whose compiled kernels can be started directly; others take Triton's own, slower way.
-DIRECT = tuple(int(part) for part in triton.__version__.split('.')[:2]) >= (3, 6)
+from .compat import DirectLaunch
+
+direct = DirectLaunch()
 compiled_kernels: dict[tuple, Any] = {}
 
 
@@ -28,7 +28,7 @@ def launch(kernel: Any, grid: Sequence[int], args: Sequence[Any], constants: dic
         constants (dict): Compile-time arguments in the order of the signature; last of all
             ``num_warps``.
     """
-    if not (DIRECT and args[0].is_cuda):
+    if not (direct.works and args[0].is_cuda):
         kernel[tuple(grid)](*args, **constants)
         return
     if torch.cuda.current_device() != args[0].device.index:
@@ -39,13 +39,14 @@ def launch(kernel: Any, grid: Sequence[int], args: Sequence[Any], constants: dic
         (a.dtype, a.data_ptr() % 16) if isinstance(a, Tensor) else a is None or a >= 2**31
         for a in args
     ]
-    key = (kernel.fn, args[0].device.index, *types, *constants.values())
+    key = (id(kernel), args[0].device.index, *types, *constants.values())
     compiled = compiled_kernels.get(key)
     if compiled is None:
         compiled_kernels[key] = kernel[tuple(grid)](*args, **constants)
         return
     values = list(constants.values())[:-1]
-    compiled[(*grid, 1, 1)[:3]](*args, *values)
+    if not direct(compiled, (*grid, 1, 1)[:3], [*args, *values]):
+        kernel[tuple(grid)](*args, **constants)
 
 
 def ceil_div(a: int, b: int) -> int:

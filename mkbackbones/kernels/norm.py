@@ -13,27 +13,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from .geometry import Geometry
 from .launch import block_size, ceil_div, differentiable, launch, num_groups
 from .norm_kernels import norm_backward, norm_forward
 
-Geometry = tuple[int, int, int, int]  # height, width, window, shift; window 0: rows as they are
-
-
-def padded_size(geometry: Geometry) -> tuple[int, int]:
-    """Rows and columns of the grid padded to whole windows."""
-    height, width, window, _ = geometry
-    if not window:
-        return height, width
-    return height + -height % window, width + -width % window
-
-
-def window_shape(shape: torch.Size, geometry: Geometry) -> tuple[int, ...]:
-    """Shape of the windows of tokens of the given shape; that of the tokens without windows."""
-    window = geometry[2]
-    if not window:
-        return shape
-    height, width = padded_size(geometry)
-    return shape[0] * (height // window) * (width // window), window**2, shape[-1]
+#: Values that a program holds of each tensor, and its warps.
+VALUES = 2048
+WARPS = 4
+#: Programs of the backward kernel for each multiprocessor; each sums up its own weight gradients.
+BACKWARD_PROGRAMS = 8
 
 
 @lru_cache(1024)
@@ -42,11 +30,11 @@ def plan(
 ) -> tuple[tuple[int, ...], int, dict]:
     """For tokens of a shape: the kernels' sizes, the number of blocks, compile-time arguments."""
     height, width, window, shift = geometry
-    padded = padded_size(geometry)
+    padded = geometry.padded
     channels = shape[-1]
     num_rows, num_tokens = shape[0] * padded[0] * padded[1], math.prod(shape[:-1])
     block = block_size(channels)
-    rows = max(2048 // block, 1)
+    rows = max(VALUES // block, 1)
     constants = dict(
         C=channels,
         BLOCK=block,
@@ -55,7 +43,7 @@ def plan(
         MERGE=merge,
         SCALED=scaled,
         PARTITION=partition,
-        num_warps=4,
+        num_warps=WARPS,
     )
     sizes = num_rows, num_tokens, height, width, *padded, shift
     return sizes, ceil_div(num_rows, rows), constants
@@ -72,9 +60,26 @@ def run_forward(
     partition: bool,
     dtype: torch.dtype,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Launch the forward kernel: the sum (None without a branch), y, mean and rstd (2, ...)."""
+    """Launch the forward kernel.
+
+    Args:
+        x (Tensor): Residual stream (B, H, W, C), or (B, N, C) without windows; contiguous.
+        branch (Tensor, optional): What is added to it first: windows (B nW, w^2, C), or tokens as
+            ``x`` with ``partition``; contiguous.
+        scale (Tensor, optional): What each image's branch is multiplied by (B,), float32.
+        weight (Tensor): Of the norm (C,).
+        bias (Tensor): Of the norm (C,).
+        eps (float): Of the norm.
+        geometry (Geometry): The grid of the tokens and its windows.
+        partition (bool): Whether ``y`` comes in windows, padded with zeros.
+        dtype (torch.dtype): Type of ``y``.
+
+    Returns:
+        tuple: The sum as ``x``, None without a branch; ``y``, the norm of it, as ``x`` or windows
+        (B nW, w^2, C); mean and reciprocal deviation of each token (2, B, H, W), float32.
+    """
     total = None if branch is None else torch.empty_like(x)
-    shape = window_shape(x.shape, geometry) if partition else x.shape
+    shape = geometry.window_shape(x.shape) if partition else x.shape
     y = x.new_empty(shape, dtype=dtype)
     stats = x.new_empty(2, *x.shape[:-1], dtype=torch.float32)
     sizes, num_blocks, constants = plan(
@@ -101,6 +106,17 @@ def run_backward(
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Launch the backward kernel.
 
+    Args:
+        x (Tensor): What was normalised (B, H, W, C), or (B, N, C) without windows; contiguous.
+        dy (Tensor): Gradient of its norm, as ``x`` or, with ``partition``, windows (B nW, w^2, C).
+        dtotal (Tensor, optional): Gradient of the sum that ``x`` is, as ``x``; None without a
+            branch.
+        scale (Tensor, optional): As in :func:`run_forward`.
+        weight (Tensor): Of the norm (C,).
+        stats (Tensor): Mean and reciprocal deviation (2, B, H, W), float32.
+        geometry (Geometry): As in :func:`run_forward`.
+        partition (bool): As in :func:`run_forward`.
+
     Returns:
         tuple: Gradients of x and the branch (None without one), and of weight and bias (2, C). With
         a branch (3, C), the last of the bias that was added to it.
@@ -108,12 +124,12 @@ def run_backward(
     dx = torch.empty_like(x)
     dbranch = None
     if dtotal is not None:
-        shape = x.shape if partition else window_shape(x.shape, geometry)
+        shape = x.shape if partition else geometry.window_shape(x.shape)
         dbranch = x.new_empty(shape, dtype=dy.dtype)
     sizes, num_blocks, constants = plan(
         x.shape, geometry, dtotal is not None, scale is not None, partition
     )
-    programs = num_groups(num_blocks, x.device, per_processor=8)
+    programs = num_groups(num_blocks, x.device, per_processor=BACKWARD_PROGRAMS)
     rows = 2 if dbranch is None else 3
     dparams = x.new_empty(programs, rows, x.shape[-1], dtype=torch.float32)
     launch(
@@ -136,7 +152,7 @@ def window_norm_forward(
     shift: int,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    geometry = (height, width, window, shift)
+    geometry = Geometry(height, width, window, shift)
     return run_forward(x.contiguous(), None, None, weight, bias, eps, geometry, True, dtype)[1:]
 
 
@@ -147,7 +163,7 @@ window_norm_forward_op = torch.library.custom_op('mkbackbones::window_norm', mut
 
 @window_norm_forward_op.register_fake
 def _(x, weight, bias, eps, height, width, window, shift, dtype):
-    y = x.new_empty(window_shape(x.shape, (height, width, window, shift)), dtype=dtype)
+    y = x.new_empty(Geometry(height, width, window, shift).window_shape(x.shape), dtype=dtype)
     return y, x.new_empty(2, *x.shape[:-1], dtype=torch.float32)
 
 
@@ -161,7 +177,7 @@ def window_norm_backward(
     window: int,
     shift: int,
 ) -> tuple[Tensor, Tensor]:
-    geometry = (height, width, window, shift)
+    geometry = Geometry(height, width, window, shift)
     dx, _, dparams = run_backward(
         x.contiguous(), dy.contiguous(), None, None, weight, stats, geometry, True
     )
@@ -218,7 +234,7 @@ def merge_norm_forward(
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
     x, branch = x.contiguous(), branch.contiguous()
-    geometry = (height, width, window, shift)
+    geometry = Geometry(height, width, window, shift)
     return run_forward(x, branch, scale, weight, bias, eps, geometry, partition, dtype)
 
 
@@ -230,7 +246,7 @@ merge_norm_forward_op = torch.library.custom_op('mkbackbones::merge_norm', mutat
 @merge_norm_forward_op.register_fake
 def _(x, branch, scale, weight, bias, eps, height, width, window, shift, partition, dtype):
     total = torch.empty_like(x, memory_format=torch.contiguous_format)
-    shape = window_shape(x.shape, (height, width, window, shift)) if partition else x.shape
+    shape = Geometry(height, width, window, shift).window_shape(x.shape) if partition else x.shape
     stats = x.new_empty(2, *x.shape[:-1], dtype=torch.float32)
     return total, x.new_empty(shape, dtype=dtype), stats
 
@@ -249,7 +265,7 @@ def merge_norm_backward(
     partition: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     dy, dtotal = dy.contiguous(), dtotal.contiguous()
-    geometry = (height, width, window, shift)
+    geometry = Geometry(height, width, window, shift)
     return run_backward(total, dy, dtotal, scale, weight, stats, geometry, partition)
 
 
@@ -260,8 +276,8 @@ merge_norm_backward_op = torch.library.custom_op(
 
 @merge_norm_backward_op.register_fake
 def _(dtotal, dy, total, scale, weight, stats, height, width, window, shift, partition):
-    geometry = (height, width, window, shift)
-    shape = total.shape if partition else window_shape(total.shape, geometry)
+    geometry = Geometry(height, width, window, shift)
+    shape = total.shape if partition else geometry.window_shape(total.shape)
     return torch.empty_like(total), dy.new_empty(shape), weight.new_empty(3, *weight.shape)
 
 
@@ -307,8 +323,7 @@ def window_norm(
     Args:
         x (Tensor): Tokens (B, H, W, C), or (B, N, C) with a window of 0.
         norm (nn.LayerNorm): The norm; padding is added behind it, as zeros.
-        geometry (tuple): Height H, width W, window side w and shift. Window 0: no windows, with
-            height 1 and width N.
+        geometry (Geometry): The grid of the tokens and its windows.
         dtype (torch.dtype): Type of the result.
 
     Returns:
@@ -320,7 +335,7 @@ def window_norm(
 def layer_norm(x: Tensor, norm: torch.nn.LayerNorm, dtype: torch.dtype) -> Tensor:
     """LayerNorm of tokens (..., C), the result in a type of its own."""
     tokens = x.reshape(1, -1, x.shape[-1])
-    return window_norm(tokens, norm, (1, tokens.shape[1], 0, 0), dtype).view(x.shape)
+    return window_norm(tokens, norm, Geometry(1, tokens.shape[1]), dtype).view(x.shape)
 
 
 def merge_norm(
@@ -340,7 +355,7 @@ def merge_norm(
             with ``partition`` tokens, as ``x``.
         scale (Tensor, optional): What each image's branch is multiplied by (B,), float32.
         norm (nn.LayerNorm): The norm.
-        geometry (tuple): As in :func:`window_norm`.
+        geometry (Geometry): As in :func:`window_norm`.
         dtype (torch.dtype): Type of the normalised tokens.
         partition (bool): Cut the normalised tokens into windows, as :func:`window_norm` does.
 

@@ -79,6 +79,21 @@ def norm_forward(
     SCALED: tl.constexpr,
     PARTITION: tl.constexpr,
 ):
+    """Sum, statistics and norm of ROWS rows a program.
+
+    Args:
+        x_ptr: Residual stream (tokens, C).
+        branch_ptr: What is added with MERGE: window rows (rows, C), or tokens with PARTITION.
+        scale_ptr: Factor of each image's branch (B,), with SCALED.
+        weight_ptr: Of the norm (C,).
+        bias_ptr: Of the norm (C,).
+        total_ptr: Receives the sum (tokens, C), with MERGE.
+        y_ptr: Receives the norm: window rows (rows, C) with PARTITION, tokens without.
+        stats_ptr: Receives mean and reciprocal deviation (2, tokens), float32.
+        num_rows: Rows of the windows, padding included; of tokens where WINDOW is 0.
+        num_tokens: Tokens of all images, and so on: the grid, padded to whole windows.
+        eps: Of the norm.
+    """
     tokens, real, at_token, on_grid, at_row, in_windows = places(
         tl.program_id(0),
         num_rows,
@@ -146,6 +161,22 @@ def norm_backward(
     SCALED: tl.constexpr,
     PARTITION: tl.constexpr,
 ):
+    """Gradients of x, the branch and the parameters; a program walks over blocks of ROWS rows.
+
+    Args:
+        x_ptr: What was normalised (tokens, C).
+        dy_ptr: Gradient of the norm: window rows with PARTITION, tokens without.
+        dtotal_ptr: Gradient of the sum that x is (tokens, C), with MERGE.
+        scale_ptr: Factor of each image's branch (B,), with SCALED.
+        weight_ptr: Of the norm (C,).
+        stats_ptr: Mean and reciprocal deviation (2, tokens), float32.
+        dx_ptr: Receives the gradient of x (tokens, C).
+        dbranch_ptr: Receives the branch's, laid out as the branch, with MERGE.
+        dparams_ptr: Receives this program's part of the gradients of weight, bias and, with MERGE,
+            of a bias of the branch (programs, 2 or 3, C), float32.
+        num_rows: As in :func:`norm_forward`, and so on.
+        num_blocks: Blocks of rows.
+    """
     channels = tl.arange(0, BLOCK)
     inside = channels < C
     weight = tl.load(weight_ptr + channels, mask=inside, other=0.0).to(tl.float32)

@@ -10,7 +10,7 @@ from torch import Tensor
 from .activation import activate_again
 from .charts import projection_gradients
 from .linears import activated_product
-from .projections import ChartOperator, KeyParameters, project
+from .projections import ChartOperator, KeyWeights, project
 
 
 def run_projected(
@@ -22,6 +22,17 @@ def run_projected(
     proj: Tensor,
     act: str,
 ) -> Tensor:
+    """Query, key and value (B, N, 3 d), the charts' part added to the key in place.
+
+    Args:
+        x (Tensor): Tokens (B, N, C).
+        qkv_weight (Tensor): Of query, base chart and value (3 d, C).
+        qkv_bias (Tensor, optional): (3 d,).
+        weight (Tensor): Of the charts (H d', C), Gamma folded in.
+        bias (Tensor): Of the charts (H d',).
+        proj (Tensor): The map behind the charts (d, H d').
+        act (str): Activation of the charts.
+    """
     z = activated_product(x, weight, bias, act)
     qkv = F.linear(x, qkv_weight, qkv_bias)
     qkv.flatten(0, -2).split(proj.shape[0], dim=-1)[1].addmm_(z.flatten(0, -2), proj.T)
@@ -47,6 +58,15 @@ def run_projected_backward(
     proj: Tensor,
     act: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of :func:`run_projected`; the pre-activations are worked out again.
+
+    Args:
+        dqkv (Tensor): Gradient of query, key and value (B, N, 3 d).
+        x (Tensor): As in :func:`run_projected`, and so on.
+
+    Returns:
+        tuple: Gradients of ``x``, ``qkv_weight``, ``qkv_bias``, ``weight``, ``bias``, ``proj``.
+    """
     dqkv = dqkv.contiguous()
     z = F.linear(x, weight, bias).flatten(0, 1)
     dkey = dqkv.flatten(0, 1).split(proj.shape[0], dim=-1)[1]
@@ -86,7 +106,7 @@ run_projected_op.register_autograd(projected_gradients, setup_context=projected_
 projected_operator = ChartOperator(run_projected, run_projected_backward, run_projected_op)
 
 
-def project_charts(x: Tensor, parameters: KeyParameters, proj: Tensor, act: str) -> Tensor:
+def project_charts(x: Tensor, parameters: KeyWeights, proj: Tensor, act: str) -> Tensor:
     """Query, key and value, the key with charts behind one linear map ``proj`` (d, H d').
 
     Other arguments and the result as in :func:`~mkbackbones.kernels.charts.aggregate_charts`; the

@@ -36,11 +36,28 @@ class KeyParameters(NamedTuple):
     bias: Tensor
 
 
-class ChartOperator(NamedTuple):
-    """An operator that multiplies tokens with projections.
+class Projections(NamedTuple):
+    """What tokens are multiplied with, joined from :class:`KeyParameters`.
 
-    Projections are weight (3 d, C) and bias (3 d,) or None of query, base chart and value, weight
-    (H d', C) and bias (H d',) of the charts, Gamma folded in; all in the type of the tokens.
+    Attributes:
+        qkv_weight (Tensor): Weight of query, base chart and value (3 d, C); zeros for no chart.
+        qkv_bias (Tensor | None): Their bias (3 d,).
+        charts (Tensor): Weight of the charts (H d', C), Gamma folded in.
+        charts_bias (Tensor): Their bias (H d',).
+    """
+
+    qkv_weight: Tensor
+    qkv_bias: Tensor | None
+    charts: Tensor
+    charts_bias: Tensor
+
+
+#: What a key's kernels take: its parameters, or what is joined from them already.
+KeyWeights = KeyParameters | Projections
+
+
+class ChartOperator(NamedTuple):
+    """An operator that multiplies tokens with :class:`Projections` in the type of the tokens.
 
     Attributes:
         forward (Callable): ``forward(x, *projections, *tensors, *settings)`` -> (B, N, 3 d).
@@ -54,27 +71,6 @@ class ChartOperator(NamedTuple):
     traced: Callable
 
 
-def fuse_projections(
-    qv_weight: Tensor, qv_bias: Tensor | None, key_weight: Tensor, key_bias: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """Weight (3 d, C) and bias of query, key and value from those of query and value, and a key."""
-    q, v = qv_weight.chunk(2)
-    weight = torch.cat([q, key_weight, v])
-    if qv_bias is None and key_bias is None:
-        return weight, None
-    if key_bias is None:
-        key_bias = weight.new_zeros(key_weight.shape[0])
-    if qv_bias is None:
-        qv_bias = weight.new_zeros(2 * key_weight.shape[0])
-    q, v = qv_bias.chunk(2)
-    return weight, torch.cat([q, key_bias, v])
-
-
-def chart_map(gamma: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """All charts as one matrix (H d', C), Gamma folded in, and one bias (H d',)."""
-    return (weight * gamma[:, None]).flatten(0, 1), bias.flatten()
-
-
 def half_scaled(dtype: torch.dtype, weight: Tensor, scale: Tensor) -> Tensor:
     """``scale[:, None] * weight``, worked out in full precision and rounded once."""
     scaled = torch.empty_like(weight, dtype=dtype)
@@ -86,9 +82,7 @@ def scaled_gradients(dscaled: Tensor, weight: Tensor, scale: Tensor) -> tuple[Te
     return dscaled * scale[:, None], (dscaled * weight).sum(1)
 
 
-def half_projections(
-    dtype: torch.dtype, parameters: KeyParameters
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+def half_projections(dtype: torch.dtype, parameters: KeyParameters) -> Projections:
     """The projections in half precision; the base chart's part is zero without one."""
     qv_weight, qv_bias, base_weight, base_bias, gamma, weight, bias = parameters
     qkv_weight = half_thirds(dtype, qv_weight, base_weight)
@@ -97,19 +91,7 @@ def half_projections(
     qkv_bias = None if qv_bias is None else half_thirds(dtype, qv_bias, base_bias)
     charts = half_scaled(dtype, weight, gamma)
     (charts_bias,) = half_copies(dtype, bias)
-    return qkv_weight, qkv_bias, charts.flatten(0, 1), charts_bias.flatten()
-
-
-def traced_projections(
-    dtype: torch.dtype, parameters: KeyParameters
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-    """:func:`half_projections` as ``torch.compile`` can differentiate and fuse it."""
-    qv_weight, qv_bias, base_weight, base_bias, gamma, weight, bias = parameters
-    if base_weight is None:
-        base_weight = torch.zeros_like(qv_weight.chunk(2)[0])
-    fused = fuse_projections(qv_weight, qv_bias, base_weight, base_bias)
-    projections = *fused, *chart_map(gamma, weight, bias)
-    return tuple(None if t is None else t.to(dtype) for t in projections)
+    return Projections(qkv_weight, qkv_bias, charts.flatten(0, 1), charts_bias.flatten())
 
 
 def parameter_gradients(
@@ -175,7 +157,7 @@ class ChartedProjection(torch.autograd.Function):
 def project(
     operator: ChartOperator,
     x: Tensor,
-    parameters: KeyParameters,
+    parameters: KeyWeights,
     tensors: tuple[Tensor | None, ...],
     settings: tuple,
 ) -> Tensor:
@@ -184,12 +166,13 @@ def project(
     Args:
         operator (ChartOperator): What to run.
         x (Tensor): Tokens.
-        parameters (KeyParameters): The key's parameters.
+        parameters (KeyWeights): The key's parameters; joined by the caller where
+            ``torch.compile`` is to differentiate and fuse that.
         tensors (tuple): Further tensors that the operator takes.
         settings (tuple): What it takes behind them.
     """
-    if torch.compiler.is_compiling():
-        projections = traced_projections(x.dtype, parameters)
+    if isinstance(parameters, Projections):
+        projections = (None if t is None else t.to(x.dtype) for t in parameters)
         return operator.traced(x, *projections, *tensors, *settings)
     if torch.is_grad_enabled():
         return ChartedProjection.apply(operator, settings, x, *parameters, *tensors)

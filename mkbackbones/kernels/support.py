@@ -1,11 +1,13 @@
-"""Whether the Triton kernels serve a tensor or a module, and how to switch them off."""
+"""Whether the Triton kernels serve a tensor, and how to switch them off."""
 
 import os
 from functools import cache
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
+
+from .compat import can_watch, global_hooks
 
 #: Set to 0 to run everything as plain PyTorch.
 SWITCH = 'MKBACKBONES_TRITON'
@@ -43,24 +45,22 @@ def fused_dtype(x: Tensor) -> torch.dtype | None:
 
     They serve half precision on NVIDIA GPUs since Ampere, under autocast or with half-precision
     parameters. Full precision, the CPU and exports (``torch.export``, ONNX, TorchScript) take plain
-    PyTorch, which is the reference that the kernels are checked against.
+    PyTorch, which is the reference that the kernels are checked against; so does everything while
+    global module hooks (``register_module_forward_hook`` and the like) want to see each call.
     """
     if not x.is_cuda or torch.jit.is_tracing() or is_exporting():
         return None
     dtype = torch.get_autocast_dtype('cuda') if torch.is_autocast_enabled('cuda') else x.dtype
     if dtype not in (torch.bfloat16, torch.float16) or not enabled(x.device.index):
         return None
+    if torch.compiler.is_compiling():
+        return dtype
+    if not can_watch():
+        return None
+    if any(global_hooks()):
+        report('global module hooks listen to every module')
+        return None
     return dtype
-
-
-def is_heard(module: nn.Module) -> bool:
-    """Whether hooks listen to a module."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a module is of exactly this class, and nothing listens to it."""
-    return type(module) is kind and not is_heard(module)
 
 
 def is_exporting() -> bool:

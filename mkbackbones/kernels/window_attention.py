@@ -15,6 +15,9 @@ from .launch import differentiable, launch, num_groups
 #: Tokens of a window that one tile holds.
 TILE = 64
 HEAD_CHANNELS = (16, 32, 64)
+#: Programs for each multiprocessor, all heads together.
+FORWARD_HEADS = 32
+BACKWARD_HEADS = 16
 SIZES = ['num_windows', 'rows', 'columns', 'shift', 'heads']
 
 
@@ -66,6 +69,19 @@ def attention_forward(
     N: tl.constexpr,
     WINDOW: tl.constexpr,
 ):
+    """Attention of one head; a program walks over windows.
+
+    Args:
+        qkv_ptr: Query, key and value (windows, N, 3, heads, D).
+        bias_ptr: Relative position bias (heads, N, N).
+        out_ptr: Receives the result (windows, N, heads, D).
+        num_windows: Windows of all images.
+        rows: Rows of windows in an image.
+        columns: Columns of windows in an image.
+        shift: Shift of the grid; 0 for none.
+        heads: Heads.
+        softmax_scale: What scores are multiplied by.
+    """
     head = tl.program_id(1)
     i = tl.arange(0, 64)
     d = tl.arange(0, D)
@@ -103,6 +119,14 @@ def attention_backward(
     N: tl.constexpr,
     WINDOW: tl.constexpr,
 ):
+    """Gradients of one head; a program walks over windows, and works the scores out again.
+
+    Args:
+        qkv_ptr: As in :func:`attention_forward`, and so on.
+        dout_ptr: Gradient of the result (windows, N, heads, D).
+        dqkv_ptr: Receives that of query, key and value (windows, N, 3, heads, D).
+        dbias_ptr: Receives this program's part of the bias's (programs, heads, N, N), float32.
+    """
     head = tl.program_id(1)
     i = tl.arange(0, 64)
     d = tl.arange(0, D)
@@ -168,7 +192,7 @@ def attend(qkv: Tensor, bias: Tensor, rows: int, columns: int, window: int, shif
     """
     qkv = qkv.contiguous()
     out = qkv.new_empty(*qkv.shape[:2], qkv.shape[2] // 3)
-    grid, constants = launch_options(qkv, bias, window, 32)
+    grid, constants = launch_options(qkv, bias, window, FORWARD_HEADS)
     softmax_scale = constants['D'] ** -0.5
     launch(
         attention_forward,
@@ -190,9 +214,18 @@ def _(qkv, bias, rows, columns, window, shift):
 def attend_backward(
     dout: Tensor, qkv: Tensor, bias: Tensor, rows: int, columns: int, window: int, shift: int
 ) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`attend`.
+
+    Args:
+        dout (Tensor): Gradient of the results (B nW, N, C).
+        qkv (Tensor): As in :func:`attend`, and so on.
+
+    Returns:
+        tuple[Tensor, Tensor]: Gradients of ``qkv`` (B nW, N, 3 C) and ``bias`` (h, N, N).
+    """
     qkv = qkv.contiguous()
     dqkv = torch.empty_like(qkv)
-    grid, constants = launch_options(qkv, bias, window, 16)
+    grid, constants = launch_options(qkv, bias, window, BACKWARD_HEADS)
     dbias = bias.new_empty(grid[0], *bias.shape, dtype=torch.float32)
     softmax_scale = constants['D'] ** -0.5
     launch(

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..arguments import FLAG, check, check_arguments, integer, number, optional, short
-from ..kernels.projections import chart_map
+from ..fused.exact import reading_departure
 from .activation import build_activation
 
 GammaInit = float | Sequence[float]
@@ -43,6 +43,18 @@ class Key(nn.Module):
 
     #: Whether the key looks at neighbouring tokens, which asks for the token grid.
     uses_grid = False
+    #: Linears whose weights are read, instead of calling them, as long as nothing is in the way.
+    linears: tuple[str, ...] = ()
+    #: Whether ``linear_map`` and the base chart say what ``forward`` computes: not in a class that
+    #: has a ``forward`` of its own and inherits ``linear_map``.
+    can_be_read = True
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        forward, linear_map = (
+            next(c for c in cls.__mro__ if name in vars(c)) for name in ('forward', 'linear_map')
+        )
+        cls.can_be_read = issubclass(linear_map, forward)
 
     def __init__(self, embed_dims: int, out_dims: int | None = None, bias: bool = True) -> None:
         super().__init__()
@@ -96,6 +108,8 @@ class BasedKey(Key):
     ``base=False`` there is neither (our definition).
     """
 
+    linears = ('base',)
+
     def __init__(
         self, embed_dims: int, out_dims: int | None = None, bias: bool = True, base: bool = True
     ) -> None:
@@ -122,7 +136,7 @@ class BasedKey(Key):
     def forward(
         self, x: Tensor, grid: tuple[int, int] | None = None, num_prefix_tokens: int = 0
     ) -> Tensor:
-        linear = self.linear_map()
+        linear = self.linear_map() if reading_departure(self) is None else None
         if linear is not None:
             return F.linear(x, *linear)
         if self.base is None:
@@ -224,7 +238,7 @@ class ManifoldKey(BasedKey):
 
     def chart_map(self) -> tuple[Tensor, Tensor]:
         """All charts as one matrix (H d, C), Gamma folded in, and one bias (H d,)."""
-        return chart_map(self.gamma, self.weight, self.bias)
+        return (self.weight * self.gamma[:, None]).flatten(0, 1), self.bias.flatten()
 
     def activate(self, z: Tensor) -> Tensor:
         """Apply phi."""

@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..arguments import FLAG, check, refuse_loops, short
+from ..fused.exact import reading_departure
 from ..registry import KEYS
 from .activation import build_activation
 from .base import BasedKey, Key, ManifoldKey
@@ -29,6 +30,8 @@ class LinearK(Key):
         bias (bool): Whether the stock key projection has a bias.
     """
 
+    linears = ('proj',)
+
     def __init__(
         self,
         embed_dims: int,
@@ -49,7 +52,10 @@ class LinearK(Key):
     def forward(
         self, x: Tensor, grid: tuple[int, int] | None = None, num_prefix_tokens: int = 0
     ) -> Tensor:
-        return F.linear(x, *self.linear_map())
+        if reading_departure(self) is None:
+            return F.linear(x, *self.linear_map())
+        k = self.proj(x)
+        return k if self.temperature is None else self.temperature.to(k.dtype) * k
 
     def linear_map(self) -> tuple[Tensor, Tensor | None]:
         weight, bias = self.proj.weight, self.proj.bias
@@ -91,6 +97,8 @@ class MLPK(BasedKey):
     Raises:
         ValueError: If ``match`` is no manifold key, or no SpatialK with ``spatial=True``.
     """
+
+    linears = ('base', 'fc1', 'fc2')
 
     def __init__(
         self,

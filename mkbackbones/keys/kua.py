@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..kernels.projections import KeyParameters
+from ..kernels.projections import KeyWeights
 from ..registry import KEYS
 from .base import ManifoldKey
 
@@ -15,6 +15,8 @@ class KUA(ManifoldKey):
     The name is the paper's; the formula is our definition, after the same authors' Unbalanced
     Atlas. Arguments as in :class:`ManifoldKey`.
     """
+
+    linears = ('base', 'gate')
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -40,7 +42,7 @@ class KUA(ManifoldKey):
     def fused(
         self,
         x: Tensor,
-        parameters: KeyParameters,
+        parameters: KeyWeights,
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:

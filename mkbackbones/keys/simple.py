@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..kernels.projections import KeyParameters
+from ..kernels.projections import KeyWeights
 from ..registry import KEYS
 from .base import ManifoldKey
 
@@ -20,7 +20,7 @@ class SimpleK(ManifoldKey):
     def fused(
         self,
         x: Tensor,
-        parameters: KeyParameters,
+        parameters: KeyWeights,
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:

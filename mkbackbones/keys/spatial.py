@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..arguments import check, one_of
-from ..kernels.projections import KeyParameters
+from ..kernels.projections import KeyWeights
 from ..registry import KEYS
 from .base import ManifoldKey
 
@@ -48,7 +48,7 @@ class SpatialK(ManifoldKey):
     def fused(
         self,
         x: Tensor,
-        parameters: KeyParameters,
+        parameters: KeyWeights,
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..kernels.projections import KeyParameters, scaled_rows
+from ..kernels.projections import KeyWeights
 from ..registry import KEYS
 from .base import ManifoldKey
 
@@ -16,6 +16,7 @@ class VanillaK(ManifoldKey):
     """
 
     adds_charts = False
+    linears = ('base', 'proj')
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -29,12 +30,13 @@ class VanillaK(ManifoldKey):
     def fused(
         self,
         x: Tensor,
-        parameters: KeyParameters,
+        parameters: KeyWeights,
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
         from ..kernels.activation import activation_name
         from ..kernels.projected_charts import project_charts
+        from ..kernels.projections import scaled_rows
 
         proj = self.proj.weight
         if self.out_scale is not None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from mkbackbones import apply_manifold_key, fold_manifold_keys
 from mkbackbones.attention.inject import manifold_layers
@@ -19,6 +20,16 @@ def attention(**attributes):
     for name, value in attributes.items():
         setattr(module, name, value)
     return nn.Sequential(module)
+
+
+def hooked(module):
+    module.register_forward_hook(lambda *args: None)
+    return module
+
+
+class Adapted(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * 2
 
 
 def mixed(*others):
@@ -38,6 +49,10 @@ def mixed(*others):
         (attention(q_bias=nn.Parameter(torch.zeros(8))), ['query and value bias']),
         (nn.Sequential(nn.MultiheadAttention(8, 2, kdim=4)), ['other sizes than the query']),
         (nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True)), ['a key of its own']),
+        (attention(qkv=hooked(nn.Linear(8, 24))), ['its qkv has hooks', 'lost']),
+        (attention(qkv=Adapted(8, 24)), ['of class Adapted', 'more than its weight and bias']),
+        (attention(qkv=weight_norm(nn.Linear(8, 24))), ['its qkv is parametrised', 'lost']),
+        (nn.Sequential(hooked(nn.MultiheadAttention(8, 2))), ['it has hooks', 'lost']),
         (nn.TransformerEncoderLayer(8, 2), ["'self_attn'", 'without calling it']),
     ],
 )
@@ -107,3 +122,13 @@ def test_after_folding_it_can_be_applied_again():
 def test_a_single_layer_cannot_be_folded_in_place():
     with pytest.raises(ValueError, match='to_linear'):
         fold_manifold_keys(ManifoldQKV(8, dict(type='LinearK')))
+
+
+def test_a_key_with_an_adapter_is_not_folded():
+    """Its weight alone would leave out what the adapter adds."""
+    layer = ManifoldQKV(8, dict(type='VanillaK', num_charts=2, act_cfg=None))
+    assert layer.to_linear() is not None
+    layer.key.base = Adapted(8, 8)
+    model = nn.Sequential(layer)
+    assert fold_manifold_keys(model) == ['0']
+    assert model[0] is layer

@@ -70,3 +70,12 @@ def test_falls_back_with_one_line(gpu, monkeypatch, change, reason):
 def test_exports_take_plain_pytorch(gpu, monkeypatch):
     monkeypatch.setattr(support, 'is_exporting', lambda: True)
     assert support.fused_dtype(OnGPU(torch.bfloat16)) is None
+
+
+def test_hooks_of_all_modules_see_each_call(gpu):
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *args: None)
+    for _ in range(2):
+        assert support.fused_dtype(OnGPU(torch.bfloat16)) is None
+    handle.remove()
+    assert support.fused_dtype(OnGPU(torch.bfloat16)) == torch.bfloat16
+    assert len(gpu) == 1 and 'global module hooks' in gpu[0]
