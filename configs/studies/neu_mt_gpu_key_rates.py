@@ -1,5 +1,5 @@
-# Beside neu_mt_gpu_settings.py: do keys get into use at a higher learning rate of their own? With and
-# without a base chart, at 5 and 20 times the rate of the network; chosen on validation images.
+# Beside neu_mt_gpu_settings.py: do keys get into use at a higher learning rate of their own? With
+# and without a base chart, at 5 and 20 times the rate of the network; chosen on validation images.
 #     python -m mkbackbones study run configs/studies/neu_mt_gpu_key_rates.py --slots 2
 name = 'neu_mt_gpu_key_rates'
 question = 'Which learning rate of their own brings the keys of a Swin-T into use?'

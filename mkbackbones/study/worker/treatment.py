@@ -36,8 +36,8 @@ class Treatment:
         linear_share (float | None): Share of the charts' variance that the best linear map of the
             tokens explains, on the same images, less what it explains by chance (adjusted R2): 1
             for a key that might as well be linear. None with too few tokens.
-        gamma_spread (float | None): Standard deviation of log Gamma over the charts; None without
-            charts.
+        gamma_spread (float | None): Standard deviation of log |Gamma| over the charts, which may
+            change sign at high learning rates; None without charts.
         temperature (float | None): Of a LinearK that has one.
         off (str | None): What was done to switch the charts off: ``'scale'``, the output scale set
             to zero, or ``'linear'``, without a base chart: the best linear map in their place. None
@@ -138,7 +138,7 @@ def check_treatment(
     if not layers:
         return None
     found = Treatment(
-        gamma_spread=mean_of(layers, 'gamma', lambda gamma: float(gamma.log().std(0).mean())),
+        gamma_spread=mean_of(layers, 'gamma', lambda gamma: float(gamma.abs().log().std(0).mean())),
         temperature=mean_of(layers, 'temperature', float),
         out_scale=mean_of(layers, 'out_scale', lambda scale: float(scale.abs().mean())),
     )
