@@ -1,5 +1,5 @@
-# From ImageNet weights to steel and tiles: every arm starts from the same public checkpoint, so a key
-# has to learn here what it would have learnt there. Put swin_tiny_patch4_window7_224.pth (of the
+# From ImageNet weights to steel and tiles: every arm starts from the same public checkpoint, so
+# a key learns here what it would have learnt there. Put swin_tiny_patch4_window7_224.pth (of the
 # authors of Swin, or of mmpretrain or timm) into checkpoints/, or name another place in
 # MKBACKBONES_WEIGHTS. Data sets: `prepare-dataset` for neu-det, neu-seg and
 # `magnetic-tile --split group`.
