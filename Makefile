@@ -4,14 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-LINTED := mkbackbones _mkbackbones_mim tools tests configs setup.py
+LINTED := mkbackbones _mkbackbones_mim tools tests configs setup.py docs/site_pages.py
 JOBS ?= 2
 # One thread a test process: the models are tiny, and threads of several processes get in each
 # other's way.
 test test-all: export OMP_NUM_THREADS ?= 1
 test test-all: export MKL_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test test-all lint format clean
+.PHONY: help setup demo test test-all lint docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,10 +37,10 @@ $(STAMP): setup.cfg setup.py pyproject.toml Makefile
 demo: setup ## train and compare tiny models on synthetic defects
 	$(BIN)/python -m mkbackbones demo
 
-test: setup lint ## lint, then the fast tests
+test: setup lint docs ## lint, the documentation, then the fast tests
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
 
-test-all: setup lint ## lint, then all tests
+test-all: setup lint docs ## lint, the documentation, then all tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
 lint: setup ## check style, and which part imports which (the floors in pyproject.toml)
@@ -48,10 +48,13 @@ lint: setup ## check style, and which part imports which (the floors in pyprojec
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/lint-imports --no-cache
 
+docs: setup ## build the documentation as a site, in site/; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 format: setup ## apply style
 	$(BIN)/ruff check --fix $(LINTED)
 	$(BIN)/ruff format $(LINTED)
 
 clean: ## remove what set-up, builds and tests leave behind (not work_dirs and data)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

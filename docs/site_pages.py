@@ -1,0 +1,67 @@
+"""Hooks of mkdocs: pages from files beside docs/, and links to what is no page.
+
+In the repository pages link to configs, code and folders; on the site these are names.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+#: Files of the checkout that become pages.
+PAGES = {
+    'README.md': 'index.md',
+    'CONTRIBUTING.md': 'contributing.md',
+    'CHANGELOG.md': 'changelog.md',
+}
+LINK = re.compile(r'(?<!!)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)')
+ROOT = Path(__file__).parents[1]
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that lie outside of docs/."""
+    from mkdocs.structure.files import File
+
+    for source, page in PAGES.items():
+        text = (ROOT / source).read_text(encoding='utf-8')
+        files.append(File.generated(config, page, content=from_root(text)))
+    return files
+
+
+def on_page_markdown(text: str, page: Any, config: Any, files: Any) -> str:
+    """Let links to pages stay, and make names of the others."""
+    folder = posixpath.dirname(page.file.src_uri)
+    known = {file.src_uri for file in files if file.is_documentation_page()}
+
+    def link(found: re.Match) -> str:
+        words, target, anchor = found.group(1), found.group(2), found.group(3) or ''
+        if '://' in target or not target:
+            return found.group(0)
+        place = posixpath.normpath(posixpath.join(folder, target))
+        outside = place.removeprefix('../')
+        place = PAGES.get(outside, place) if place.startswith('../') else place
+        if place not in known:
+            return words
+        return f'[{words}]({posixpath.relpath(place, folder or ".")}{anchor})'
+
+    return LINK.sub(link, text)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Drop the roles of docstrings, which markdown does not know: ``:class:`` before a name."""
+    return re.sub(r':(?:attr|class|data|exc|func|meth|mod):(<code>)~?', r'\1', html)
+
+
+def from_root(text: str) -> str:
+    """A file of the checkout's root as if it lay in docs/."""
+
+    def link(found: re.Match) -> str:
+        words, target, anchor = found.group(1), found.group(2), found.group(3) or ''
+        if '://' in target or not target:
+            return found.group(0)
+        inside = target.removeprefix('docs/') if target.startswith('docs/') else f'../{target}'
+        return f'[{words}]({inside}{anchor})'
+
+    return LINK.sub(link, text)
