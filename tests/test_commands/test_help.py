@@ -47,3 +47,35 @@ def test_examples_can_be_parsed_and_name_configs_that_are_there(name):
             if shipped and ('_swin' in word or '_vit' in word or word.startswith('configs/')):
                 path = word if word.endswith('.py') else f'{word}.py'
                 assert (ROOT / path).is_file() or find_config(path).is_file(), word
+
+
+def documented():
+    """Every command line of the README and the docs, as words."""
+    pages = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+    found = {}
+    for page in pages:
+        text = re.sub(r'\\\n\s*', ' ', page.read_text(encoding='utf-8'))
+        lines = re.findall(r'(?m)^.*?python -m mkbackbones ([^`\n;]*)', text)
+        for line in lines:
+            words = shlex.split(line, comments=True)
+            if len(words) > 2:  # less is a name in a sentence
+                found[f'{page.name}: {" ".join(words)}'] = words
+    return found
+
+
+DOCUMENTED = documented()
+
+
+def test_the_docs_have_commands():
+    assert len(DOCUMENTED) > 40
+
+
+@pytest.mark.parametrize('words', DOCUMENTED.values(), ids=DOCUMENTED)
+def test_commands_of_the_docs_can_be_parsed(words):
+    """Choices, numbers and options; a word in capitals stands for the reader's own."""
+    name, *arguments = words
+    stand_ins = {'SOURCE': 'coco', 'NAME': 'neu-det', 'NUMBER': '2'}
+    parser_of(name).parse_args([stand_ins.get(word, word) for word in arguments])
+    for word in arguments:
+        if word.startswith('configs/'):
+            assert (ROOT / word).is_file(), word
