@@ -31,7 +31,13 @@ def planned(num_seeds=6, plan=None, folds=0):
     arms = {key: SimpleNamespace(key=key, label=key) for key in ('stock', 'arm0')}
     seeds = list(range(num_seeds))
     return SimpleNamespace(
-        arms=arms, baseline=arms['stock'], tasks={'seg': task}, seeds=seeds, plan=plan
+        arms=arms,
+        baseline=arms['stock'],
+        tasks={'seg': task},
+        seeds=seeds,
+        plan=plan,
+        arms_of=lambda task: list(arms),
+        num_comparisons=1,
     )
 
 
