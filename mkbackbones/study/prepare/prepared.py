@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch.utils.data import Dataset
 
+from ...late_imports import bring_in
 from ...runner.config_files import one_line
 from ...runner.config_values import check_values, settle_loaders
 from ...runner.errors import InputError
@@ -226,9 +227,11 @@ def prepare_study(
 
     Raises:
         StudyError: A config, a backbone or data are not what the study needs.
+        Needed: The command has to start again for what a config names.
     """
     configs, tasks, data, notes, folds = {}, {}, {}, [], {}
     data_sets, built, finite = DataSets(), set(), set()
+    bring_in(study.arms)
     for task in study.tasks.values():
         note(f'checking task {task.key}')
         cfg = configs[task.key] = read_task_config(task)
