@@ -13,7 +13,6 @@ writes one line for each worker that has ended. It ends with its standard input.
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import itertools
 import json
@@ -24,6 +23,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ....garbage import collected_later
 from ....late_imports import asks, is_put_off, put_off
 from ...records.progress import PARENT
 from ...records.run_folder import config_of
@@ -199,10 +199,9 @@ if __name__ == '__main__':
     reports = os.dup(1)
     os.dup2(2, 1)  # libraries print as they are imported
     put_off()
-    for module in MODULES:
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # so that no worker looks through, and copies, what all share
+    with collected_later():  # so that no worker looks through, and copies, what all share
+        for module in MODULES:
+            with contextlib.suppress(Exception):
+                importlib.import_module(module)
     found = serve(reports)
     sys.exit(0 if found is None else become_worker(found))
