@@ -6,7 +6,7 @@ import importlib
 import sys
 
 from mkbackbones.hints import did_you_mean
-from mkbackbones.late_imports import put_off
+from mkbackbones.late_imports import Needed, put_off, start_again
 from mkbackbones.version import __version__
 
 # The module of each command offers main(argv) -> exit code; only the one asked for is imported.
@@ -54,10 +54,13 @@ def main(argv: list[str] | None = None) -> int:
             hint = did_you_mean(name, COMMANDS) or f'; commands: {", ".join(COMMANDS)}'
             print(f'error: there is no command {name!r}{hint}', file=sys.stderr)
         return 2
-    put_off()
     module = importlib.import_module(f'mkbackbones.commands.{COMMANDS[name][0]}')
     return module.main(argv[1:])
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    put_off()
+    try:
+        sys.exit(main())
+    except Needed:
+        start_again()

@@ -36,7 +36,9 @@ class ImageFolder(TorchvisionImageFolder):
         transforms (list[dict]): Transforms of ``torchvision.transforms.v2`` by name, e.g.
             ``dict(type='RandomResizedCrop', size=112)``; images come as uint8 (3, H, W).
         in_memory (bool): Whether pictures, which then have one size, are decoded once, at the first
-            access, and kept on the GPU if there is one. Batches are augmented there as a whole
+            access, and kept on the GPU if there is one; their pixels stay in the user's cache
+            folder for other processes (:mod:`~mkbackbones.classification.decoded`). Batches are
+            augmented as a whole on the GPU
             (:class:`~mkbackbones.classification.batch_transforms.BatchTransforms`); the data loader
             takes ``num_workers=0`` and ``collate_fn=dict(type='default_collate')``.
         ann_file (str): A file that takes the place of the folders for the split: the paths of its

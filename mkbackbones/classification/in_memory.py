@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision import get_image_backend
+from torchvision.datasets.folder import default_loader
+
+from .decoded import decoded_once
 
 __all__ = ['decode']
 
 
 def decode(paths: Sequence[str], load: Callable[[str], Image.Image]) -> Tensor:
-    """Decode pictures of one size.
+    """Decode pictures of one size, or read what was decoded before (:mod:`.decoded`).
 
     Args:
         paths (Sequence[str]): The files, at least one.
@@ -29,23 +33,30 @@ def decode(paths: Sequence[str], load: Callable[[str], Image.Image]) -> Tensor:
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     width, height = load(paths[0]).size
     check_memory(len(paths), height, width, device)
-    pixels = np.empty((len(paths), height, width, 3), np.uint8)
+    shape = len(paths), 3, height, width
 
-    def read(index: int) -> None:
-        picture = load(paths[index])
-        if picture.size != (width, height):
-            raise ValueError(
-                f'{paths[index]} is {picture.size[0]}x{picture.size[1]}, {paths[0]} is '
-                f'{width}x{height}; in_memory=True takes pictures of one size: leave it out, or '
-                'resize the files'
-            )
-        pixels[index] = np.asarray(picture)
+    def pixels_of(threads: int | None) -> np.ndarray:
+        pixels = np.empty(shape, np.uint8)
 
-    # Decoders release the GIL; torch's threads are this process's share of the cores.
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for _ in pool.map(read, range(len(paths))):
-            pass
-    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).contiguous()
+        def read(index: int) -> None:
+            picture = load(paths[index])
+            if picture.size != (width, height):
+                raise ValueError(
+                    f'{paths[index]} is {picture.size[0]}x{picture.size[1]}, {paths[0]} is '
+                    f'{width}x{height}; in_memory=True takes pictures of one size: leave it out, '
+                    'or resize the files'
+                )
+            pixels[index] = np.asarray(picture).transpose(2, 0, 1)
+
+        # Decoders release the GIL; torch's threads are this process's share of the cores.
+        with ThreadPoolExecutor(threads or torch.get_num_threads()) as pool:
+            for _ in pool.map(read, range(len(paths))):
+                pass
+        return pixels
+
+    if load is default_loader and get_image_backend() == 'PIL':
+        return torch.from_numpy(decoded_once(paths, shape, pixels_of)).to(device)
+    return torch.from_numpy(pixels_of(None)).to(device)  # what another one reads is not known
 
 
 def check_memory(count: int, height: int, width: int, device: torch.device) -> None:

@@ -163,7 +163,6 @@ def run_prepared(
     from ..study.define.spec import StudyError
     from ..study.run.live import Watch
     from ..study.run.schedule import open_schedule
-    from ..study.statistics.decision import decided
 
     part = getattr(args, 'part', None)
     if args.until == 'decided' and part:
@@ -188,6 +187,8 @@ def run_prepared(
                 console.print(f'note: {line}', soft_wrap=True, markup=False, highlight=False)
             mine = schedule.take_part(part) if part else set(schedule.runs)
             if args.until == 'decided':
+                from ..study.statistics.decision import decided  # with it comes SciPy
+
                 count = len(schedule.notes)
                 mine -= schedule.run_looks(executor, watch, lambda look: decided(folder, look))
                 for line in schedule.notes[count:]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..garbage import collected_later
 from .errors import CommandError
 from .launch import select_device
 
@@ -56,7 +57,7 @@ def read_and_prepare(
 
     select_device(args)
     path = find_config(args.study)
-    with console.status('reading the study') as line:
+    with console.status('reading the study') as line, collected_later():
         from ..study.define.spec import Budget, StudyError, read_study
         from ..study.prepare.prepared import prepare_study
 

@@ -24,9 +24,7 @@ def build_runner(cfg: Config, trusted: bool = False) -> Runner:
     from mmengine.runner import Runner
 
     from ..checkpoints.runner_loader import use_safe_loader
-    from ..late_imports import register_optimizer
 
     use_safe_loader(trusted)
     settle_loaders(cfg)
-    register_optimizer(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..late_imports import bring_in
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def read_config(path: Path, options: list[str]) -> Config:
 
     Raises:
         InputError: if the file or an override cannot be read.
+        Needed: if the command has to start again for it.
     """
     from mmengine.config import Config
 
@@ -70,6 +72,7 @@ def read_config(path: Path, options: list[str]) -> Config:
     except Exception as error:  # a config is a program: it may raise anything
         raise InputError(f'config {path}: {one_line(error)}') from error
     apply_options(cfg, options, '--cfg-options')
+    bring_in(cfg)
     return cfg
 
 

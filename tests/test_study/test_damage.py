@@ -190,6 +190,24 @@ class TestCheckpoints:
     def test_without_damage_it_goes_on(self, stopped):
         assert self.finish(stopped)
 
+    def test_what_was_read_to_check_it_is_not_read_again(self, stopped, monkeypatch):
+        from mmengine.runner.checkpoint import CheckpointLoader
+
+        from mkbackbones.checkpoints import source
+
+        names, read = [], source.read_archive
+
+        def counted(path, shapes_only=False):
+            names.extend([] if shapes_only else [Path(path).name])
+            return read(path, shapes_only)
+
+        monkeypatch.setattr(source, 'read_archive', counted)
+        _, build, train = stopped
+        assert self.finish(stopped)
+        assert sorted(names) == [BEST, LATEST]
+        train(*build())  # nothing is left to do, and nobody takes what was read
+        assert not [prefix for prefix in CheckpointLoader._schemes if LATEST[:-4] in prefix]
+
     @pytest.mark.parametrize('damage', [b'', b'PK\3\4', None])
     def test_it_starts_again_without_its_latest_checkpoint(self, stopped, damage, capfd):
         folder = stopped[0]

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from ...late_imports import bring_in
 from ...runner.config_files import one_line
 from ..define.plan import Run
 from ..define.spec import Arm, StudyError
@@ -31,6 +32,7 @@ def read_task_config(task: Task) -> Config:
 
     Raises:
         StudyError: The config cannot be read or lacks what a study needs.
+        Needed: The command has to start again for it.
     """
 
     try:
@@ -51,6 +53,7 @@ def read_task_config(task: Task) -> Config:
         )
     if cfg.model.get('backbone') is None:
         raise StudyError(f'task {task.key}: the model of config {task.config} has no backbone')
+    bring_in(cfg)
     cfg.work_dir = None
     return cfg
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +32,21 @@ NOT_IN_A_RUN = (
     'datasets/contact_sheet.py',
     *(f'study/{room}' for room in ('packs', 'report', 'run', 'statistics')),
     *(f'study/define/{name}.py' for name in ('parts', 'plan')),
-    *(f'study/prepare/{name}.py' for name in ('fingerprint', 'folds', 'hash_cache', 'iterations')),
-    *(f'study/prepare/{name}.py' for name in ('pools', 'prepared', 'sentences')),
+    *(f'study/prepare/{name}.py' for name in ('data_sets', 'fingerprint', 'folds', 'hash_cache')),
+    *(f'study/prepare/{name}.py' for name in ('iterations', 'pools', 'prepared', 'sentences')),
     *(f'study/records/{name}.py' for name in ('ledger', 'study_folder')),
     'study/worker/measuring.py',
 )
 #: Data sets up to this size are hashed by content, larger ones by names and sizes.
 CONTENT_BYTES = 1 << 30
+#: Under which names else a library is published; one that is not here is looked for, which takes
+#: seconds.
+OTHER_NAMES = {
+    'mmcv': ('onedl-mmcv', 'mmcv-full', 'mmcv-lite'),
+    'mmdet': ('onedl-mmdetection',),
+    'mmengine': ('onedl-mmengine', 'mmengine-lite'),
+    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
+}
 LIBRARIES = ('torch', 'torchvision', 'timm', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmseg')
 
 
@@ -104,16 +114,24 @@ def code_version() -> dict[str, str]:
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that a training passes through."""
     versions = {'python': platform.python_version()}
-    names: dict[str, list[str]] | None = None
     for name in LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            # A fork with a name of its own; finding that takes a second.
-            names = metadata.packages_distributions() if names is None else names
-            for distribution in names.get(name, [])[:1]:
-                versions[name] = metadata.version(distribution)
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = library_version(name)
     return versions
+
+
+def library_version(name: str) -> str:
+    """Version of a library by its import name.
+
+    Raises:
+        PackageNotFoundError: It is not installed.
+    """
+    for distribution in (name, *OTHER_NAMES.get(name, ())):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
+    if find_spec(name) is None:
+        raise metadata.PackageNotFoundError(name)
+    return metadata.version(next(iter(metadata.packages_distributions().get(name, [name]))))
 
 
 @cache

@@ -7,26 +7,14 @@ to tell a later change.
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-import time
-from pathlib import Path
 
+from ...caches import cache_folder, is_settled
 from ...files import written_aside
 
-__all__ = ['cache_folder', 'known_hash', 'remember_hash']
+__all__ = ['known_hash', 'remember_hash']
 
-#: A file that changed within this time before the hashing may change again unseen.
-SETTLED_SECONDS = 5.0
 HASH = re.compile(r'[0-9a-f]{12}')
-
-
-def cache_folder() -> Path:
-    """Folder for what can be computed again: ``$XDG_CACHE_HOME/mkbackbones`` or its like."""
-    if sys.platform == 'win32' and os.environ.get('LOCALAPPDATA'):
-        return Path(os.environ['LOCALAPPDATA']) / 'mkbackbones'
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mkbackbones'
 
 
 def known_hash(listing: str) -> str | None:
@@ -46,7 +34,7 @@ def remember_hash(listing: str, found: str, last_change: float) -> None:
         found (str): Hash of the data.
         last_change (float): When the youngest file changed, in seconds since 1970.
     """
-    if time.time() - last_change < SETTLED_SECONDS:
+    if not is_settled(last_change):
         return
     try:
         path = cache_folder() / 'data' / listing

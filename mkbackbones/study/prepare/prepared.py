@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from torch.utils.data import Dataset
 
+from ...late_imports import bring_in
 from ...runner.config_files import one_line
 from ...runner.config_values import check_values, settle_loaders
 from ...runner.errors import InputError
@@ -36,6 +37,7 @@ from .configs import (
     same_split,
     start_checkpoint,
 )
+from .data_sets import DataSets, build_data_sets
 from .fingerprint import (
     code_version,
     config_hash,
@@ -225,15 +227,18 @@ def prepare_study(
 
     Raises:
         StudyError: A config, a backbone or data are not what the study needs.
+        Needed: The command has to start again for what a config names.
     """
     configs, tasks, data, notes, folds = {}, {}, {}, [], {}
+    data_sets, built, finite = DataSets(), set(), set()
+    bring_in(study.arms)
     for task in study.tasks.values():
         note(f'checking task {task.key}')
         cfg = configs[task.key] = read_task_config(task)
-        check_data(study, task, cfg)
+        check_data(study, task, cfg, finite)
         gc.freeze()  # what was imported stays, and each data set of mmengine collects garbage
-        check_backbones(study, task, cfg)
-        datasets = build_datasets(task, cfg)
+        check_backbones(study, task, cfg, built)
+        datasets = data_sets.of(task, cfg)
         info = tasks[task.key] = describe_task(task, cfg, datasets)
         if task.folds:
             note(f'dealing the images of task {task.key} to folds')
@@ -243,7 +248,8 @@ def prepare_study(
             info.settings['splits'] = found.in_words()
             check_lists(task, cfg, found)
         else:
-            notes += check_splits(task.key, task.kind, datasets, info.data_root)
+            count = data_sets.count_classes
+            notes += check_splits(task.key, task.kind, datasets, info.data_root, count)
         count_iterations(cfg, info.num_images['train'])
         main, stretched = for_main_runs(study, task.key, cfg)
         notes += stretched_in_words(study, task.key, stretched)
@@ -272,17 +278,24 @@ def data_roots(root: str, cfg: Config) -> list[str]:
     return ([root] if root else []) + sorted(outside)
 
 
-def check_data(study: Study, task: Task, cfg: Config) -> None:
-    """Raise StudyError unless the files that a config names are there and can be read."""
+def check_data(study: Study, task: Task, cfg: Config, finite: set[str]) -> None:
+    """Raise StudyError unless the files that a config names are there and can be read.
 
+    Args:
+        study (Study): The study.
+        task (Task): The task.
+        cfg (Config): Its config.
+        finite (set[str]): Checkpoints that were found to be finite; more are added.
+    """
     try:
         check_scope(cfg, task.config)
         check_paths(cfg, ('train', 'val', 'test'))
         check_classes(cfg, ('train', 'val', 'test'))
         check_values(cfg)
         settle_loaders(cfg)
-        for checkpoint in (start_checkpoint(cfg, task), cfg.get('load_from')):
+        for checkpoint in {start_checkpoint(cfg, task), cfg.get('load_from')} - finite - {None}:
             check_finite(checkpoint, study.trusted)
+            finite.add(checkpoint)
     except InputError as error:
         raise StudyError(f'task {task.key}: {error}') from error
     try:
@@ -291,13 +304,13 @@ def check_data(study: Study, task: Task, cfg: Config) -> None:
         raise StudyError(f'task {task.key}, gpus={task.gpus}: {error}') from error
 
 
-def check_finite(checkpoint: str | None, trusted: bool) -> None:
+def check_finite(checkpoint: str, trusted: bool) -> None:
     """Raise InputError if weights in a local file are not finite: every run would diverge."""
     from ...checkpoints.report import CheckpointError
     from ...checkpoints.source import read_source
     from ...checkpoints.tensors import not_finite
 
-    if not checkpoint or '://' in checkpoint:
+    if '://' in checkpoint:
         return
     try:
         names = not_finite(read_source(checkpoint, trusted))
@@ -324,18 +337,29 @@ def check_selection(study: Study, task: Task, cfg: Config) -> None:
         )
 
 
-def check_backbones(study: Study, task: Task, cfg: Config) -> None:
+def check_backbones(study: Study, task: Task, cfg: Config, built: set[str]) -> None:
     """Raise StudyError unless the backbone of every arm can be built.
 
-    They are built without memory for weights, which takes no time; one that cannot be built so
+    They are built without memory for weights, which takes little time; one that cannot be built so
     (it looks at its weights) is built as a run builds it.
+
+    Args:
+        study (Study): The study.
+        task (Task): The task.
+        cfg (Config): Its config.
+        built (set[str]): Backbones that other tasks have, which can be built; more are added.
     """
     import torch
 
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    scope = cfg.get('default_scope', 'mmengine')
+    init_default_scope(scope)
     for arm in study.arms.values():
         run = Run('main', task.key, arm.key, study.seeds[0])
         backbone = run_config(cfg, task, arm, run).model.backbone
+        known = f'{scope} {backbone}'
+        if known in built:
+            continue
+        built.add(known)
         with contextlib.suppress(Exception), torch.device('meta'):
             MODELS.build(backbone)
             continue
@@ -347,36 +371,13 @@ def check_backbones(study: Study, task: Task, cfg: Config) -> None:
             ) from error
 
 
-def build_datasets(task: Task, cfg: Config) -> dict[str, Dataset]:
-    """The data sets of a task by split.
-
-    Raises:
-        StudyError: One cannot be read or is empty.
-    """
-
-    found = {}
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        for split in ('train', 'val', 'test'):
-            loader = cfg[f'{split}_dataloader']
-            try:
-                found[split] = DATASETS.build(loader.dataset)
-                empty = not len(found[split])
-            except Exception as error:  # a data set may raise anything
-                raise StudyError(
-                    f'task {task.key}: the {split} split cannot be read: {one_line(error)}'
-                ) from error
-            if empty:
-                raise StudyError(f'task {task.key}: the {split} split has no images')
-    return found
-
-
 def check_lists(task: Task, cfg: Config, folds: Folds) -> None:
     """Raise StudyError unless the data sets of a task read lists as they are meant."""
     with tempfile.TemporaryDirectory(prefix='mkbackbones-folds-') as folder:
         folds.write(Path(folder), [0])
         cfg = copy.deepcopy(cfg)
         folds.apply(cfg, Path(folder), 0)
-        datasets = build_datasets(task, cfg)
+        datasets = build_data_sets(task, cfg)
         names = {split: image_names(datasets[split], task.kind) for split in ('val', 'test')}
     for split, found in names.items():
         wanted = [folds.pool.names[index] for index in folds.splits[0][split]]

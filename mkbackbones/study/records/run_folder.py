@@ -19,6 +19,7 @@ __all__ = [
     'OUTPUTS',
     'About',
     'clean',
+    'config_of',
     'read_error',
     'read_output',
 ]
@@ -133,3 +134,11 @@ def clean(folder: Path, finished: bool) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if finished:
         (folder / LATEST).unlink(missing_ok=True)
+
+
+def config_of(folder: Path) -> str:
+    """The text of a run's config; empty where it cannot be read, which its worker will tell."""
+    try:
+        return (folder / 'config.py').read_text(encoding='utf-8')
+    except (OSError, ValueError):
+        return ''

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...files import written_aside
-from ...late_imports import put_off
 from ..records.plain_config import write_plainly
 from ..records.progress import Heartbeat
 from ..records.run_folder import BEST, ERROR, FOLDED, LATEST, OUTPUTS, clean, write_json
@@ -36,7 +35,6 @@ ALREADY_RUNNING = 3
 def main(argv: list[str] | None = None) -> int:
     """Do the run of the folder that the arguments name; return an exit code."""
     (folder,) = sys.argv[1:] if argv is None else argv
-    put_off()
     folder = Path(folder)
     try:
         heartbeat = Heartbeat(folder, end_with_parent=True, rank=rank())

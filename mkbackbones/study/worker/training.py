@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ...checkpoints.report import CheckpointError, UntrustedError
+from ...checkpoints.runner_loader import load_for_runner
 from ...checkpoints.source import load_file
 from ...files import written_aside
 from ...runner.build import build_runner
@@ -18,6 +19,7 @@ from ...runner.precision import set_up_amp
 from ..records.progress import Heartbeat
 from ..records.run_folder import BEST, LATEST
 from .fairness import SharedStartHook
+from .hand_over import hand_over
 from .processes import MeanLossHook, join_group, rank, share_batch
 from .recording import ENTRY, RecordHook
 from .share import bound_loaders
@@ -54,8 +56,9 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     ] + [dict(type=EXACT_RESUME)]
     if study.stage in ('timing', 'throughput'):
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    latest = None
     if rank() is None:  # else whoever started this process has done so
-        drop_damaged(folder, study.get('trusted', False))
+        latest = drop_damaged(folder, study.get('trusted', False))
     else:
         share_batch(cfg, study.gpus)
         join_group(cfg)
@@ -64,6 +67,8 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     baseline = copy.deepcopy(cfg.model)
     baseline.backbone = study.baseline_backbone
     runner = build_runner(cfg, study.get('trusted', False))
+    if latest is not None and not is_done(latest, cfg):
+        hand_over(folder / LATEST, latest)
     recorder = RecordHook(folder, study.metric, study.factor, max(interval, 1), heartbeat)
     hooks = [SharedStartHook(baseline, study.share_backbone)]
     if rank() is not None:
@@ -74,11 +79,19 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     return runner, recorder
 
 
-def drop_damaged(folder: Path, trusted: bool) -> None:
+def is_done(checkpoint: dict, cfg: Config) -> bool:
+    """Whether a checkpoint is that of a run's last iteration."""
+    return checkpoint['meta']['iter'] >= cfg.train_cfg.max_iters
+
+
+def drop_damaged(folder: Path, trusted: bool) -> dict | None:
     """Remove checkpoints of a run that are damaged, and say so: what is left decides.
 
     Without ``latest.pth`` the run starts again. Without ``best.pth`` it starts again too, unless
     ``latest.pth`` has the same weights.
+
+    Returns:
+        dict | None: What ``latest.pth`` holds, if it is there still.
 
     Raises:
         UntrustedError: One is whole, but holds what a hook of the user has put into it, and the
@@ -90,7 +103,7 @@ def drop_damaged(folder: Path, trusted: bool) -> None:
         if not path.is_file():
             continue
         try:
-            contents[name] = load_file(path, trusted)
+            contents[name] = load_for_runner(str(path), trusted)
         except UntrustedError:
             raise
         except CheckpointError as error:
@@ -100,20 +113,19 @@ def drop_damaged(folder: Path, trusted: bool) -> None:
     if latest is None or BEST in contents:
         if latest is None and not (folder / LATEST).is_file() and BEST in contents:
             print(f'{folder}: no {LATEST}; the run starts again', file=sys.stderr)
-        return
+        return latest
     record = latest.get(ENTRY) or {}
     if not record.get('best_iteration'):  # before the first validation
-        return
+        return latest
     if record['best_iteration'] == latest['meta']['iter']:
         kept = {k: latest[k] for k in ('meta', 'state_dict', ENTRY)}
         with written_aside(folder / BEST) as work:
             torch.save(kept, work)
         print(f'{BEST} is made again from {LATEST}, which has its weights', file=sys.stderr)
-    else:
-        print(
-            f'{BEST} is gone, and {LATEST} has later weights: the run starts again', file=sys.stderr
-        )
-        (folder / LATEST).unlink()
+        return latest
+    print(f'{BEST} is gone, and {LATEST} has later weights: the run starts again', file=sys.stderr)
+    (folder / LATEST).unlink()
+    return None
 
 
 def train(runner: Runner, recorder: RecordHook) -> None:
@@ -122,7 +134,7 @@ def train(runner: Runner, recorder: RecordHook) -> None:
     if path.is_file():
         # Its values are read by whoever goes on from them.
         checkpoint = load_file(path, runner.cfg.study.get('trusted', False), shapes_only=True)
-        if checkpoint['meta']['iter'] >= runner.cfg.train_cfg.max_iters:
+        if is_done(checkpoint, runner.cfg):
             recorder.after_load_checkpoint(runner, checkpoint)
             return
     runner.train()

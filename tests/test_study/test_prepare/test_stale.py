@@ -188,7 +188,7 @@ class TestKnownHashes:
     @pytest.fixture
     def data(self, tmp_path, monkeypatch):
         monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-        monkeypatch.setattr('mkbackbones.study.prepare.hash_cache.SETTLED_SECONDS', 0)
+        monkeypatch.setattr('mkbackbones.caches.SETTLED_SECONDS', 0)
         (tmp_path / 'data' / 'a').mkdir(parents=True)
         (tmp_path / 'data' / 'a' / 'x').write_text('one')
         return tmp_path / 'data'
@@ -210,7 +210,7 @@ class TestKnownHashes:
         assert data_hash.__wrapped__(str(data)) != found
 
     def test_what_changed_a_moment_ago_is_not_kept(self, data, monkeypatch):
-        monkeypatch.setattr('mkbackbones.study.prepare.hash_cache.SETTLED_SECONDS', 3600)
+        monkeypatch.setattr('mkbackbones.caches.SETTLED_SECONDS', 3600)
         data_hash.__wrapped__(str(data))
         assert not (data.parent / 'cache').exists()
 

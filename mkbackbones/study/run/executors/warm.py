@@ -3,7 +3,8 @@
 Importing torch and the OpenMMLab libraries takes longer than building a network. The process that
 forks does so once, and nothing else: it computes nothing, so it starts no threads of its own, and
 looks for GPUs through NVML alone, since a process that has talked to CUDA cannot be forked. A
-worker that finds CUDA spoilt all the same starts anew, as it would without this module.
+worker that finds CUDA spoilt all the same, or whose config asks for what was not imported
+(:mod:`mkbackbones.late_imports`), starts anew, as it would without this module.
 
 ``python -m mkbackbones.study.run.executors.warm`` reads requests, a JSON object a line, and
 writes one line for each worker that has ended. It ends with its standard input.
@@ -12,7 +13,6 @@ writes one line for each worker that has ended. It ends with its standard input.
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import itertools
 import json
@@ -23,8 +23,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ....late_imports import put_off
+from ....garbage import collected_later
+from ....late_imports import asks, is_put_off, put_off
 from ...records.progress import PARENT
+from ...records.run_folder import config_of
 from .base import worker_command
 
 __all__ = ['WarmStart']
@@ -187,7 +189,8 @@ def become_worker(request: dict) -> int:
 
     from ...worker.main import main
 
-    if torch.cuda._is_in_bad_fork():
+    needs_more = is_put_off() and asks(config_of(folder))
+    if torch.cuda._is_in_bad_fork() or needs_more:
         os.execvpe(sys.executable, worker_command(folder), os.environ)
     return main([str(folder)])
 
@@ -196,10 +199,9 @@ if __name__ == '__main__':
     reports = os.dup(1)
     os.dup2(2, 1)  # libraries print as they are imported
     put_off()
-    for module in MODULES:
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # so that no worker looks through, and copies, what all share
+    with collected_later():  # so that no worker looks through, and copies, what all share
+        for module in MODULES:
+            with contextlib.suppress(Exception):
+                importlib.import_module(module)
     found = serve(reports)
     sys.exit(0 if found is None else become_worker(found))
