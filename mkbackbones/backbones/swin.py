@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..arguments import ANY, check_arguments, integer
 from ..attention.inject import set_block_keys
+from ..checkpoints.families import SWIN
 from ..fused.decision import Plan, serves
 from ..fused.exact import LINEAR, NORM, Known, known
 from ..keys.build import KeyCfg, keys_per_block
@@ -143,7 +144,8 @@ class ManifoldSwin(Backbone):
         ValueError: If an argument is out of range.
     """
 
-    layout = 'swin'
+    family = SWIN
+    archs = SWIN_ARCHS
 
     def __init__(
         self,
@@ -165,7 +167,7 @@ class ManifoldSwin(Backbone):
         depths, num_heads = cfg['depths'], cfg['num_heads']
         if len(depths) != len(num_heads):
             raise ValueError(f'arch has {len(depths)} depths but {len(num_heads)} num_heads')
-        dims = [cfg['embed_dims'] * 2**i for i in range(len(depths))]
+        dims = self.stage_dims(cfg)
         for stage, (channels, heads) in enumerate(zip(dims, num_heads)):
             require_heads(channels, heads, f'stage {stage}')
         self.out_indices = require_out_indices(out_indices, len(depths))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from .families import Family
 from .report import CheckpointError
 
 __all__ = ['check_ranks', 'refuse_foreign']
@@ -53,16 +54,16 @@ RANKS = (
 )
 
 
-def refuse_foreign(names: Iterable[str], prefix: str = '') -> None:
-    """Raise CheckpointError if names below ``prefix`` are of an architecture that is not read.
+def refuse_foreign(names: Iterable[str], family: Family | None) -> None:
+    """Raise CheckpointError if names are of an architecture that is not read.
 
     Args:
-        names (Iterable[str]): All names of a checkpoint.
-        prefix (str): What the backbone's names start with.
+        names (Iterable[str]): All names of a backbone.
+        family (Family, optional): What it was recognised as; its own marks are not foreign.
     """
-    inside = [name[len(prefix) :] for name in names if name.startswith(prefix)]
+    names = [name for name in names if family is None or not family.is_marked([name])]
     for sign, kind in SIGNS:
-        found = next((name for name in inside if re.match(sign, name)), None)
+        found = next((name for name in names if re.match(sign, name)), None)
         if found:
             raise CheckpointError(
                 f'the checkpoint is {kind} ({found}), which is not read; '

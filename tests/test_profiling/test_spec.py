@@ -8,13 +8,13 @@ from mkbackbones.profiling.build import backbone_cfg, build_backbone, key_cfg
 from mkbackbones.profiling.goals import GOALS
 from mkbackbones.profiling.presets import PRESETS
 from mkbackbones.profiling.sizes import SIZES, parse_size
-from mkbackbones.profiling.spec import ARCHS, SpecError, expand, parse_spec
+from mkbackbones.profiling.spec import SpecError, archs, expand, parse_spec
 
 KEYS = st.sampled_from(['VanillaK', 'SimpleK', 'KUA', 'SpatialK'])
 
 
 @given(
-    st.sampled_from(sorted(ARCHS)),
+    st.sampled_from(sorted(archs())),
     KEYS,
     st.integers(1, 32),
     st.sampled_from(['gelu', 'none']),
