@@ -18,7 +18,8 @@ __all__ = ['check_ranks', 'refuse_foreign']
 
 #: A sign in the names of a checkpoint, and what it is.
 SIGNS = (
-    (r'(.*\.)?(logit_scale$|cpb_mlp\.)', 'Swin V2'),
+    (r'.*\.attn\.meta_mlp\.', 'Swin V2 CR'),
+    (r'(.*\.)?(logit_scale$|cpb_mlp\.)', 'a relative of Swin V2'),
     (r'(storage_tokens|rope_embed\.)', 'DINOv3'),
     (r'(blocks_token_only|cls_attn_blocks)\.', 'CaiT or XCiT'),
     (r'(blocks|layers)\.\d+\.(gamma_[12]$|attn\.[qv]_bias$)', 'of the family BEiT, EVA, DINOv3'),
@@ -67,7 +68,7 @@ def refuse_foreign(names: Iterable[str], family: Family | None) -> None:
         if found:
             raise CheckpointError(
                 f'the checkpoint is {kind} ({found}), which is not read; '
-                'take a checkpoint of a plain ViT or of Swin (V1)'
+                'take a checkpoint of a plain ViT, of Swin or of Swin V2'
             )
 
 

@@ -13,6 +13,7 @@ from ..checkpoints.families import FAMILIES
 #: Arguments that go along within a family, and those that go along always.
 WITHIN = (
     'window_size',
+    'pretrained_window_sizes',
     'patch_size',
     'mlp_ratio',
     'qkv_bias',

@@ -2,6 +2,7 @@
 
 from .base import FAMILIES, Family, Weights, detect, register_family
 from .swin import SWIN
+from .swin_v2 import SWIN_V2
 from .vit import VIT
 
-__all__ = ['FAMILIES', 'SWIN', 'VIT', 'Family', 'Weights', 'detect', 'register_family']
+__all__ = ['FAMILIES', 'SWIN', 'SWIN_V2', 'VIT', 'Family', 'Weights', 'detect', 'register_family']

@@ -87,6 +87,8 @@ class SwinFamily(Family):
         ('timm', r'layers\.\d+\.downsample\.'),
         ('official', r'layers\.\d+\.blocks\.\d+\.'),
     )
+    #: Pattern of what reads 2x2 pixels in a row.
+    merging = r'.*\.downsample\.'
     peers = ('mmdet', 'mmseg', 'mmpretrain', 'timm')
     hints = ((r'absolute_pos_embed', 'absolute positions in Swin are not supported'),)
 
@@ -94,7 +96,7 @@ class SwinFamily(Family):
         """Bring patch merging and positions into the official order, and place the final norm."""
         self.read_positions(weights)
         if naming.unfolded:
-            for name in [n for n in weights.state if '.downsample.' in n]:
+            for name in [n for n in weights.state if re.match(self.merging, n)]:
                 weights.state[name] = merging_from_unfold(weights.state[name])
         last = last_stage(weights.state)
         for name in [n for n in weights.state if n.startswith('norm.')]:
@@ -163,7 +165,7 @@ class SwinFamily(Family):
         naming = self.namings[library]
         state = place_final_norm(state, library, entries)
         for name in list(state):
-            if naming.unfolded and '.downsample.' in name:
+            if naming.unfolded and re.match(self.merging, name):
                 state[name] = merging_to_unfold(state[name])
             if naming.stores_index and name.endswith('.relative_position_bias_table'):
                 index = name.replace('_bias_table', '_index')
