@@ -18,11 +18,13 @@ class Naming:
         pairs (Pairs): Their names and ours.
         anchor (str): Pattern of a name that each network has once, at the end of a name: what comes
             before is the prefix of the backbone.
+        is_written (bool): Whether weights are also written in this naming.
     """
 
     title: str
     pairs: Pairs
     anchor: str = r'patch_embed\.proj(?:ection)?\.weight'
+    is_written: bool = True
 
     def to_ours(self, name: str) -> str | None:
         """Our name for one of theirs; None where there is none."""

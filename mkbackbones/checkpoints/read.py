@@ -5,12 +5,14 @@ import re
 from torch import Tensor
 
 from .families import FAMILIES, Weights, detect
-from .foreign import check_ranks, refuse_foreign, refuse_naming
+from .foreign import check_ranks, refuse_foreign
 from .namings import Naming
 from .report import CheckpointError, Entry
 
 #: Parts of pretraining and classification models that are no backbone.
-HEADS = re.compile(r'(head|head_dist|fc_norm|pre_logits|mask_token|decoder_\w+|ln2)(?=\.|$)')
+HEADS = re.compile(
+    r'(heads?|head_dist|fc_norm|pre_logits|(embeddings\.)?mask_token|decoder_\w+|ln2|pooler|(\w+_)?classifier)(?=\.|$)'
+)
 BUFFERS = re.compile(r'.*\.(relative_position_index|attn_mask)$')
 
 
@@ -19,7 +21,8 @@ def read_weights(state: dict[str, Tensor], prefix: str | None = None) -> Weights
 
     Args:
         state (dict[str, Tensor]): Weights of a backbone or of a model with one, in the naming of
-            timm, the official codes, mmpretrain, mmdet or mmseg, or in ours.
+            timm, the official codes, mmpretrain, mmdet, mmseg, transformers or torchvision, or in
+            ours.
         prefix (str, optional): What the backbone's names start with; found if left out.
 
     Raises:
@@ -36,7 +39,7 @@ def read_weights(state: dict[str, Tensor], prefix: str | None = None) -> Weights
         raise CheckpointError(
             f"the naming is not known: below '{prefix}' there are names such as "
             f'{", ".join(list(inside)[:4])}; read are {titles} of timm, the official codes, '
-            'mmpretrain, mmdet and mmseg'
+            'mmpretrain, mmdet, mmseg, transformers and torchvision'
         )
     family, library = found
     naming = family.namings[library]
@@ -44,6 +47,11 @@ def read_weights(state: dict[str, Tensor], prefix: str | None = None) -> Weights
     outside = sorted({n.split('.')[0] + '.*' for n in state if not n.startswith(prefix)})
     weights.entries += [Entry('dropped', name, 'outside the backbone') for name in outside]
     translate_names(inside, naming, weights)
+    if family.embedding not in weights.state:
+        raise CheckpointError(
+            f'the checkpoint has blocks of a {family.title} in the naming of {naming.title}, and '
+            'its patch embedding has another name; it is of another architecture'
+        )
     check_ranks(weights.state)
     family.read(weights, naming)
     for name in list(weights.unknown):
@@ -60,9 +68,10 @@ def find_prefix(state: dict[str, Tensor], wanted: str | None = None) -> str:
     Raises:
         CheckpointError: If there is no backbone, or more than one, or not where ``wanted`` says.
     """
-    anchors = {n.anchor for family in FAMILIES.values() for n in family.namings.values()}
-    anchor = re.compile(rf'((?:.*\.)?)(?:{"|".join(sorted(anchors))})$')
-    found = {match[1] for match in map(anchor.match, state) if match}
+    anchors = (n.anchor for family in FAMILIES.values() for n in family.namings.values())
+    places = [find_places(state, anchor) for anchor in dict.fromkeys(anchors)]
+    # One library's anchor may be the name of some layer in the head of another's model.
+    found = set().union(*places) if wanted is not None else next(filter(None, places), set())
     if wanted is not None:
         wanted = wanted if wanted.endswith('.') or not wanted else wanted + '.'
         if wanted not in found:
@@ -73,11 +82,10 @@ def find_prefix(state: dict[str, Tensor], wanted: str | None = None) -> str:
             )
         return wanted
     if not found:
-        refuse_naming(state)
         names = ', '.join(list(state)[:4])
         raise CheckpointError(
-            'no ViT or Swin was found: no name ends in patch_embed.proj.weight or '
-            f'patch_embed.projection.weight; the names start with: {names}'
+            'no ViT or Swin was found: no name ends in patch_embed.proj.weight or what other '
+            f'libraries call it; the names start with: {names}'
         )
     if len(found) > 1:  # self-supervised and semi-supervised training keeps two networks
         found = {prefix for prefix in found if 'student' not in prefix}
@@ -87,6 +95,12 @@ def find_prefix(state: dict[str, Tensor], wanted: str | None = None) -> str:
             'choose one with prefix'
         )
     return found.pop()
+
+
+def find_places(state: dict[str, Tensor], anchor: str) -> set[str]:
+    """What comes before names that match an anchor of :class:`~.namings.Naming`."""
+    pattern = re.compile(rf'((?:.*\.)?)(?:{anchor})$')
+    return {match[1] for match in map(pattern.match, state) if match}
 
 
 def translate_names(inside: dict[str, Tensor], naming: Naming, weights: Weights) -> None:

@@ -67,17 +67,22 @@ def find_naming(family: Family, naming: str) -> Naming:
     Raises:
         CheckpointError: If the library is unknown, or has no such backbone.
     """
-    known = sorted({name for kind in FAMILIES.values() for name in kind.namings})
+    known = sorted({name for kind in FAMILIES.values() for name in written(kind)})
     if naming not in known:
         raise CheckpointError(
             f"naming '{naming}' is unknown; choose from {', '.join(known)}"
             f'{did_you_mean(naming, known)}'
         )
-    if naming not in family.namings:
+    if naming not in written(family):
         raise CheckpointError(
-            f'{naming} has no {family.title}; choose from {", ".join(sorted(family.namings))}'
+            f'{naming} has no {family.title}; choose from {", ".join(written(family))}'
         )
     return family.namings[naming]
+
+
+def written(family: Family) -> list[str]:
+    """The libraries in whose naming weights of a family are written."""
+    return sorted(name for name, naming in family.namings.items() if naming.is_written)
 
 
 def is_manifold(name: str) -> bool:

@@ -7,10 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..namings import Naming
-from ..report import Entry, Report
+from ..report import CheckpointError, Entry, Report
+
+#: The patch embedding of transformers' models.
+TRANSFORMERS_ANCHOR = r'embeddings\.patch_embeddings\.projection\.weight'
 
 
 @dataclass
@@ -166,6 +170,26 @@ def detect(names: Iterable[str]) -> tuple[Family, str] | None:
         if library is not None:
             return family, library
     return None
+
+
+def fuse_projections(weights: Weights) -> None:
+    """Put ``attn.query``, ``attn.key`` and ``attn.value`` into one ``attn.qkv``, in place.
+
+    Raises:
+        CheckpointError: If one is missing, or their sizes differ.
+    """
+    state = weights.state
+    for name in [name for name in state if '.attn.query.' in name]:
+        parts = [name.replace('.query.', f'.{part}.') for part in ('query', 'key', 'value')]
+        lacking = next((part for part in parts if part not in state), None)
+        shapes = {tuple(state[part].shape) for part in parts if part in state}
+        if lacking is not None or len(shapes) > 1 or () in shapes:
+            reason = f'{lacking} is missing' if lacking else f'they have the shapes {shapes}'
+            raise CheckpointError(
+                f'{name} has no key and value of its size: {reason}; the checkpoint is damaged or '
+                'of another architecture'
+            )
+        state[name.replace('.query.', '.qkv.')] = torch.cat([state.pop(part) for part in parts])
 
 
 def drop(state: dict[str, Tensor], name: str, reason: str, report: Report) -> None:

@@ -18,7 +18,16 @@ from ..tensors import (
     standard_table,
     window_index,
 )
-from .base import Family, Weights, drop, mlp_width, register_family, replace
+from .base import (
+    TRANSFORMERS_ANCHOR,
+    Family,
+    Weights,
+    drop,
+    fuse_projections,
+    mlp_width,
+    register_family,
+    replace,
+)
 
 OFFICIAL_SWIN: Pairs = (
     ('patch_embed.proj', 'patch_embed.proj'),
@@ -47,6 +56,40 @@ MM_SWIN: Pairs = (
     ('stages.{}.downsample', 'layers.{}.downsample'),
     ('norm{}', 'norm{}'),
     ('norm', 'norm'),  # the classifier's
+)
+
+TRANSFORMERS_SWIN: Pairs = (
+    ('embeddings.patch_embeddings.projection', 'patch_embed.proj'),
+    ('embeddings.norm', 'patch_embed.norm'),
+    ('embeddings.position_embeddings', 'absolute_pos_embed'),
+    ('encoder.layers.{}.blocks.{}.layernorm_before', 'layers.{}.blocks.{}.norm1'),
+    # query, key and value, and positions
+    ('encoder.layers.{}.blocks.{}.attention.self', 'layers.{}.blocks.{}.attn'),
+    ('encoder.layers.{}.blocks.{}.attention.output.dense', 'layers.{}.blocks.{}.attn.proj'),
+    ('encoder.layers.{}.blocks.{}.layernorm_after', 'layers.{}.blocks.{}.norm2'),
+    ('encoder.layers.{}.blocks.{}.intermediate.dense', 'layers.{}.blocks.{}.mlp.fc1'),
+    ('encoder.layers.{}.blocks.{}.output.dense', 'layers.{}.blocks.{}.mlp.fc2'),
+    ('encoder.layers.{}.downsample', 'layers.{}.downsample'),
+    ('hidden_states_norms.stage{+1}', 'norm{}'),
+    ('layernorm', 'norm'),
+)
+# torchvision counts stages and mergings alike: embedding, stage, merging, stage, ...
+TORCHVISION_SWIN: Pairs = (
+    ('features.0.0', 'patch_embed.proj'),
+    ('features.0.2', 'patch_embed.norm'),
+    *(
+        (f'features.{2 * stage + 1}.{{}}.{theirs}', f'layers.{stage}.blocks.{{}}.{ours}')
+        for stage in range(4)
+        for theirs, ours in (
+            ('norm1', 'norm1'),
+            ('attn', 'attn'),
+            ('norm2', 'norm2'),
+            ('mlp.0', 'mlp.fc1'),
+            ('mlp.3', 'mlp.fc2'),
+        )
+    ),
+    *((f'features.{2 * stage + 2}', f'layers.{stage}.downsample') for stage in range(3)),
+    ('norm', 'norm'),
 )
 
 
@@ -79,6 +122,12 @@ class SwinFamily(Family):
         'mmdet': _MM_SWIN,
         'mmseg': _MM_SWIN,
         'mmpretrain': _MM_SWIN,
+        'transformers': SwinNaming(
+            'transformers', TRANSFORMERS_SWIN, TRANSFORMERS_ANCHOR, is_written=False
+        ),
+        'torchvision': SwinNaming(
+            'torchvision', TORCHVISION_SWIN, r'features\.0\.0\.weight', is_written=False
+        ),
     }
     #: timm's and the official Swin differ in where patches are merged.
     signs = (
@@ -86,6 +135,8 @@ class SwinFamily(Family):
         ('official', r'layers\.0\.downsample\.'),
         ('timm', r'layers\.\d+\.downsample\.'),
         ('official', r'layers\.\d+\.blocks\.\d+\.'),
+        ('transformers', r'encoder\.layers\.\d+\.blocks\.\d+\.attention\.self\.'),
+        ('torchvision', r'features\.\d+\.\d+\.attn\.'),
     )
     #: Pattern of what reads 2x2 pixels in a row.
     merging = r'.*\.downsample\.'
@@ -94,6 +145,7 @@ class SwinFamily(Family):
 
     def read(self, weights: Weights, naming: SwinNaming) -> None:
         """Bring patch merging and positions into the official order, and place the final norm."""
+        fuse_projections(weights)
         self.read_positions(weights)
         if naming.unfolded:
             for name in [n for n in weights.state if re.match(self.merging, n)]:
@@ -111,7 +163,7 @@ class SwinFamily(Family):
         """Bring position bias into the order of the standard index, which is then not needed."""
         state = weights.state
         for name in [n for n in state if n.endswith('.relative_position_index')]:
-            index, table = state.pop(name), name.replace('_index', '_bias_table')
+            index, table = square(state.pop(name)), name.replace('_index', '_bias_table')
             ordered = standard_table(state[table], index) if table in state else None
             if ordered is None and table in state:
                 raise CheckpointError(
@@ -211,6 +263,12 @@ class SwinFamily(Family):
         """timm's, with windows always partitioned, as in the official Swin."""
         model = f'swin_{name}_patch4_window7_224'
         return dict(model_name=model, img_size=size, always_partition=True)
+
+
+def square(index: Tensor) -> Tensor:
+    """An index (N, N) that torchvision stores as one row (N^2,)."""
+    side = math.isqrt(index.numel())
+    return index.view(side, side) if index.shape == (side * side,) else index
 
 
 def last_stage(state: dict[str, Tensor]) -> int:

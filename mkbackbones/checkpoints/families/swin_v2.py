@@ -11,13 +11,29 @@ from torch import Tensor, nn
 
 from ..namings import Pairs
 from ..report import CheckpointError, Entry, Report
-from .base import Weights, register_family
-from .swin import MM_SWIN, OFFICIAL_SWIN, TIMM_SWIN, SwinFamily, SwinNaming, count_blocks
+from .base import TRANSFORMERS_ANCHOR, Weights, register_family
+from .swin import (
+    MM_SWIN,
+    OFFICIAL_SWIN,
+    TIMM_SWIN,
+    TRANSFORMERS_SWIN,
+    SwinFamily,
+    SwinNaming,
+    count_blocks,
+    square,
+)
 
 # mmpretrain merges V2's patches at the start of a stage, V1's at the end of the one before.
 MM_SWIN_V2: Pairs = tuple(
     ('stages.{+1}.downsample', ours) if ours == 'layers.{}.downsample' else (theirs, ours)
     for theirs, ours in MM_SWIN
+)
+TRANSFORMERS_SWIN_V2: Pairs = (
+    (
+        'encoder.layers.{}.blocks.{}.attention.self.continuous_position_bias_mlp',
+        'layers.{}.blocks.{}.attn.cpb_mlp',
+    ),
+    *TRANSFORMERS_SWIN,
 )
 
 
@@ -27,14 +43,19 @@ class SwinV2Family(SwinFamily):
     name = 'swinv2'
     title = 'Swin V2'
     mark = (
-        r'(layers\.\d+\.blocks\.\d+\.attn|stages\.\d+\.blocks\.\d+\.attn\.w_msa)\.'
-        r'(logit_scale$|cpb_mlp\.)'
+        r'(layers\.\d+\.blocks\.\d+\.attn|stages\.\d+\.blocks\.\d+\.attn\.w_msa|'
+        r'features\.\d+\.\d+\.attn|encoder\.layers\.\d+\.blocks\.\d+\.attention\.self)\.'
+        r'(logit_scale$|cpb_mlp\.|continuous_position_bias_mlp\.)'
     )
     classes = ('SwinTransformerV2', 'ManifoldSwinV2')
     namings = {
         'timm': SwinNaming('timm', TIMM_SWIN),
         'official': SwinNaming('official', OFFICIAL_SWIN),
         'mmpretrain': SwinNaming('mmpretrain', MM_SWIN_V2, unfolded=True),
+        'transformers': SwinNaming(
+            'transformers', TRANSFORMERS_SWIN_V2, TRANSFORMERS_ANCHOR, is_written=False
+        ),
+        'torchvision': SwinFamily.namings['torchvision'],
     }
     signs = (
         ('mmpretrain', r'stages\.\d+\.blocks\.\d+\.'),
@@ -49,10 +70,23 @@ class SwinV2Family(SwinFamily):
         (r'.*\.norm3\.', 'extra norms of the huge and giant Swin V2 are not supported'),
     )
 
+    def read(self, weights: Weights, naming: SwinNaming) -> None:
+        """As for V1; biases of query and value come from wherever the library has them."""
+        state = weights.state
+        for name in [n for n in state if n.endswith(('.attn.query.bias', '.attn.value.bias'))]:
+            ours = name.replace('.query.bias', '.q_bias').replace('.value.bias', '.v_bias')
+            state[ours] = state.pop(name)
+        if naming is self.namings['torchvision']:
+            for name in [n for n in state if n.endswith('.attn.qkv.bias')]:
+                attention = name.removesuffix('qkv.bias')
+                q_bias, _, v_bias = state.pop(name).chunk(3)  # it takes the key's for zero
+                state |= {f'{attention}q_bias': q_bias, f'{attention}v_bias': v_bias}
+        super().read(weights, naming)
+
     def read_positions(self, weights: Weights) -> None:
         """Check that tokens are counted as ours are; the tables stay for :meth:`fit` to compare."""
         for name in [n for n in weights.state if n.endswith('.relative_position_index')]:
-            index = weights.state.pop(name)
+            index = square(weights.state.pop(name))
             side = math.isqrt(len(index))
             standard = get_relative_position_index(side, side)
             if standard.shape != index.shape or not torch.equal(standard, index.cpu().long()):

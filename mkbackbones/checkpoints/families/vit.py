@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from ..namings import Naming, Pairs
 from ..report import Report
 from ..tensors import count_prefix, resize_patches, resize_positions
-from .base import Family, Weights, drop, mlp_width, register_family, replace
+from .base import (
+    TRANSFORMERS_ANCHOR,
+    Family,
+    Weights,
+    drop,
+    fuse_projections,
+    mlp_width,
+    register_family,
+    replace,
+)
 
 OFFICIAL_VIT: Pairs = (
     ('cls_token', 'cls_token'),
@@ -57,6 +66,44 @@ MMSEG_VIT: Pairs = (
 )
 
 
+TRANSFORMERS_VIT: Pairs = (
+    ('embeddings.cls_token', 'cls_token'),
+    ('embeddings.distillation_token', 'dist_token'),
+    ('embeddings.register_tokens', 'reg_token'),
+    ('embeddings.position_embeddings', 'pos_embed'),
+    ('embeddings.patch_embeddings.projection', 'patch_embed.proj'),
+    ('encoder.layer.{}.attention.attention', 'blocks.{}.attn'),  # query, key and value
+    ('encoder.layer.{}.attention.output.dense', 'blocks.{}.attn.proj'),
+    ('layernorm', 'norm'),
+    # ViT and DeiT
+    ('encoder.layer.{}.layernorm_before', 'blocks.{}.norm1'),
+    ('encoder.layer.{}.layernorm_after', 'blocks.{}.norm2'),
+    ('encoder.layer.{}.intermediate.dense', 'blocks.{}.mlp.fc1'),
+    ('encoder.layer.{}.output.dense', 'blocks.{}.mlp.fc2'),
+    # DINOv2
+    ('encoder.layer.{}.norm1', 'blocks.{}.norm1'),
+    ('encoder.layer.{}.norm2', 'blocks.{}.norm2'),
+    ('encoder.layer.{}.mlp', 'blocks.{}.mlp'),
+    ('encoder.layer.{}.layer_scale1.lambda1', 'blocks.{}.ls1.gamma'),
+    ('encoder.layer.{}.layer_scale2.lambda1', 'blocks.{}.ls2.gamma'),
+)
+TORCHVISION_VIT: Pairs = (
+    ('class_token', 'cls_token'),
+    ('conv_proj', 'patch_embed.proj'),
+    ('encoder.pos_embedding', 'pos_embed'),
+    ('encoder.layers.encoder_layer_{}.ln_1', 'blocks.{}.norm1'),
+    ('encoder.layers.encoder_layer_{}.self_attention.in_proj_weight', 'blocks.{}.attn.qkv.weight'),
+    ('encoder.layers.encoder_layer_{}.self_attention.in_proj_bias', 'blocks.{}.attn.qkv.bias'),
+    ('encoder.layers.encoder_layer_{}.self_attention.out_proj', 'blocks.{}.attn.proj'),
+    ('encoder.layers.encoder_layer_{}.ln_2', 'blocks.{}.norm2'),
+    ('encoder.layers.encoder_layer_{}.mlp.0', 'blocks.{}.mlp.fc1'),
+    ('encoder.layers.encoder_layer_{}.mlp.3', 'blocks.{}.mlp.fc2'),
+    ('encoder.layers.encoder_layer_{}.mlp.linear_1', 'blocks.{}.mlp.fc1'),  # before 0.15
+    ('encoder.layers.encoder_layer_{}.mlp.linear_2', 'blocks.{}.mlp.fc2'),
+    ('encoder.ln', 'norm'),
+)
+
+
 class ViTFamily(Family):
     """Vision Transformer (arXiv 2010.11929), DeiT, MAE and DINOv2 included."""
 
@@ -68,10 +115,18 @@ class ViTFamily(Family):
         'official': Naming('official (DeiT, MAE, DINOv2)', OFFICIAL_VIT),
         'mmpretrain': Naming('mmpretrain', MMPRETRAIN_VIT),
         'mmseg': Naming('mmseg', MMSEG_VIT),
+        'transformers': Naming(
+            'transformers', TRANSFORMERS_VIT, TRANSFORMERS_ANCHOR, is_written=False
+        ),
+        'torchvision': Naming(
+            'torchvision', TORCHVISION_VIT, r'conv_proj\.weight', is_written=False
+        ),
     }
     signs = (
         ('mmseg', r'layers\.\d+\.attn\.attn\.'),
         ('mmpretrain', r'layers\.\d+\.(ln1|attn\.qkv)\.'),
+        ('transformers', r'encoder\.layer\.\d+\.attention\.attention\.query\.'),
+        ('torchvision', r'encoder\.layers\.encoder_layer_\d+\.'),
         ('timm', r'blocks\.\d+\.(\d+\.)?attn\.'),
     )
     peers = ('mmseg', 'mmpretrain', 'timm')
@@ -96,9 +151,10 @@ class ViTFamily(Family):
         too. A distillation token is a register token: it takes part in the attention and is not
         returned.
         """
+        fuse_projections(weights)
         state, unknown = weights.state, weights.unknown
         registers = [state.pop('reg_token', None), unknown.pop('register_tokens', None)]
-        registers.append(unknown.pop('dist_token', None))
+        registers += [state.pop('dist_token', None), unknown.pop('dist_token', None)]
         registers = [token for token in registers if token is not None]
         if registers:
             state['reg_token'] = torch.cat(registers, dim=1)
