@@ -21,7 +21,7 @@ def fit_weights(
 
     Args:
         weights (Weights): Weights in our layout.
-        model (nn.Module): A ManifoldSwin or ManifoldViT.
+        model (nn.Module): A backbone with a ``family``.
         source (str): What was read, for the report.
 
     Returns:
