@@ -1,4 +1,4 @@
-"""mkbackbones: manifold-key ViT and Swin backbones for OpenMMLab.
+"""mkbackbones: manifold-key ViT, Swin and Swin V2 backbones for OpenMMLab.
 
 Importing the package (``custom_imports = dict(imports=['mkbackbones'])``) makes its types known to
 every OpenMMLab registry and, where mmcv has no compiled operators, puts torchvision-backed ones in
@@ -24,6 +24,7 @@ _MODULES = (
 _FUNCTIONS = {
     'ManifoldKeyBackbone': 'backbones',
     'ManifoldSwin': 'backbones',
+    'ManifoldSwinV2': 'backbones',
     'ManifoldViT': 'backbones',
     'SimpleFeaturePyramid': 'necks',
     'apply_manifold_key': 'attention.inject',

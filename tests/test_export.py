@@ -12,13 +12,16 @@ from mkbackbones.commands.export_onnx import main
 from mkbackbones.export import ExportError, Features, deployed, export_onnx, export_program
 from mkbackbones.necks import SimpleFeaturePyramid
 
-from .test_backbones.common import KEY_CFGS, tiny_swin, tiny_vit
+from .test_backbones.common import KEY_CFGS, tiny_swin, tiny_swin_v2, tiny_vit
 
 #: A key of each kind, one a block.
 EVERY_KEY = [dict(cfg, blocks=[i]) for i, cfg in enumerate(KEY_CFGS) if cfg is not None]
 SIZES = [(1, 3, 64, 64), (2, 3, 33, 117), (1, 3, 129, 40)]
 BUILDERS = {
     'swin': lambda: tiny_swin(
+        arch=dict(embed_dims=16, depths=(2, 7), num_heads=(2, 4)), key_cfg=EVERY_KEY
+    ),
+    'swin-v2': lambda: tiny_swin_v2(
         arch=dict(embed_dims=16, depths=(2, 7), num_heads=(2, 4)), key_cfg=EVERY_KEY
     ),
     'vit': lambda: tiny_vit(
@@ -33,10 +36,10 @@ BUILDERS = {
 
 
 def trained(model):
-    """Charts that count, as after training: their scale starts at zero."""
+    """Charts and branches that count, as after training: their scale starts at zero."""
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
-        if name.endswith('out_scale'):
+        if name.endswith(('out_scale', 'norm1.weight', 'norm2.weight')):
             nn.init.normal_(parameter)
     return model
 

@@ -1,6 +1,7 @@
-"""What both backbones share: freezing, evaluation mode, loading, checks of their arguments."""
+"""What the backbones share: freezing, evaluation mode, loading, checks of their arguments."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from mmengine.model import BaseModule
@@ -18,6 +19,7 @@ from ..arguments import (
     number,
     short,
 )
+from ..checkpoints.families import Family
 from ..checkpoints.load import ReportedPretrained, is_pretrained, translate_state_dict
 from ..fused.decision import Decision, Plan
 from ..hints import did_you_mean
@@ -40,8 +42,10 @@ class Backbone(BaseModule):
         init_cfg (dict, optional): Initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
     """
 
-    #: Whose weights the backbone takes: ``swin`` or ``vit``.
-    layout: str
+    #: Whose weights the backbone takes, see :mod:`mkbackbones.checkpoints.families`.
+    family: ClassVar[Family]
+    #: Its architectures by name.
+    archs: ClassVar[dict[str, dict]] = {}
 
     def __init__(
         self, frozen_stages: int = -1, norm_eval: bool = False, init_cfg: dict | None = None
@@ -52,6 +56,11 @@ class Backbone(BaseModule):
         self.decision = Decision()
         self.halves = HalfParameters()
         self.register_load_state_dict_pre_hook(translate_state_dict)
+
+    @staticmethod
+    def stage_dims(arch: dict) -> tuple[int, ...]:
+        """Channels of each stage of an architecture; a plain ViT is one stage."""
+        return tuple(arch['embed_dims'] * 2**i for i in range(len(arch.get('depths', [0]))))
 
     def init_weights(self) -> None:
         """Initialise as ``init_cfg`` says; ``Pretrained`` comes last and reports what it loads."""
@@ -111,7 +120,7 @@ class Backbone(BaseModule):
         return self
 
 
-#: What the arguments that both backbones have may be.
+#: What the arguments that all backbones have may be.
 COMMON_RULES = dict(
     qkv_bias=FLAG,
     drop_path_rate=number(0, 1, below=True),

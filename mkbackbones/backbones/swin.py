@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import ClassVar
 
 from timm.layers import PatchEmbed
 from timm.models.swin_transformer import PatchMerging
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from ..arguments import ANY, check_arguments, integer
 from ..attention.inject import set_block_keys
+from ..checkpoints.families import SWIN
 from ..fused.decision import Plan, serves
 from ..fused.exact import LINEAR, NORM, Known, known
 from ..keys.build import KeyCfg, keys_per_block
@@ -38,7 +40,8 @@ SWIN_ARCHS = {
     'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
     'large': dict(embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
 }
-
+#: Entries of an explicit arch.
+SWIN_ARCH = ('embed_dims', 'depths', 'num_heads')
 #: What the arguments may be; ANY is checked where its range is known.
 SWIN_RULES = dict(
     arch=ANY, key_cfg=ANY, window_size=integer(1, 64), frozen_stages=ANY, **COMMON_RULES
@@ -75,7 +78,11 @@ class SwinStage(nn.Module):
         qkv_bias (bool): Whether query, key and value have a bias.
         drop_path (Sequence[float]): Stochastic depth rate of each block.
         downsample (bool): Whether a next stage follows.
+        block_args: Further arguments of the blocks.
     """
+
+    block: type[SwinBlock] = SwinBlock
+    merging: type[nn.Module] = Merging
 
     def __init__(
         self,
@@ -87,12 +94,13 @@ class SwinStage(nn.Module):
         qkv_bias: bool,
         drop_path: Sequence[float],
         downsample: bool,
+        **block_args: object,
     ) -> None:
         super().__init__()
         self.window_size = window_size
         self.shift = window_size // 2
         self.blocks = nn.ModuleList(
-            SwinBlock(
+            self.block(
                 embed_dims,
                 num_heads,
                 window_size,
@@ -100,10 +108,11 @@ class SwinStage(nn.Module):
                 mlp_ratio=mlp_ratio,
                 qkv_bias=qkv_bias,
                 drop_path=drop_path[i],
+                **block_args,
             )
             for i in range(depth)
         )
-        self.downsample = Merging(embed_dims) if downsample else None
+        self.downsample = self.merging(embed_dims) if downsample else None
 
     def forward(self, x: Tensor, with_cp: bool = False, plan: Plan | None = None) -> Tensor:
         """Run the blocks: (B, H, W, C) -> (B, H, W, C)."""
@@ -143,7 +152,11 @@ class ManifoldSwin(Backbone):
         ValueError: If an argument is out of range.
     """
 
-    layout = 'swin'
+    family = SWIN
+    archs = SWIN_ARCHS
+    stage: ClassVar[type[SwinStage]] = SwinStage
+    #: Further arguments of each stage; by default none.
+    stage_args: Sequence[dict] = ()
 
     def __init__(
         self,
@@ -160,12 +173,13 @@ class ManifoldSwin(Backbone):
         init_cfg: dict | None = None,
         **unknown: object,
     ) -> None:
-        check_arguments('ManifoldSwin', SWIN_RULES, locals(), unknown, ARCH_HINT)
-        cfg = resolve_arch('ManifoldSwin', arch, SWIN_ARCHS, ('embed_dims', 'depths', 'num_heads'))
+        name = type(self).__name__
+        check_arguments(name, SWIN_RULES, locals(), unknown, ARCH_HINT)
+        cfg = resolve_arch(name, arch, self.archs, SWIN_ARCH)
         depths, num_heads = cfg['depths'], cfg['num_heads']
         if len(depths) != len(num_heads):
             raise ValueError(f'arch has {len(depths)} depths but {len(num_heads)} num_heads')
-        dims = [cfg['embed_dims'] * 2**i for i in range(len(depths))]
+        dims = self.stage_dims(cfg)
         for stage, (channels, heads) in enumerate(zip(dims, num_heads)):
             require_heads(channels, heads, f'stage {stage}')
         self.out_indices = require_out_indices(out_indices, len(depths))
@@ -189,7 +203,7 @@ class ManifoldSwin(Backbone):
         # Stages behind the last output would get no gradients, which DDP rejects: leave them out.
         num_stages = self.out_indices[-1] + 1
         self.layers = nn.ModuleList(
-            SwinStage(
+            self.stage(
                 dims[i],
                 depths[i],
                 num_heads[i],
@@ -198,6 +212,7 @@ class ManifoldSwin(Backbone):
                 qkv_bias,
                 drop_path=[next(rates) for _ in range(depths[i])],
                 downsample=i + 1 < num_stages,
+                **(self.stage_args[i] if self.stage_args else {}),
             )
             for i in range(num_stages)
         )

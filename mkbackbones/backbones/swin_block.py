@@ -58,18 +58,7 @@ class WindowAttention(nn.Module):
         """
         set_grid(self.qkv, (self.window_size, self.window_size))
         q, k, v = head_views(self.qkv(windows), self.num_heads)  # B nW, h, N, C/h
-        bias = self.position_bias().to(q.dtype)
-        if mask is None:
-            bias = bias.expand(q.shape[0], -1, -1, -1)  # a traced batch of 1 is no case of its own
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        else:
-            # Windows folded into heads: the mask is shared by the images, not repeated for each.
-            num_windows = mask.shape[0]
-            bias = bias + mask[:, None].to(q.dtype)  # nW, h, N, N
-            q, k, v = (t.unflatten(0, (-1, num_windows)).flatten(1, 2) for t in (q, k, v))
-            bias = bias.flatten(0, 1).expand(q.shape[0], -1, -1, -1)
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-            x = x.unflatten(1, (num_windows, self.num_heads)).flatten(0, 1)
+        x = attend_in_windows(q, k, v, self.position_bias(), mask)
         return self.proj(x.transpose(1, 2).flatten(2))
 
     def forward_fused(self, windows: Tensor, geometry: Geometry) -> Tensor:
@@ -89,6 +78,40 @@ class WindowAttention(nn.Module):
         bias = self.position_bias().float()
         rows, columns, (_, _, window, shift) = geometry.rows, geometry.columns, geometry
         return window_attention(qkv, bias, rows, columns, window, shift)
+
+
+def attend_in_windows(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    mask: Tensor | None,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention within each window.
+
+    Args:
+        q (Tensor): Queries (B nW, h, N, d).
+        k (Tensor): Keys (B nW, h, N, d).
+        v (Tensor): Values (B nW, h, N, d).
+        bias (Tensor): Position bias (h, N, N).
+        mask (Tensor, optional): Additive mask (nW, N, N) of shifted windows.
+        scale (float, optional): Scale of the logits. Defaults to ``d ** -0.5``.
+
+    Returns:
+        Tensor: What each token attends to (B nW, h, N, d).
+    """
+    bias = bias.to(q.dtype)
+    if mask is None:
+        bias = bias.expand(q.shape[0], -1, -1, -1)  # a traced batch of 1 is no case of its own
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    # Windows folded into heads: the mask is shared by the images, not repeated for each.
+    num_windows, num_heads = mask.shape[0], q.shape[1]
+    bias = bias + mask[:, None].to(q.dtype)  # nW, h, N, N
+    q, k, v = (t.unflatten(0, (-1, num_windows)).flatten(1, 2) for t in (q, k, v))
+    bias = bias.flatten(0, 1).expand(q.shape[0], -1, -1, -1)
+    x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    return x.unflatten(1, (num_windows, num_heads)).flatten(0, 1)
 
 
 def attention_departs(attention: WindowAttention) -> str | None:
@@ -120,7 +143,10 @@ class SwinBlock(nn.Module):
         mlp_ratio (float): Hidden width of the MLP over C.
         qkv_bias (bool): Whether query, key and value have a bias.
         drop_path (float): Stochastic depth rate.
+        attention_args: Further arguments of the attention.
     """
+
+    attention: type[nn.Module] = WindowAttention
 
     def __init__(
         self,
@@ -131,12 +157,13 @@ class SwinBlock(nn.Module):
         mlp_ratio: float,
         qkv_bias: bool,
         drop_path: float,
+        **attention_args: object,
     ) -> None:
         super().__init__()
         self.window_size = window_size
         self.shift = shift
         self.norm1 = nn.LayerNorm(embed_dims)
-        self.attn = WindowAttention(embed_dims, num_heads, window_size, qkv_bias)
+        self.attn = self.attention(embed_dims, num_heads, window_size, qkv_bias, **attention_args)
         self.drop_path1 = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(embed_dims)
         self.mlp = Mlp(embed_dims, int(embed_dims * mlp_ratio))

@@ -19,6 +19,7 @@ from ..arguments import (
     optional,
 )
 from ..attention.inject import set_block_keys
+from ..checkpoints.families import VIT
 from ..fused.decision import Plan, serves
 from ..keys.build import KeyCfg, keys_per_block, resolve_indices
 from ..registry import MODELS
@@ -98,7 +99,8 @@ class ManifoldViT(Backbone):
         ValueError: If an argument is out of range.
     """
 
-    layout = 'vit'
+    family = VIT
+    archs = VIT_ARCHS
 
     def __init__(
         self,

@@ -3,23 +3,15 @@
 import re
 from collections import Counter
 
-import torch
 from torch import Tensor, nn
 
 from ..attention.qkv import ManifoldQKV
-from .read import Weights
+from .families import Family, Weights
 from .report import CheckpointError, Entry, Report
-from .tensors import not_finite, resize_patches, resize_positions, resize_table
+from .tensors import not_finite
 
-#: What to do about an entry that only one side has.
-HINTS = (
-    (r'reg_token', 'register tokens; set num_register_tokens as in the checkpoint'),
-    (r'.*\.ls[12]\.', 'layer scale; set init_values as in the checkpoint'),
-    (r'.*\.qkv\.(qv|key)\.', "a manifold key; key_cfg has to be the checkpoint's"),
-    (r'absolute_pos_embed', 'absolute positions in Swin are not supported'),
-    (r'norm\.(weight|bias)$', 'no norm before pooling in the checkpoint; set final_norm=False'),
-    (r'cls_token', 'ManifoldViT always has a class token'),
-)
+#: What to do about a key's entry that only one side has, as in ``Family.hints``.
+KEY_HINT = (r'.*\.qkv\.(qv|key)\.', "a manifold key; key_cfg has to be the checkpoint's")
 
 
 def fit_weights(
@@ -29,7 +21,7 @@ def fit_weights(
 
     Args:
         weights (Weights): Weights in our layout.
-        model (nn.Module): A ManifoldSwin or ManifoldViT.
+        model (nn.Module): A backbone with a ``family``.
         source (str): What was read, for the report.
 
     Returns:
@@ -41,31 +33,31 @@ def fit_weights(
     """
     name = type(model).__name__
     report = Report(source, weights.naming, name, entries=list(weights.entries))
-    if weights.layout != model.layout:
-        kinds = {'swin': 'Swin', 'vit': 'ViT'}
-        raise CheckpointError(f'{source} is a {kinds[weights.layout]}; it does not fit {name}')
+    family = model.family
+    if weights.family is not family:
+        raise CheckpointError(f'{source} is a {weights.family.title}; it does not fit {name}')
     state = {**weights.unknown, **weights.state}
-    widths = [len(v['patch_embed.proj.weight']) for v in (state, model.state_dict())]
+    widths = [len(v[family.embedding]) for v in (state, model.state_dict())]
     if widths[0] != widths[1]:
         raise CheckpointError(
             f'{source} has {widths[0]} channels, {name} {widths[1]}; choose the arch of the '
             'checkpoint'
         )
-    (fit_swin if model.layout == 'swin' else fit_vit)(state, model, report)
+    family.fit(state, model, report)
     fill_biases(state, model, report)
     expected = expected_shapes(model, state)
     integers = {n for n, v in model.state_dict().items() if not v.is_floating_point()}
     for entry in sorted(set(state) - set(expected)):
-        report.entries.append(Entry('unexpected', entry, hint(entry)))
+        report.entries.append(Entry('unexpected', entry, hint(entry, family)))
         del state[entry]
     for entry in expected:
         if entry not in state:
-            report.entries.append(Entry('missing', entry, hint(entry)))
+            report.entries.append(Entry('missing', entry, hint(entry, family)))
         elif tuple(state[entry].shape) != expected[entry]:
             shapes = f'{tuple(state[entry].shape)} in the checkpoint, {expected[entry]} here'
             report.entries.append(Entry('shape', entry, shapes))
             del state[entry]
-    refuse_strangers(report, state, source, name)
+    refuse_strangers(report, state, source, model)
     for entry, value in list(state.items()):
         if not value.is_floating_point() and entry not in integers:
             report.entries.append(Entry('type', entry, f'{value.dtype}, no floating-point numbers'))
@@ -73,61 +65,11 @@ def fit_weights(
     for entry in not_finite(state):
         count, numel = int((~state[entry].isfinite()).sum()), state[entry].numel()
         report.entries.append(Entry('not finite', entry, f'{count} of {numel} values'))
-    if model.layout == 'swin':
-        excuse_output_norms(weights, report)
+    family.excuse(weights, report)
     report.loaded, report.total = len(state), len(expected)
     if not state:
         raise CheckpointError(f'nothing in {source} fits {name}:\n{report}')
     return state, report
-
-
-def fit_swin(state: dict[str, Tensor], model: nn.Module, report: Report) -> None:
-    """Resample position bias to the window; leave out stages that the model was built without."""
-    num_stages = len(model.layers)
-    for name, value in list(state.items()):
-        match = re.match(r'(?:layers\.|norm)(\d+)\.(downsample)?', name)
-        stage = int(match[1]) if match else -1
-        merges_last = bool(match) and match[2] is not None and stage == num_stages - 1
-        if num_stages <= stage < len(model.depths) or (
-            merges_last and num_stages < len(model.depths)
-        ):
-            drop(state, name, 'behind the last output', report)
-        elif name.startswith('norm') and 0 <= stage < num_stages and stage not in model.out_indices:
-            drop(state, name, 'norm of a stage that is no output', report)
-        elif name.endswith('.relative_position_bias_table'):
-            replace(state, name, resize_table(value, model.window_size), report)
-
-
-def fit_vit(state: dict[str, Tensor], model: nn.Module, report: Report) -> None:
-    """Resample the embeddings; leave out blocks that the model was built without."""
-    for name in list(state):
-        match = re.match(r'blocks\.(\d+)\.', name)
-        if match and len(model.blocks) <= int(match[1]) < model.depth:
-            drop(state, name, 'behind the last output', report)
-        elif name.startswith('norm.') and model.norm is None:
-            drop(state, name, 'the model has no final norm', report)
-    if 'patch_embed.proj.weight' in state:
-        weight = state['patch_embed.proj.weight']
-        size = (model.patch_size, model.patch_size)
-        replace(state, 'patch_embed.proj.weight', resize_patches(weight, size), report)
-    if 'pos_embed' in state and state['pos_embed'].dim() == 3:
-        fit_positions(state, model, report)
-
-
-def fit_positions(state: dict[str, Tensor], model: nn.Module, report: Report) -> None:
-    """Let the position embedding cover the prefix tokens that the model's covers, and its grid."""
-    pos_embed = state['pos_embed']
-    covered = 0 if 'reg_token' in state else 1
-    if covered > model.num_embedded_prefix:
-        if 'cls_token' in state:
-            state['cls_token'] = state['cls_token'] + pos_embed[:, :1]
-        pos_embed = pos_embed[:, 1:]
-    elif covered < model.num_embedded_prefix:
-        pos_embed = torch.cat([torch.zeros_like(pos_embed[:, :1]), pos_embed], dim=1)
-    state['pos_embed'] = pos_embed
-    if pos_embed.shape[1] != model.pos_embed.shape[1]:
-        resized = resize_positions(pos_embed, model.pretrain_grid, model.num_embedded_prefix)
-        replace(state, 'pos_embed', resized, report)
 
 
 def fill_biases(state: dict[str, Tensor], model: nn.Module, report: Report) -> None:
@@ -171,22 +113,9 @@ def stock_layers(model: nn.Module, state: dict[str, Tensor]) -> list[tuple[str, 
     ]
 
 
-def excuse_output_norms(weights: Weights, report: Report) -> None:
-    """A classifier normalises its last stage alone: the other output norms are no loss."""
-    norms = {int(m[1]) for m in map(re.compile(r'norm(\d+)\.').match, weights.state) if m}
-    last = max(int(name.split('.')[1]) for name in weights.state if name.startswith('layers.'))
-    if norms - {last}:
-        return
-    reason = 'classifiers have no such norm; it keeps its initial values'
-    report.entries = [
-        Entry('fresh', entry.name, reason)
-        if entry.status == 'missing' and re.match(r'norm\d+\.', entry.name)
-        else entry
-        for entry in report.entries
-    ]
-
-
-def refuse_strangers(report: Report, state: dict[str, Tensor], source: str, name: str) -> None:
+def refuse_strangers(
+    report: Report, state: dict[str, Tensor], source: str, model: nn.Module
+) -> None:
     """Raise CheckpointError if most blocks differ from ours: it is another architecture or depth.
 
     Single entries are reported; layer scale and manifold keys are other arguments of the model.
@@ -194,9 +123,10 @@ def refuse_strangers(report: Report, state: dict[str, Tensor], source: str, name
     inside = re.compile(r'(?:layers\.\d+\.|stages\.\d+\.)?blocks\.\d+\.|layers\.\d+\.(?!\D*\.\d)')
     blocks = {match[0] for match in map(inside.match, state) if match}
     for found in (report.unexpected, report.missing):
-        strange = [entry for entry in found if inside.match(entry) and not hint(entry)]
+        strange = [e for e in found if inside.match(e) and not hint(e, model.family)]
         kinds = Counter(re.sub(r'\d+', '*', entry) for entry in strange)
         if kinds and max(kinds.values()) >= max(len(blocks) / 2, 2):
+            name = type(model).__name__
             whose = 'its blocks' if found == report.unexpected else f'the blocks of {name}'
             raise CheckpointError(
                 f'{source} does not fit {name}: {len(strange)} entries in {whose} have no '
@@ -205,20 +135,7 @@ def refuse_strangers(report: Report, state: dict[str, Tensor], source: str, name
             )
 
 
-def drop(state: dict[str, Tensor], name: str, reason: str, report: Report) -> None:
-    """Leave an entry out, with a reason."""
-    del state[name]
-    report.entries.append(Entry('dropped', name, reason))
-
-
-def replace(state: dict[str, Tensor], name: str, value: Tensor, report: Report) -> None:
-    """Set a resampled value and report it if its shape changed."""
-    before, state[name] = tuple(state[name].shape), value
-    if tuple(value.shape) != before:
-        detail = f'{before} to {tuple(value.shape)}'
-        report.entries.append(Entry('resampled', name, detail))
-
-
-def hint(name: str) -> str:
+def hint(name: str, family: Family) -> str:
     """What an entry that only one side has is about, if that is known."""
-    return next((text for pattern, text in HINTS if re.match(pattern, name)), '')
+    hints = (*family.hints, KEY_HINT)
+    return next((text for pattern, text in hints if re.match(pattern, name)), '')

@@ -14,7 +14,6 @@ from ..attention.inject import fold_manifold_keys
 from .read import find_prefix, read_weights
 from .report import CheckpointError, Entry
 from .source import unwrap
-from .stock import stock_config
 from .write import is_manifold, write_weights
 
 #: In these namings a backbone is kept within its detector or segmentor; in the others alone.
@@ -76,13 +75,12 @@ def fold_checkpoint(
     settings = read_settings(text) if isinstance(text, str) else {}
     if model_cfg is None:
         model_cfg, scope = settings.get('model'), settings.get('default_scope')
-    heads: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     if model_cfg is not None:
         backbone = fold_model(inside, find_backbone(model_cfg), scope)
         inside = backbone.state_dict()
-        if getattr(backbone, 'layout', None) == 'vit':
-            heads = dict(num_heads=backbone.blocks[0].attn.num_heads)
-            heads['out_indices'] = backbone.out_indices
+        family = getattr(backbone, 'family', None)
+        facts = family.facts(backbone) if family else {}
     elif all(is_plain_linear(inside, layer) for layer in layers):
         inside = fold_plain(inside, layers)
     else:
@@ -92,7 +90,7 @@ def fold_checkpoint(
         )
     weights = read_weights(fill_biases(inside))
     written = write_weights(weights, naming)
-    stock = stock_config(weights, naming, **heads)
+    stock = weights.family.stock_config(weights, naming, **facts) if naming in WHOLE else None
     outside = {name: value for name, value in state.items() if not name.startswith(prefix)}
     entries = weights.entries
     if naming in WHOLE:

@@ -1,4 +1,4 @@
-"""Architectures and namings that resemble those that are read, and are refused by name.
+"""Architectures that resemble those that are read, and are refused by name.
 
 Their blocks have the same names as ours in part, so that most entries of a checkpoint would find a
 place, and the network would compute something else.
@@ -11,13 +11,15 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from .families import Family
 from .report import CheckpointError
 
 __all__ = ['check_ranks', 'refuse_foreign']
 
 #: A sign in the names of a checkpoint, and what it is.
 SIGNS = (
-    (r'(.*\.)?(logit_scale$|cpb_mlp\.)', 'Swin V2'),
+    (r'.*\.attn\.meta_mlp\.', 'Swin V2 CR'),
+    (r'(.*\.)?(logit_scale$|cpb_mlp\.)', 'a relative of Swin V2'),
     (r'(storage_tokens|rope_embed\.)', 'DINOv3'),
     (r'(blocks_token_only|cls_attn_blocks)\.', 'CaiT or XCiT'),
     (r'(blocks|layers)\.\d+\.(gamma_[12]$|attn\.[qv]_bias$)', 'of the family BEiT, EVA, DINOv3'),
@@ -27,55 +29,41 @@ SIGNS = (
     (r'.*\.attn\.rel_pos_[hw]$', 'a ViTDet or SAM with decomposed relative positions'),
     (r'pos_embed_(spatial|window)', 'Hiera'),
     (r'.*\.attn\.(q|k)_norm\.', 'a ViT with normalised queries and keys'),
-    (r'.*\.mlp\.(w12|w3|fc1_[gx])\.', 'a ViT with gated MLPs (SwiGLU)'),
+    (
+        r'encoder\.(layer\.\d+\.(lambda_[12]$|attention\.attention\.relative_)|relative_position)',
+        'of the family BEiT, EVA, DINOv3',
+    ),
+    (r'embeddings\.detection_tokens', 'YOLOS'),
+    (r'.*\.mlp\.(w12|w3|fc1_[gx]|weights_in|weights_out)\.', 'a ViT with gated MLPs (SwiGLU)'),
     (r'(pre_norm|norm_pre)\.', 'a ViT with a norm before its blocks (CLIP)'),
-)
-#: Namings of other libraries, by whole names.
-NAMINGS = (
-    (
-        re.compile(r'(.*\.)?embeddings\.patch_embeddings\.projection\.weight$'),
-        "the naming of transformers (separate query, key and value); timm's checkpoint of the "
-        'same network is read',
-    ),
-    (
-        re.compile(r'(.*\.)?(conv_proj\.weight|features\.0\.0\.weight)$'),
-        "torchvision's naming; timm's checkpoint of the same network is read",
-    ),
 )
 #: Numbers of dimensions that entries have in every size of the architectures; the first that fits.
 RANKS = (
     (r'patch_embed\.proj\.weight', (2, 4)),
     (r'(pos_embed|cls_token|reg_token)', (3, 4)),
-    (r'.*\.relative_position_(bias_table|index)', (2,)),
+    (r'.*\.relative_position_bias_table', (2,)),
+    (r'.*\.relative_position_index', (1, 2)),
     (r'.*\.(qkv|proj|fc1|fc2|reduction)\.weight', (2,)),
     (r'(?!.*\.key\.).*\.(bias|ls[12]\.gamma)', (1,)),
     (r'(.*\.)?norm\d*\.(weight|bias)', (1,)),
 )
 
 
-def refuse_foreign(names: Iterable[str], prefix: str = '') -> None:
-    """Raise CheckpointError if names below ``prefix`` are of an architecture that is not read.
+def refuse_foreign(names: Iterable[str], family: Family | None) -> None:
+    """Raise CheckpointError if names are of an architecture that is not read.
 
     Args:
-        names (Iterable[str]): All names of a checkpoint.
-        prefix (str): What the backbone's names start with.
+        names (Iterable[str]): All names of a backbone.
+        family (Family, optional): What it was recognised as; its own marks are not foreign.
     """
-    inside = [name[len(prefix) :] for name in names if name.startswith(prefix)]
+    names = [name for name in names if family is None or not family.is_marked([name])]
     for sign, kind in SIGNS:
-        found = next((name for name in inside if re.match(sign, name)), None)
+        found = next((name for name in names if re.match(sign, name)), None)
         if found:
             raise CheckpointError(
                 f'the checkpoint is {kind} ({found}), which is not read; '
-                'take a checkpoint of a plain ViT or of Swin (V1)'
+                'take a checkpoint of a plain ViT, of Swin or of Swin V2'
             )
-
-
-def refuse_naming(names: Iterable[str]) -> None:
-    """Raise CheckpointError if names are of a library whose naming is not read."""
-    for name in names:
-        for pattern, text in NAMINGS:
-            if pattern.match(name):
-                raise CheckpointError(f'the checkpoint is in {text} ({name})')
 
 
 def check_ranks(state: Mapping[str, Tensor]) -> None:

@@ -29,7 +29,7 @@ def load_checkpoint(
     embeddings are resampled; the head is dropped. The report is logged.
 
     Args:
-        model (nn.Module): A ManifoldSwin or ManifoldViT.
+        model (nn.Module): A backbone of this package, or another with a ``family``.
         source (str | PathLike | Mapping): A file (``.pth``, ``.pt``, ``.bin``, ``.safetensors``),
             an http(s) URL, ``timm://model_name``, or a state dict.
         strict (bool): Raise if anything is missing, unexpected or of another shape; the model is
@@ -46,11 +46,12 @@ def load_checkpoint(
         FileNotFoundError: If the file does not exist.
         CheckpointError: If it cannot be read, holds no fitting backbone, or, with ``strict``, does
             not fit in full.
-        TypeError: If the model is no ManifoldSwin or ManifoldViT.
+        TypeError: If the model is no such backbone.
     """
-    if not hasattr(model, 'layout'):
+    if not hasattr(model, 'family'):
         raise TypeError(
-            f'load_checkpoint fills a ManifoldSwin or ManifoldViT, not a {type(model).__name__}; '
+            f'load_checkpoint fills a ManifoldSwin or another backbone with a family, not a '
+            f'{type(model).__name__}; '
             "give a detector's backbone, or load the whole detector with load_from"
         )
     name = 'the state dict' if isinstance(source, Mapping) else os.fspath(source)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..files import written_aside
 from ..hints import did_you_mean
-from .namings import NAMINGS, Naming
-from .read import Weights, read_weights
+from .families import FAMILIES, Family, Weights
+from .namings import Naming
+from .read import read_weights
 from .report import CheckpointError, Entry
-from .tensors import merging_to_unfold, window_index
 
 #: The key under which a library's own loader looks for the weights; None for the weights alone.
 CONTAINERS = {'official': 'model', 'mmdet': 'state_dict', 'mmseg': 'state_dict'}
@@ -43,7 +43,8 @@ def write_weights(weights: Weights, naming: str) -> dict[str, Tensor]:
 
     What is left out is added to ``weights.entries``. Arguments and errors as in :func:`to_naming`.
     """
-    names = find_naming(weights.layout, naming)
+    family = weights.family
+    names = find_naming(family, naming)
     manifold = sorted({n.split('.qkv.')[0] for n in weights.state if is_manifold(n)})
     if manifold:
         raise CheckpointError(
@@ -51,43 +52,37 @@ def write_weights(weights: Weights, naming: str) -> dict[str, Tensor]:
             f'{f" and {len(manifold) - 1} more layers" if manifold[1:] else ""}; fold them first '
             '(python -m mkbackbones fold)'
         )
-    state = dict(weights.state)
-    if weights.layout == 'swin':
-        place_final_norm(state, naming, weights.entries)
-    written, refused = {}, []
-    for name, value in state.items():
-        theirs = names.to_theirs(name)
-        if theirs is None:
-            refused.append(name)
-        elif names.unfolded and '.downsample.' in name:
-            written[theirs] = merging_to_unfold(value)
-        else:
-            written[theirs] = value
-        if names.stores_index and name.endswith('.relative_position_bias_table'):
-            written[theirs.replace('_bias_table', '_index')] = window_index(value)
+    state = family.write(dict(weights.state), naming, weights.entries)
+    theirs = {name: names.to_theirs(name) for name in state}
+    refused = [name for name, renamed in theirs.items() if renamed is None]
     if refused:
         raise CheckpointError(f'{naming} has no place for {", ".join(refused[:6])}')
     weights.entries += [Entry('unexpected', name) for name in weights.unknown]
-    return written
+    return {theirs[name]: value for name, value in state.items()}
 
 
-def find_naming(layout: str, naming: str) -> Naming:
-    """Look up a naming for an architecture.
+def find_naming(family: Family, naming: str) -> Naming:
+    """Look up a naming for a family.
 
     Raises:
         CheckpointError: If the library is unknown, or has no such backbone.
     """
-    known = sorted({name for namings in NAMINGS.values() for name in namings})
+    known = sorted({name for kind in FAMILIES.values() for name in written(kind)})
     if naming not in known:
         raise CheckpointError(
             f"naming '{naming}' is unknown; choose from {', '.join(known)}"
             f'{did_you_mean(naming, known)}'
         )
-    if naming not in NAMINGS[layout]:
+    if naming not in written(family):
         raise CheckpointError(
-            f'{naming} has no ViT; choose from {", ".join(sorted(NAMINGS[layout]))}'
+            f'{naming} has no {family.title}; choose from {", ".join(written(family))}'
         )
-    return NAMINGS[layout][naming]
+    return family.namings[naming]
+
+
+def written(family: Family) -> list[str]:
+    """The libraries in whose naming weights of a family are written."""
+    return sorted(name for name, naming in family.namings.items() if naming.is_written)
 
 
 def is_manifold(name: str) -> bool:
@@ -95,30 +90,9 @@ def is_manifold(name: str) -> bool:
     return re.search(r'\.qkv\.(qv|key)\.', name) is not None
 
 
-def place_final_norm(state: dict[str, Tensor], naming: str, entries: list[Entry]) -> None:
-    """Name Swin's output norms as the library does.
-
-    The mm libraries have one for each output. timm and the official classifier have one, of the
-    last stage; the official detector has them all.
-    """
-    if naming not in ('timm', 'official'):
-        return
-    norms = [name for name in state if re.match(r'norm\d+\.', name)]
-    last = max(int(name.split('.')[1]) for name in state if name.startswith('layers.'))
-    others = [name for name in norms if not name.startswith(f'norm{last}.')]
-    if naming == 'official' and others:
-        return
-    for name in norms:
-        value = state.pop(name)
-        if name in others:
-            entries.append(Entry('dropped', name, f'{naming} normalises the last stage alone'))
-        else:
-            state[name.replace(f'norm{last}', 'norm')] = value
-
-
 def pack(state: dict[str, Tensor], naming: str) -> dict[str, Any]:
     """Put weights where the library's own loader looks for them."""
-    container = CONTAINERS[naming]
+    container = CONTAINERS.get(naming)
     return state if container is None else {container: state}
 
 

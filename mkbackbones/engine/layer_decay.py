@@ -16,8 +16,8 @@ from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 #: Entries of ``paramwise_cfg`` and what they are by default; None has to be given.
 OPTIONS = dict(decay_rate=None, key_lr_mult=1.0, norm_decay_mult=1.0, bias_decay_mult=1.0)
-#: Parameters of a backbone without weight decay, whatever their shape.
-NO_DECAY = (
+#: Parameters and modules of a backbone without weight decay, whatever their shape.
+NO_DECAY = {
     'bias',
     'gamma',
     'out_scale',
@@ -29,7 +29,9 @@ NO_DECAY = (
     'mask_token',
     'reg_token',
     'relative_position_bias_table',
-)
+    'cpb_mlp',
+    'logit_scale',
+}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -112,7 +114,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             else:
                 layer, num_layers = prefixes[prefix].get_layer_depth(name, prefix)
                 lr_mult = self.options['decay_rate'] ** (num_layers - 1 - layer)
-                plain = name.rpartition('.')[2] in NO_DECAY or parameter.ndim <= 1
+                plain = not NO_DECAY.isdisjoint(name.split('.')) or parameter.ndim <= 1
                 decay_mult = 0.0 if plain else 1.0
             if id(parameter) in charts:
                 lr_mult *= self.options['key_lr_mult']

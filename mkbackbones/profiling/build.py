@@ -13,11 +13,9 @@ import importlib.util
 
 from torch import Tensor, nn
 
-from .spec import ARCHS, Spec
+from .spec import Spec, archs
 
 DROP_PATH_RATE = 0.1
-TIMM_SWIN = 'swin_{}_patch4_window7_224'
-TIMM_VIT = 'vit_{}_patch16_224'
 
 
 class Unavailable(Exception):
@@ -91,27 +89,14 @@ def backbone_cfg(spec: Spec) -> dict:
     """
     if spec.library == 'timm':
         raise Unavailable('timm: backbones have no config of OpenMMLab')
-    family, name, _ = ARCHS[spec.arch]
+    backbone, name = archs()[spec.arch]
     cfg = dict(drop_path_rate=DROP_PATH_RATE)
     if spec.library != 'mmpretrain':  # its ViT has no such argument
         cfg['with_cp'] = spec.get('cp') == 'yes'
     if not spec.library:
-        ours = 'ManifoldSwin' if family == 'swin' else 'ManifoldViT'
-        return dict(cfg, type=f'mkbackbones.{ours}', arch=name, key_cfg=key_cfg(spec))
-    cfg['type'] = f'{spec.library}.' + (
-        'SwinTransformer' if family == 'swin' else 'VisionTransformer'
-    )
-    if spec.library == 'mmpretrain':
-        cfg['arch'] = name
-        extra = dict(out_indices=(0, 1, 2, 3)) if family == 'swin' else dict(out_type='featmap')
-        return dict(cfg, **extra)
-    from ..backbones.swin import SWIN_ARCHS
-    from ..backbones.vit import VIT_ARCHS
-
-    if family == 'swin':
-        return dict(cfg, **SWIN_ARCHS[name])
-    arch = dict(VIT_ARCHS[name])
-    return dict(cfg, num_layers=arch.pop('depth'), **arch)
+        kind = f'mkbackbones.{backbone.__name__}'
+        return dict(cfg, type=kind, arch=name, key_cfg=key_cfg(spec))
+    return dict(cfg, **spec.family.peer_config(spec.library, name, backbone.archs[name]))
 
 
 def key_cfg(spec: Spec) -> dict | list[dict] | None:
@@ -132,8 +117,8 @@ def key_cfg(spec: Spec) -> dict | list[dict] | None:
     if width == 'full':
         return cfg
     divisor = 2 if width == 'half' else charts
-    family, _, dims = ARCHS[spec.arch]
-    if family == 'vit':
+    dims = archs()[spec.arch].dims
+    if len(dims) == 1:
         return dict(cfg, chart_channels=max(dims[0] // divisor, 1))
     return [
         dict(cfg, chart_channels=max(channels // divisor, 1), stages=[stage])
@@ -142,28 +127,21 @@ def key_cfg(spec: Spec) -> dict | list[dict] | None:
 
 
 def build_timm(spec: Spec, size: tuple[int, int]) -> nn.Module:
-    """timm's backbone: windows always partitioned, as in the official Swin.
+    """timm's backbone.
 
     Fused attention is timm's default (off for Swin, on for ViT) unless the name says so. It is set
     on the layers, since ``TIMM_FUSED_ATTN`` is read once, when timm is imported.
     """
     import timm
 
-    family, name, _ = ARCHS[spec.arch]
     common = dict(pretrained=False, features_only=True, drop_path_rate=DROP_PATH_RATE)
-    if family == 'swin':
-        model = timm.create_model(
-            TIMM_SWIN.format(name), img_size=size, always_partition=True, **common
-        )
-    else:
-        model = timm.create_model(
-            TIMM_VIT.format(name), dynamic_img_size=True, out_indices=[-1], **common
-        )
+    args = spec.family.peer_timm(archs()[spec.arch].name, size)
+    model = timm.create_model(**args, **common)
     fused = spec.get('fused', 'default')
     for module in model.modules():
         if fused != 'default' and hasattr(module, 'fused_attn'):
             module.fused_attn = fused == 'yes'
-    return NchwFeatures(model, channels_last=family == 'swin')
+    return NchwFeatures(model, channels_last=getattr(model, 'output_fmt', 'NCHW') == 'NHWC')
 
 
 def ignore_recompilations() -> None:

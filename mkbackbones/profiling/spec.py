@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..hints import did_you_mean
 
-#: Our architectures by short name: family, name in our zoo, and the channels of each stage.
-ARCHS = {
-    'swin-t': ('swin', 'tiny', (96, 192, 384, 768)),
-    'swin-s': ('swin', 'small', (96, 192, 384, 768)),
-    'swin-b': ('swin', 'base', (128, 256, 512, 1024)),
-    'vit-t': ('vit', 'tiny', (192,)),
-    'vit-s': ('vit', 'small', (384,)),
-    'vit-b': ('vit', 'base', (768,)),
-}
-#: The architecture families that each library has; '' is this package.
-LIBRARIES = {
-    '': ('swin', 'vit'),
-    'mmdet': ('swin',),
-    'mmseg': ('swin', 'vit'),
-    'mmpretrain': ('swin', 'vit'),
-    'timm': ('swin', 'vit'),
-}
+if TYPE_CHECKING:
+    from ..backbones.base import Backbone
+    from ..checkpoints.families import Family
+
 WIDTHS = ('full', 'half', '1/H')
 YES_NO = ('yes', 'no')
 #: Options by name: allowed values, or a type.
@@ -41,6 +29,42 @@ KEY_OPTIONS = ('charts', 'width', 'act', 'base', 'fold')
 FORM = '[library:]arch[/Key][:option=value ...]'
 
 
+class Arch(NamedTuple):
+    """One of our architectures.
+
+    Attributes:
+        backbone (type[Backbone]): Its class.
+        name (str): Its name among the class's ``archs``.
+    """
+
+    backbone: type[Backbone]
+    name: str
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return self.backbone.stage_dims(self.backbone.archs[self.name])
+
+
+def archs() -> dict[str, Arch]:
+    """Our architectures by short name, e.g. ``swin-t``: the registered backbones with ``archs``."""
+    from .. import backbones  # noqa: F401 - registers them
+    from ..registry import MODELS
+
+    return {
+        f'{backbone.family.name}-{name[0]}': Arch(backbone, name)
+        for backbone in MODELS.module_dict.values()
+        for name in getattr(backbone, 'archs', ())
+    }
+
+
+def libraries() -> list[str]:
+    """Libraries whose backbones may be named."""
+    from ..checkpoints.families import FAMILIES
+
+    return list(dict.fromkeys(name for family in FAMILIES.values() for name in family.peers))
+
+
 class SpecError(ValueError):
     """A name that cannot be understood, told in one sentence."""
 
@@ -50,8 +74,8 @@ class Spec:
     """One backbone to profile.
 
     Attributes:
-        arch (str): A name of ``ARCHS``.
-        library (str): A name of ``LIBRARIES``; '' for this package.
+        arch (str): A name of :func:`archs`.
+        library (str): A name of :func:`libraries`; '' for this package.
         key (str | None): Name of a key; None for the stock key.
         options (tuple[tuple[str, str], ...]): Names and values of ``OPTIONS``, in their order.
     """
@@ -62,9 +86,9 @@ class Spec:
     options: tuple[tuple[str, str], ...] = ()
 
     @property
-    def family(self) -> str:
-        """``swin`` or ``vit``."""
-        return ARCHS[self.arch][0]
+    def family(self) -> Family:
+        """What kind of backbone it is."""
+        return archs()[self.arch].backbone.family
 
     def get(self, option: str, default: str = 'no') -> str:
         """Value of an option."""
@@ -95,14 +119,15 @@ def parse_spec(text: str) -> Spec:
     """
     parts = text.split(':')
     library = parts.pop(0) if len(parts) > 1 and '=' not in parts[1] else ''
-    if library not in LIBRARIES:
-        raise unknown('library', library, [name for name in LIBRARIES if name], text)
+    if library and library not in libraries():
+        raise unknown('library', library, libraries(), text)
     arch, _, key = parts.pop(0).partition('/')
-    if arch not in ARCHS:
-        raise SpecError(f'{unknown("architecture", arch, ARCHS, text)}; the form is {FORM}')
+    if arch not in archs():
+        raise SpecError(f'{unknown("architecture", arch, archs(), text)}; the form is {FORM}')
     spec = Spec(arch, library, find_key_name(key, text) if key else None)
-    if spec.family not in LIBRARIES[library]:
-        having = ' and '.join(n for n, has in LIBRARIES.items() if n and spec.family in has)
+    peers = spec.family.peers
+    if library and library not in peers:
+        having = ' and '.join(peers) or 'no other library'
         raise SpecError(f'{text}: {library} has no {arch}; {having} have one')
     if library and key:
         raise SpecError(f'{text}: {library} has no manifold keys; leave out {library}: or /{key}')

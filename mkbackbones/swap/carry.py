@@ -8,14 +8,12 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-#: Names of classes of one kind: an argument of one has the same meaning in the others.
-FAMILIES = (
-    ('SwinTransformer', 'ManifoldSwin'),
-    ('VisionTransformer', 'ViT', 'BEiT', 'MAE', 'ManifoldViT'),
-)
+from ..checkpoints.families import FAMILIES
+
 #: Arguments that go along within a family, and those that go along always.
 WITHIN = (
     'window_size',
+    'pretrained_window_sizes',
     'patch_size',
     'mlp_ratio',
     'qkv_bias',
@@ -43,8 +41,9 @@ def carry_over(old: ConfigDict, new: ConfigDict, scope: str) -> list[str]:
         list[str]: What went along, as ``name=value``.
     """
     old, new = old.get('backbone', old), new.get('backbone', new)  # with manifold keys
-    family = next((names for names in FAMILIES if class_name(old) in names), ())
-    names = ALWAYS + (WITHIN if class_name(new) in family else ())
+    kinds = class_name(old), class_name(new)
+    related = any(set(kinds) <= set(family.classes) for family in FAMILIES.values())
+    names = ALWAYS + (WITHIN if related else ())
     allowed = arguments(new, scope)
     carried = []
     for name in names:

@@ -1,6 +1,8 @@
 """Small backbones that the tests share."""
 
-from mkbackbones.backbones import ManifoldSwin, ManifoldViT
+from torch import nn
+
+from mkbackbones.backbones import ManifoldSwin, ManifoldSwinV2, ManifoldViT
 
 SWIN = dict(embed_dims=16, depths=(2, 2), num_heads=(2, 4))
 VIT = dict(embed_dims=32, depth=4, num_heads=2)
@@ -14,6 +16,16 @@ KEY_CFGS += [MIXED, dict(type='LinearK', temperature=True)]
 def tiny_swin(**args):
     defaults = dict(arch=SWIN, out_indices=(0, 1), window_size=4, drop_path_rate=0.0)
     return ManifoldSwin(**{**defaults, **args})
+
+
+def tiny_swin_v2(**args):
+    defaults = dict(arch=SWIN, out_indices=(0, 1), window_size=4, drop_path_rate=0.0)
+    model = ManifoldSwinV2(**{**defaults, **args})
+    for block in (block for stage in model.layers for block in stage.blocks):
+        # Zero at first: the block would be the identity.
+        nn.init.constant_(block.norm1.weight, 0.3)
+        nn.init.constant_(block.norm2.weight, 0.3)
+    return model
 
 
 def tiny_vit(**args):

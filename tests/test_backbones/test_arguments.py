@@ -6,8 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mkbackbones.backbones import ManifoldSwin, ManifoldViT
+from mkbackbones.backbones import ManifoldSwin, ManifoldSwinV2, ManifoldViT
 from mkbackbones.backbones.swin import SWIN_RULES
+from mkbackbones.backbones.swin_v2 import SWIN_V2_RULES
 from mkbackbones.backbones.vit import VIT_RULES
 from mkbackbones.engine import LayerDecayConstructor
 from mkbackbones.keys import build_key
@@ -61,6 +62,12 @@ def run_backbone(backbone):
 @given(st.sampled_from([name for name in SWIN_RULES if name != 'arch']), VALUES)
 def test_swin(name, value):
     works_or_tells(lambda: ManifoldSwin(**{**SWIN, name: value}), run_backbone)
+
+
+@many
+@given(st.sampled_from([name for name in SWIN_V2_RULES if name != 'arch']), VALUES)
+def test_swin_v2(name, value):
+    works_or_tells(lambda: ManifoldSwinV2(**{**SWIN, name: value}), run_backbone)
 
 
 @many

@@ -1,4 +1,4 @@
-"""What both backbones promise: shapes at any size, gradients, freezing, AMP, warm start."""
+"""What all backbones promise: shapes at any size, gradients, freezing, AMP, warm start."""
 
 import math
 
@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from mkbackbones.attention.qkv import ManifoldQKV
 
-from .common import KEY_CFGS, VARIANTS, key_name, tiny_swin, tiny_vit
+from .common import KEY_CFGS, VARIANTS, key_name, tiny_swin, tiny_swin_v2, tiny_vit
 
 BUILDERS = {
     'swin': tiny_swin,
+    'swin-v2': tiny_swin_v2,
     'vit': tiny_vit,
     'vit-windowed': lambda **args: tiny_vit(window_size=3, global_blocks=[3], **args),
     'vit-registers': lambda **args: tiny_vit(num_register_tokens=2, init_values=0.1, **args),
@@ -25,7 +26,7 @@ every_key = pytest.mark.parametrize('key_cfg', KEY_CFGS, ids=key_name)
 
 
 def strides(name):
-    return (4, 8) if name == 'swin' else (16, 16)
+    return (4, 8) if name.startswith('swin') else (16, 16)
 
 
 @settings(max_examples=25, deadline=None)
@@ -132,7 +133,7 @@ def test_frozen_stages_get_no_gradient_and_stay_in_eval(name, frozen_stages):
     assert model.train() is model and model.eval() is model
     model.train()
     frozen = model.frozen_modules()
-    blocks = model.layers if name == 'swin' else model.blocks
+    blocks = model.layers if name.startswith('swin') else model.blocks
     assert model.patch_embed in frozen
     for i, block in enumerate(blocks):
         assert (block in frozen) == (i < frozen_stages)
@@ -204,6 +205,8 @@ def test_keys_sit_where_key_cfg_says():
         (tiny_swin, dict(window_size=0), ['window_size=0']),
         (tiny_swin, dict(key_cfg=dict(type='KUA', blocks=[4])), ['key_cfg.blocks holds 4']),
         (tiny_swin, dict(key_cfg=dict(type='KUB')), ["'KUB' is unknown", "did you mean 'KUA'"]),
+        (tiny_swin_v2, dict(pretrained_window_sizes=(4,)), ['(4,) has 1 entries', '2 stages']),
+        (tiny_swin_v2, dict(pretrained_window_size=4), ["did you mean 'pretrained_window_sizes'"]),
         (tiny_vit, dict(arch=dict(embed_dims=30, depth=2, num_heads=4)), ['num_heads=4']),
         (tiny_vit, dict(global_blocks=[0]), ['window_size']),
         (tiny_vit, dict(window_size=-1), ['window_size=-1']),
@@ -228,7 +231,7 @@ def test_input_that_is_no_image(name):
 @every_backbone
 def test_unused_stages_are_not_built(name):
     model = BUILDERS[name](out_indices=(0,))
-    blocks = model.layers if name == 'swin' else model.blocks
+    blocks = model.layers if name.startswith('swin') else model.blocks
     assert len(blocks) == 1
     sum(out.sum() for out in model(torch.randn(1, 3, 64, 64))).backward()
     assert all(p.grad is not None for p in model.parameters())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mkbackbones.backbones import ManifoldSwin, ManifoldViT
+from mkbackbones.backbones import ManifoldSwin, ManifoldSwinV2, ManifoldViT
 from mkbackbones.backbones.positions import resample_positions
 
 # More than one window or patch a side: PyTorch compiles anew for sizes of one.
@@ -27,8 +27,13 @@ def train_step(forward, model, x):
         (ManifoldViT, VIT),
         (ManifoldViT, dict(VIT, key_cfg=KEY, window_size=3, num_register_tokens=2)),
         pytest.param(ManifoldSwin, dict(SWIN, key_cfg=KEY), marks=pytest.mark.slow),
+        pytest.param(
+            ManifoldSwinV2,
+            dict(SWIN, key_cfg=KEY, window_size=7),
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=['vit', 'vit-windows-registers-key', 'swin-key'],
+    ids=['vit', 'vit-windows-registers-key', 'swin-key', 'swin-v2-key'],
 )
 def test_one_graph_serves_all_sizes(build, options):
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mkbackbones.backbones import ManifoldSwin, ManifoldViT
+from mkbackbones.backbones import ManifoldSwin, ManifoldSwinV2, ManifoldViT
 
 SWIN = dict(embed_dims=16, depths=(2, 2, 2), num_heads=(2, 4, 4))
 SWIN_T = dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24))
@@ -35,6 +35,11 @@ def swin_outputs(arch):
 def manifold_swin(arch=SWIN, **args):
     defaults = dict(out_indices=swin_outputs(arch), window_size=4, drop_path_rate=0.0)
     return ManifoldSwin(arch, **{**defaults, **args}).eval()
+
+
+def manifold_swin_v2(arch=SWIN, **args):
+    defaults = dict(out_indices=swin_outputs(arch), window_size=4, drop_path_rate=0.0)
+    return ManifoldSwinV2(arch, **{**defaults, **args}).eval()
 
 
 def manifold_vit(arch=VIT, **args):
@@ -93,6 +98,26 @@ def timm_swin(size, arch=SWIN, **args):
         **{**defaults, **args},
     )
     return randomise(model)
+
+
+def timm_swin_v2(size, arch=SWIN, **args):
+    defaults = dict(window_size=4, always_partition=True, num_classes=5, strict_img_size=False)
+    model = timm.models.swin_transformer_v2.SwinTransformerV2(
+        img_size=size,
+        embed_dim=arch['embed_dims'],
+        depths=arch['depths'],
+        num_heads=arch['num_heads'],
+        **{**defaults, **args},
+    )
+    return randomise(model)
+
+
+def mmpretrain_swin_v2(arch=SWIN, **args):
+    backbones = pytest.importorskip('mmpretrain.models.backbones')
+    defaults = dict(out_indices=swin_outputs(arch), window_size=4, drop_path_rate=0.0)
+    args = dict(arch=dict(arch, extra_norm_every_n_blocks=0), pad_small_map=True, **args)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return randomise(backbones.SwinTransformerV2(**{**defaults, **args}))
 
 
 def timm_vit(arch=VIT, **args):

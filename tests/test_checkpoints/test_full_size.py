@@ -12,6 +12,7 @@ from .peers import (
     VIT_S,
     difference,
     manifold_swin,
+    manifold_swin_v2,
     manifold_vit,
     mm_swin,
     mmpretrain_vit,
@@ -45,6 +46,25 @@ def test_timm_and_official_swin(official):
     load_checkpoint(ours, source, strict=True)
     ours.norm0 = ours.norm1 = ours.norm2 = ours.norm3 = nn.Identity()
     x = torch.randn(1, 3, 224, 448)
+    with torch.no_grad():
+        assert difference(ours, peer.forward_intermediates(x, intermediates_only=True), x) < 1e-4
+
+
+@pytest.mark.parametrize('trained', [8, 16])
+def test_timm_swin_v2(trained):
+    """Also in other windows than those of the weights."""
+    sizes = (trained, trained, trained, trained // 2)
+    peer = timm.create_model(
+        'swinv2_tiny_window8_256',
+        img_size=(256, 512),
+        always_partition=True,
+        pretrained_window_sizes=sizes,
+    )
+    peer = randomise(peer)
+    ours = manifold_swin_v2(SWIN_T, window_size=8, pretrained_window_sizes=sizes)
+    load_checkpoint(ours, peer.state_dict(), strict=True)
+    ours.norm0 = ours.norm1 = ours.norm2 = ours.norm3 = nn.Identity()
+    x = torch.randn(1, 3, 256, 512)
     with torch.no_grad():
         assert difference(ours, peer.forward_intermediates(x, intermediates_only=True), x) < 1e-4
 

@@ -338,6 +338,7 @@ def test_nothing_fits_is_always_an_error():
 
 FOREIGN = {
     'swinv2_tiny_window8_256': 'Swin V2',
+    'swinv2_cr_tiny_ns_224': 'Swin V2 CR',
     'beit_base_patch16_224': 'BEiT',
     'eva02_tiny_patch14_224': 'EVA',
     'vit_small_patch16_dinov3': 'DINOv3',

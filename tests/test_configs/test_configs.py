@@ -47,7 +47,8 @@ def test_a_config_is_what_its_name_says(name):
     )
     _, backbone, data = Path(name).name.split('_')
     family, size, key = backbone.split('-')
-    assert cfg.model.backbone.type == f'mkbackbones.Manifold{dict(swin="Swin", vit="ViT")[family]}'
+    kind = dict(swin='Swin', swinv2='SwinV2', vit='ViT')[family]
+    assert cfg.model.backbone.type == f'mkbackbones.Manifold{kind}'
     assert cfg.model.backbone.arch == ARCHS[size]
     key_cfg = cfg.model.backbone.get('key_cfg')
     assert (key_cfg and key_cfg.type) == KEYS[key]

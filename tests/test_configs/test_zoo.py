@@ -17,6 +17,7 @@ pytest.importorskip('mmseg')
 #: runs with `make test-all`.
 FAST = {
     'detection/faster-rcnn_swin-t-spatial_neu-det',
+    'detection/faster-rcnn_swinv2-t-spatial_neu-det',
     'detection/mask-rcnn_swin-t-spatial_coco-3x',
     'detection/cascade-mask-rcnn_swin-t-spatial_neu-seg',
     'detection/retinanet_vit-s-vanilla_coco',
@@ -26,6 +27,7 @@ FAST = {
     'detection/dino_swin-t-spatial_coco',
     'detection/vitdet_vit-s-vanilla_coco',
     'segmentation/upernet_swin-t-spatial_ade20k',
+    'segmentation/upernet_swinv2-t-spatial_neu-seg',
     'segmentation/segformer_swin-t-spatial_neu-seg',
     'segmentation/sem-fpn_vit-s-vanilla_ade20k',
     'segmentation/deeplabv3plus_swin-t-spatial_neu-seg',

@@ -9,7 +9,7 @@ from torch import nn
 import mkbackbones
 from mkbackbones.backbones import ManifoldSwin, ManifoldViT
 
-from ..test_backbones.common import tiny_swin, tiny_vit
+from ..test_backbones.common import tiny_swin, tiny_swin_v2, tiny_vit
 from .tiny import MANIFOLD_SWIN, STOCK_SWIN, detection_config, segmentation_config, train
 
 LR, WD, RATE, KEY_MULT = 1e-3, 0.05, 0.5, 3.0
@@ -51,8 +51,9 @@ def expected(depth_of, model):
             lr *= KEY_MULT
         inside = name.startswith('backbone.')
         plain = parameter.ndim == 1 or name.endswith(
-            ('.bias', '.gamma', 'pos_embed', '_token', 'bias_table')
+            ('.bias', '.gamma', 'pos_embed', '_token', 'bias_table', 'logit_scale')
         )
+        plain = plain or '.cpb_mlp.' in name
         result[name] = (lr, 0.0 if inside and plain else 1.0)
     return result
 
@@ -106,10 +107,11 @@ def assert_settings(found, wanted):
     ('build', 'depth_of'),
     [
         (tiny_swin, swin_depth),
+        (tiny_swin_v2, swin_depth),
         (lambda **args: tiny_vit(num_register_tokens=2, init_values=0.1, **args), vit_depth),
         (tiny_vit, vit_depth),
     ],
-    ids=['swin', 'vit-registers', 'vit'],
+    ids=['swin', 'swin-v2', 'vit-registers', 'vit'],
 )
 def test_every_parameter(build, depth_of, key_cfg):
     model = Model(build(key_cfg=key_cfg))

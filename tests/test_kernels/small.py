@@ -5,7 +5,7 @@ import os
 import torch
 from torch import nn
 
-from mkbackbones.backbones import ManifoldSwin, ManifoldViT
+from mkbackbones.backbones import ManifoldSwin, ManifoldSwinV2, ManifoldViT
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
@@ -24,6 +24,18 @@ def small_swin(key_cfg, **kwargs):
     return ManifoldSwin(
         arch, key_cfg, (0, 1), window_size=3, drop_path_rate=kwargs.pop('drop', 0.0), **kwargs
     )
+
+
+def small_swin_v2(key_cfg, **kwargs):
+    arch = dict(embed_dims=16, depths=(2, 1), num_heads=(1, 2))
+    model = ManifoldSwinV2(
+        arch, key_cfg, (0, 1), window_size=3, drop_path_rate=kwargs.pop('drop', 0.0), **kwargs
+    )
+    for block in (block for stage in model.layers for block in stage.blocks):
+        # Zero at first: the block would be the identity.
+        nn.init.constant_(block.norm1.weight, 0.3)
+        nn.init.constant_(block.norm2.weight, 0.3)
+    return model
 
 
 def small_vit(key_cfg, **kwargs):

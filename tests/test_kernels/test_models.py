@@ -19,6 +19,7 @@ from .small import (
     filled,
     run,
     small_swin,
+    small_swin_v2,
     small_vit,
 )
 
@@ -47,6 +48,23 @@ def test_backbone(switch, build, size, key_cfg):
     wanted, wanted_grads = run(model, x, torch.float32)
     assert max(error(a, b) for a, b in zip(outs, wanted)) < TOLERANCE
     assert error(grads, wanted_grads) < 3 * TOLERANCE
+
+
+@pytest.mark.parametrize('key_cfg', [None, KEYS[3], KEYS[4], KEYS[6]], ids=str)
+def test_keys_of_swin_v2(switch, key_cfg):
+    """Its blocks run plain; its keys, embedding and output norms are on the kernels."""
+    torch.manual_seed(0)
+    model = filled(small_swin_v2(key_cfg))
+    x = torch.randn(2, 3, 29, 25, device=DEVICE)
+    outs, grads = run(model, x)
+    switch[0] = False
+    plain, plain_grads = run(model, x)
+    wanted, wanted_grads = run(model, x, torch.float32)
+    # Norms behind small branches enlarge what is rounded, also without the kernels.
+    for found, without, exact in zip(
+        (*outs, grads), (*plain, plain_grads), (*wanted, wanted_grads)
+    ):
+        assert error(found, exact) < max(1.5 * error(without, exact), TOLERANCE)
 
 
 #: Whole models in the types that test_backbone leaves out.

@@ -1,6 +1,7 @@
 """Names of backbones."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,13 +9,13 @@ from mkbackbones.profiling.build import backbone_cfg, build_backbone, key_cfg
 from mkbackbones.profiling.goals import GOALS
 from mkbackbones.profiling.presets import PRESETS
 from mkbackbones.profiling.sizes import SIZES, parse_size
-from mkbackbones.profiling.spec import ARCHS, SpecError, expand, parse_spec
+from mkbackbones.profiling.spec import SpecError, archs, expand, parse_spec
 
 KEYS = st.sampled_from(['VanillaK', 'SimpleK', 'KUA', 'SpatialK'])
 
 
 @given(
-    st.sampled_from(sorted(ARCHS)),
+    st.sampled_from(sorted(archs())),
     KEYS,
     st.integers(1, 32),
     st.sampled_from(['gelu', 'none']),
@@ -32,6 +33,7 @@ def test_a_name_survives_reading_and_writing(arch, key, charts, act, cp):
         ('swin-q', "did you mean 'swin-t'"),
         ('mmdett:swin-t', "did you mean 'mmdet'"),
         ('mmdet:vit-b', 'mmdet has no vit-b; mmseg and mmpretrain and timm have one'),
+        ('mmseg:swinv2-t', 'mmseg has no swinv2-t; mmpretrain and timm have one'),
         ('mmdet:swin-t/KUA', 'no manifold keys'),
         ('swin-t/SpacialK', "did you mean 'SpatialK'"),
         ('swin-t/KUA:chart=3', "did you mean 'charts'"),
@@ -102,6 +104,16 @@ def test_timms_attention_is_set_layer_by_layer(fused):
     model = build_backbone(parse_spec(f'timm:swin-t:fused={fused}'), (32, 32))
     found = {module.fused_attn for module in model.modules() if hasattr(module, 'fused_attn')}
     assert found == {fused == 'yes'}
+
+
+def test_swin_v2_and_its_peers():
+    ours = build_backbone(parse_spec('swinv2-t/SpatialK:charts=2'), (32, 32))
+    assert type(ours).__name__ == 'ManifoldSwinV2' and ours.window_size == 8
+    peer = build_backbone(parse_spec('timm:swinv2-t'), (40, 64))
+    shapes = [tuple(out.shape[1:]) for out in peer.eval()(torch.zeros(1, 3, 40, 64))]
+    assert shapes == [(96, 10, 16), (192, 5, 8), (384, 3, 4), (768, 2, 2)]
+    cfg = backbone_cfg(parse_spec('mmpretrain:swinv2-b'))
+    assert cfg['type'] == 'mmpretrain.SwinTransformerV2' and cfg['arch'] == 'base'
 
 
 def test_the_goals_preset_runs_what_the_goals_compare():

@@ -13,6 +13,7 @@ SWIN = dict(
     key_cfg=dict(type='SpatialK', num_charts=2),
     drop_path_rate=0.0,
 )
+SWIN_V2 = dict(SWIN, type='mkbackbones.ManifoldSwinV2')
 VIT = dict(
     type='mkbackbones.ManifoldViT',
     arch=dict(embed_dims=32, depth=2, num_heads=2),

@@ -171,3 +171,17 @@ def test_weights_of_the_whole_old_model_are_not_loaded_into_another():
     assert swap.cfg.model.neck.init_cfg == [dict(type='Xavier', layer='Conv2d')]
     assert swap.cfg.model.bbox_head.init_cfg.checkpoint == 'head.pth', 'its inputs are the same'
     assert [line for line in swap.changes if 'whole.pth' in line]
+
+
+def test_window_sizes_of_v1_mean_nothing_to_v2():
+    """Of what two families have in common by name, only what means the same goes along."""
+    new = dict(type='mkbackbones.ManifoldSwinV2', arch=SWIN['arch'])
+    cfg = shipped_config('mmdet', 'swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py')
+    cfg.model.backbone.update(window_size=5, with_cp=True)
+    found = swap_backbone(cfg, new).cfg.model.backbone
+    assert found.with_cp and 'window_size' not in found
+    sizes = dict(window_size=5, pretrained_window_sizes=(4, 4, 4, 2))
+    cfg.model.backbone = dict(new, out_indices=(1, 2, 3), **sizes)
+    cfg.model.neck.in_channels = [32, 64, 128]
+    found = swap_backbone(cfg, dict(new, key_cfg=dict(type='KUA', num_charts=2))).cfg.model.backbone
+    assert found.window_size == 5 and tuple(found.pretrained_window_sizes) == (4, 4, 4, 2)

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mkbackbones.swap import SwapError, backbone_features, swap_backbone
 
 from . import zoo
-from .shipped import SWIN, VIT, shipped_config, train_step
+from .shipped import SWIN, SWIN_V2, VIT, shipped_config, train_step
 
 DETECTION = [
     'atss/atss_r50_fpn_1x_coco.py',
@@ -65,6 +65,15 @@ def test_mmseg_configs_train(name):
 def test_a_plain_vit_trains_in_their_place(library, name):
     pytest.importorskip(library)
     check_step(swap_backbone(small(shipped_config(library, name)), VIT).cfg, VIT)
+
+
+@pytest.mark.parametrize(
+    ('library', 'name'),
+    [('mmdet', DETECTION[3]), ('mmdet', DETECTION[8]), ('mmseg', SEGMENTATION[4])],
+)
+def test_swin_v2_trains_in_their_place(library, name):
+    pytest.importorskip(library)
+    check_step(swap_backbone(small(shipped_config(library, name)), SWIN_V2).cfg, SWIN_V2)
 
 
 @pytest.mark.slow
