@@ -94,7 +94,8 @@ def decoded_once(
 def listed(paths: Sequence[str]) -> tuple[str, float]:
     """What stands for the pixels of files, and when the youngest changed, in seconds since 1970."""
     versions = [PIL.__version__, *(features.version(codec) for codec in CODECS)]
-    digest = hashlib.sha256(repr((os.getcwd(), versions)).encode())
+    place = '' if all(map(os.path.isabs, paths)) else os.getcwd()
+    digest = hashlib.sha256(repr((place, versions)).encode())
     last_change = 0
     for path in paths:
         about = os.stat(path)

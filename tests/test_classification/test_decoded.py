@@ -69,6 +69,25 @@ def test_the_second_time_one_picture_is_opened(folder, kept, opened):
     assert len(list(kept.iterdir())) == 1
 
 
+def test_relative_paths_are_those_of_their_folder(folder, kept, opened, tmp_path, monkeypatch):
+    (tmp_path / 'other').mkdir()
+    write_image_folder(tmp_path / 'other' / folder.name)
+    for path in folder.rglob('*.png'):
+        os.utime(path, ns=(0, 1))
+    change(folder / 'train' / 'dark' / '3.png')
+    for path in (tmp_path / 'other').rglob('*.png'):
+        os.utime(path, ns=(0, 1))
+    monkeypatch.chdir(tmp_path)
+    first = pixels(folder.name)
+    monkeypatch.chdir(tmp_path / 'other')
+    assert not torch.equal(pixels(folder.name), first)
+    del opened[:]
+    absolute = pixels(folder)
+    monkeypatch.chdir(tmp_path)
+    assert torch.equal(pixels(folder), absolute)
+    assert len(opened) == 2 + len(first)  # wherever the process is
+
+
 def change(path):
     """Other pixels in a file of the same size and time of change."""
     content, about = path.read_bytes(), path.stat()
