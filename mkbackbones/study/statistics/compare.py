@@ -22,6 +22,7 @@ __all__ = [
     'Comparison',
     'compare',
     'correct',
+    'estimate_contrast',
     'holm',
     'score_worst',
     'summarise',
@@ -172,35 +173,20 @@ def _estimate(
 ) -> PairedMean | None:
     """Fill in what does not depend on the other arms; None where there are too few groups."""
     values = np.array(list(difference.per_seed.values()))
-    influence, df, looks = None, np.inf, info.looks
-    folds = info.tasks[difference.task].folds
-    by_fold: dict[int, list[int]] = defaultdict(list)
-    for seed in difference.per_seed:
-        by_fold[info.fold_of(difference.task, seed)].append(seed)
+    looks, folds = info.looks, info.tasks[difference.task].folds
+    by_fold = info.by_fold(difference.task, difference.per_seed)
     difference.seed_sd = float(np.std(values, ddof=1))
-    difference.p_sign_flip = sign_flip(
-        [np.mean([difference.per_seed[seed] for seed in mine]) for mine in by_fold.values()]
-    )
+    difference.p_sign_flip = sign_flip(list(by_fold.values()))
     if jackknife is not None and difference.metric in jackknife.groups:
-        groups = jackknife.groups[difference.metric]
-        difference.effective_groups, df = groups.effective, groups.df
-        if groups.effective < FEWEST_GROUPS:
-            return None
-        influence = jackknife.influence(
-            difference.arm,
-            difference.reference,
-            by_fold if folds else list(difference.per_seed),
-            difference.metric,
-        )
-    if folds:
-        seeds = by_fold.values()
-        grouped = [np.array([difference.per_seed[seed] for seed in mine]) for mine in seeds]
-        estimate = folded_mean(grouped, folds, influence)
-    else:
-        estimate = paired_mean(values, influence, df)
-    if influence is not None or folds:
+        difference.effective_groups = jackknife.groups[difference.metric].effective
+    terms = [(difference.arm, difference.reference, 1.0)]
+    where = difference.task, difference.metric
+    estimate, knows_images = estimate_contrast(info, *where, difference.per_seed, terms, jackknife)
+    if estimate is None:
+        return None
+    if knows_images or folds:
         difference.covers = 'seeds and test images'
-    if influence is not None:
+    if knows_images:
         difference.test_sd = math.sqrt(estimate.v_test)
     if estimate.standard_error == 0 and estimate.mean != 0:
         # Equal differences, with nothing known of the test images: a t test would claim p = 0.
@@ -212,6 +198,55 @@ def _estimate(
     difference.rules_out = max(abs(end) for end in ends)
     difference.p = estimate.p()
     return estimate
+
+
+def estimate_contrast(
+    info: StudyInfo,
+    task: str,
+    metric: str,
+    per_seed: dict[int, float],
+    terms: list[tuple[str, str, float]],
+    jackknife: AnyJackknife | None,
+) -> tuple[PairedMean | None, bool]:
+    """Estimate the mean of a weighted sum of differences between arms.
+
+    What test images do to a sum is the sum of what they do to its terms.
+
+    Args:
+        info (StudyInfo): The study.
+        task (str): Key of the task.
+        metric (str): Name of the metric.
+        per_seed (dict[int, float]): The sum of each seed.
+        terms (list[tuple[str, str, float]]): Arm, reference and weight of each difference.
+        jackknife (AnyJackknife | None): None where runs left no evidence.
+
+    Returns:
+        tuple: The estimate, None where there are too few groups of test images; and whether it
+        knows what test images do.
+    """
+    influence, df, folds = None, np.inf, info.tasks[task].folds
+    by_fold: dict[int, list[int]] = defaultdict(list)
+    for seed in per_seed:
+        by_fold[info.fold_of(task, seed)].append(seed)
+    if jackknife is not None and metric in jackknife.groups:
+        groups = jackknife.groups[metric]
+        df = groups.df
+        if groups.effective < FEWEST_GROUPS:
+            return None, False
+        where = by_fold if folds else list(per_seed)
+        parts = [jackknife.influence(arm, ref, where, metric) for arm, ref, _ in terms]
+        if all(part is not None for part in parts):
+            weights = [weight for _, _, weight in terms]
+            # With folds, a list of arrays.
+            splits = zip(*parts) if folds else [parts]
+            sums = [sum(w * part for w, part in zip(weights, split)) for split in splits]
+            influence = sums if folds else sums[0]
+    if folds:
+        grouped = [np.array([per_seed[seed] for seed in mine]) for mine in by_fold.values()]
+        estimate = folded_mean(grouped, folds, influence)
+    else:
+        estimate = paired_mean(np.array(list(per_seed.values())), influence, df)
+    return estimate, influence is not None
 
 
 def holm(p: list[float]) -> list[float]:

@@ -8,16 +8,14 @@ folded into a stock one, ``SK`` from the stock network with K's charts added. Ou
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..records.results import ArmInfo, StudyInfo, StudyResults
 from .analysis import Crossed
-from .compare import FEWEST_GROUPS, AnyJackknife
-from .folded import folded_mean
-from .paired import ALPHA, PairedMean, paired_mean
+from .compare import AnyJackknife, estimate_contrast
+from .paired import ALPHA
 from .sequential import nominal_level
 
 __all__ = ['Square', 'crossed_effects', 'find_squares']
@@ -105,44 +103,12 @@ def crossed_effects(
                 continue
             crossed = Crossed(task, square.kk, effect, float(np.mean(list(by_fold.values()))))
             crossed.num_seeds = len(seeds)
-            estimate = _estimate(info, task, per_seed, terms, jackknife)
+            estimate = None
+            if len(by_fold) > 1:
+                estimate, _ = estimate_contrast(info, task, metric, per_seed, terms, jackknife)
             if estimate is not None and estimate.standard_error:
                 level = nominal_level(ALPHA, info.looks)
                 crossed.low, crossed.high = estimate.interval(level)
                 crossed.p = estimate.p()
             found.append(crossed)
     return found
-
-
-def _estimate(
-    info: StudyInfo,
-    task: str,
-    per_seed: dict[int, float],
-    terms: list[tuple[str, str, float]],
-    jackknife: AnyJackknife | None,
-) -> PairedMean | None:
-    """As of a difference of two arms: what test images do to a sum is the sum of what they do."""
-    metric, folds = info.tasks[task].primary, info.tasks[task].folds
-    seeds_of: dict[int, list[int]] = defaultdict(list)
-    for seed in per_seed:
-        seeds_of[info.fold_of(task, seed)].append(seed)
-    if len(seeds_of) < 2:
-        return None
-    influence, df = None, np.inf
-    if jackknife is not None and metric in jackknife.groups:
-        if jackknife.groups[metric].effective < FEWEST_GROUPS:
-            return None
-        df = jackknife.groups[metric].df
-        where = seeds_of if folds else list(per_seed)
-        parts = [jackknife.influence(arm, ref, where, metric) for arm, ref, _ in terms]
-        weights = [weight for _, _, weight in terms]
-        if all(part is not None for part in parts):
-            influence = (
-                [sum(w * one for w, one in zip(weights, of_fold)) for of_fold in zip(*parts)]
-                if folds
-                else sum(w * part for w, part in zip(weights, parts))
-            )
-    if folds:
-        grouped = [np.array([per_seed[seed] for seed in mine]) for mine in seeds_of.values()]
-        return folded_mean(grouped, folds, influence)
-    return paired_mean(np.array(list(per_seed.values())), influence, df)

@@ -129,7 +129,7 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
     from ..records.results import RunResult
     from .collect import collect, collector_of, good_scores
     from .training import training_size
-    from .treatment import as_entry, check_treatment, fold_by_least_squares
+    from .treatment import as_entry, check_treatment, fold_by_least_squares, watch_charts
 
     study, record = runner.cfg.study, recorder.record
     heartbeat.update(phase='testing')
@@ -155,10 +155,11 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
             collect(model, loader, again)
             return again.evidence().metrics(again.classes)[study.primary]
 
-    treatment = check_treatment(model, runner.val_dataloader, score)
+    charts = watch_charts(model, runner.val_dataloader)
+    treatment = check_treatment(model, charts, score)
     cost = count_cost(model.backbone, training_size(runner))
     if study.get('fold'):
-        fold_by_least_squares(model, runner.val_dataloader)
+        fold_by_least_squares(model, charts)
         with written_aside(folder / FOLDED) as work:
             torch.save({'state_dict': model.state_dict()}, work)
     RunResult(

@@ -6,6 +6,7 @@ import contextlib
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from ...attention.inject import fold_manifold_keys
 from ...attention.qkv import ManifoldQKV
 from ...keys import BasedKey, LinearK
 
-__all__ = ['Treatment', 'check_treatment', 'fold_by_least_squares']
+__all__ = ['Treatment', 'check_treatment', 'fold_by_least_squares', 'watch_charts']
 
 #: Validation images that a key is looked at with: at least so many, and so many more, if there are,
 #: that a layer with the fewest tokens has this many of them for each of its channels. A linear map
@@ -89,8 +90,9 @@ class Watched:
         self.charts_squared += float(wanted.square().sum())
         self.seen += len(tokens)
 
+    @cached_property
     def linear(self) -> Tensor:
-        """The best linear map of the tokens, with the bias in the last row: (C + 1, out_dims)."""
+        """The best linear map of all tokens seen, its bias in the last row: (C + 1, out_dims)."""
         return torch.linalg.pinv(self.moments, hermitian=True) @ self.products
 
     @property
@@ -105,13 +107,13 @@ class Watched:
             return None
         mean = self.charts / self.seen
         variance = self.charts_squared - self.seen * float(mean.square().sum())
-        left = self.charts_squared - float((self.linear() * self.products).sum())
+        left = self.charts_squared - float((self.linear * self.products).sum())
         left *= (self.seen - 1) / free
         return 1.0 if variance <= 0 else min(max(1 - left / variance, 0.0), 1.0)
 
     def linear_key(self, key: BasedKey) -> LinearK:
         """A key that computes this map, and the base chart where there is one."""
-        found = self.linear().T.float()
+        found = self.linear.T.float()
         weight, bias = found[:, :-1], found[:, -1]
         if key.base is not None:
             weight = weight + key.base.weight.detach()
@@ -122,13 +124,13 @@ class Watched:
 
 
 def check_treatment(
-    model: nn.Module, loader: DataLoader, score: Callable[[], float]
+    model: nn.Module, charts: dict[ManifoldQKV, Watched], score: Callable[[], float]
 ) -> Treatment | None:
     """Look at the keys of a trained network, and score it with their charts switched off.
 
     Args:
         model (nn.Module): A model of mmengine, with the weights that are tested.
-        loader (DataLoader): Batches of the validation split.
+        charts (dict[ManifoldQKV, Watched]): What :func:`watch_charts` saw of it.
         score (Callable): Gives the primary metric on the test split, in per cent.
 
     Returns:
@@ -142,10 +144,9 @@ def check_treatment(
         temperature=mean_of(layers, 'temperature', float),
         out_scale=mean_of(layers, 'out_scale', lambda scale: float(scale.abs().mean())),
     )
-    charted = [layer for layer in layers if isinstance(layer.key, BasedKey)]
-    if not charted:
+    if not charts:
         return found
-    watched = watch(model, charted, loader)
+    charted, watched = list(charts), list(charts.values())
     shares = [share for one in watched if (share := one.linear_share()) is not None]
     found.linear_share = statistics.fmean(shares) if len(shares) == len(watched) else None
     if based := [one for one in watched if one.base]:
@@ -162,18 +163,28 @@ def check_treatment(
     return found
 
 
-def fold_by_least_squares(model: nn.Module, loader: DataLoader) -> None:
+def fold_by_least_squares(model: nn.Module, charts: dict[ManifoldQKV, Watched]) -> None:
     """Turn all keys of a trained network into stock ones, in place, each by its best linear map.
 
     Args:
         model (nn.Module): A model of mmengine.
-        loader (DataLoader): Batches of the images that the maps are fitted on.
+        charts (dict[ManifoldQKV, Watched]): What :func:`watch_charts` saw of it.
+    """
+    for layer, one in charts.items():
+        layer.key = one.linear_key(layer.key)
+    fold_manifold_keys(model)
+
+
+def watch_charts(model: nn.Module, loader: DataLoader) -> dict[ManifoldQKV, Watched]:
+    """What the charts of a trained network do with validation images; empty without charts.
+
+    Args:
+        model (nn.Module): A model of mmengine, with the weights that are tested.
+        loader (DataLoader): Batches of the validation split.
     """
     layers = [module for module in model.modules() if isinstance(module, ManifoldQKV)]
     charted = [layer for layer in layers if isinstance(layer.key, BasedKey)]
-    for layer, one in zip(charted, watch(model, charted, loader)):
-        layer.key = one.linear_key(layer.key)
-    fold_manifold_keys(model)
+    return dict(zip(charted, watch(model, charted, loader))) if charted else {}
 
 
 def mean_of(

@@ -12,6 +12,7 @@ from mkbackbones.study.worker.treatment import (
     check_treatment,
     fold_by_least_squares,
     watch,
+    watch_charts,
 )
 
 from ...test_backbones.common import tiny_swin, tiny_vit
@@ -49,7 +50,8 @@ def check(model):
 
     model.eval()
     before = copy.deepcopy(model.state_dict())
-    found = check_treatment(model, DataLoader(list(IMAGES), batch_size=2), score)
+    charts = watch_charts(model, DataLoader(list(IMAGES), batch_size=2))
+    found = check_treatment(model, charts, score)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name  # as it was
     return found, outputs[-1] if outputs else None
@@ -131,7 +133,8 @@ def test_folded_by_least_squares(key, base):
     model = Network(tiny_vit, dict(type=key, num_charts=2, base=base)).eval()
     with torch.no_grad():
         wanted = model.backbone(IMAGES)[-1]
-        fold_by_least_squares(model, DataLoader(list(IMAGES), batch_size=2))
+        charts = watch_charts(model, DataLoader(list(IMAGES), batch_size=2))
+        fold_by_least_squares(model, charts)
         assert not model.key_layers()
         error = (model.backbone(IMAGES)[-1] - wanted).norm() / wanted.norm()
     tiny_vit().load_state_dict(model.backbone.state_dict())  # strictly
@@ -157,7 +160,8 @@ def test_a_failing_score_leaves_the_network_as_it_was():
         raise RuntimeError('no memory')
 
     with pytest.raises(RuntimeError, match='no memory'):
-        check_treatment(model, DataLoader(list(IMAGES), batch_size=2), score)
+        charts = watch_charts(model, DataLoader(list(IMAGES), batch_size=2))
+        check_treatment(model, charts, score)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert not any(module._forward_pre_hooks for module in model.modules())
