@@ -26,25 +26,30 @@ def on_files(files: Any, config: Any) -> Any:
 
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding='utf-8')
-        files.append(File.generated(config, page, content=from_root(text)))
+        files.append(File.generated(config, page, content=text))
     return files
 
 
 def on_page_markdown(text: str, page: Any, config: Any, files: Any) -> str:
     """Let links to pages stay, and make names of the others."""
-    folder = posixpath.dirname(page.file.src_uri)
-    known = {file.src_uri for file in files if file.is_documentation_page()}
+    uri = page.file.src_uri
+    # Where page and targets lie in the checkout, which is what links are relative to.
+    sources = {page: source for source, page in PAGES.items()}
+    folder = posixpath.dirname(sources.get(uri, f'docs/{uri}'))
+    known = {
+        sources.get(file.src_uri, f'docs/{file.src_uri}'): file.src_uri
+        for file in files
+        if file.is_documentation_page()
+    }
 
     def link(found: re.Match) -> str:
         words, target, anchor = found.group(1), found.group(2), found.group(3) or ''
         if '://' in target or not target:
             return found.group(0)
-        place = posixpath.normpath(posixpath.join(folder, target))
-        outside = place.removeprefix('../')
-        place = PAGES.get(outside, place) if place.startswith('../') else place
-        if place not in known:
+        place = known.get(posixpath.normpath(posixpath.join(folder, target)))
+        if place is None:
             return words
-        return f'[{words}]({posixpath.relpath(place, folder or ".")}{anchor})'
+        return f'[{words}]({posixpath.relpath(place, posixpath.dirname(uri) or ".")}{anchor})'
 
     return LINK.sub(link, text)
 
@@ -52,16 +57,3 @@ def on_page_markdown(text: str, page: Any, config: Any, files: Any) -> str:
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
     """Drop the roles of docstrings, which markdown does not know: ``:class:`` before a name."""
     return re.sub(r':(?:attr|class|data|exc|func|meth|mod):(<code>)~?', r'\1', html)
-
-
-def from_root(text: str) -> str:
-    """A file of the checkout's root as if it lay in docs/."""
-
-    def link(found: re.Match) -> str:
-        words, target, anchor = found.group(1), found.group(2), found.group(3) or ''
-        if '://' in target or not target:
-            return found.group(0)
-        inside = target.removeprefix('docs/') if target.startswith('docs/') else f'../{target}'
-        return f'[{words}]({inside}{anchor})'
-
-    return LINK.sub(link, text)
