@@ -8,12 +8,11 @@ their weights. Whatever departs from that is called as it is, in plain PyTorch.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
 from timm.layers import DropPath, Mlp, PatchEmbed
 from timm.models.vision_transformer import LayerScale
 from torch import Tensor, nn
 
-from ..kernels.compat import HOOKS, can_watch
+from ..kernels.compat import HOOKS, can_watch, evaluated
 from .watch import Watch
 
 
@@ -101,7 +100,7 @@ known: dict[type[nn.Module], Known] = {
 }
 
 
-@torch.compiler.assume_constant_result  # evaluated, not traced, by torch.compile
+@evaluated
 def is_heard(module: nn.Module) -> bool:
     """Whether hooks listen to a module."""
     own = module.__dict__
@@ -163,7 +162,7 @@ def departure(
     return None if expected.check is None else expected.check(module)
 
 
-@torch.compiler.assume_constant_result
+@evaluated
 def unit_departure(unit: nn.Module) -> str | None:
     """:func:`departure` of what is decided on as a whole, its own hooks aside if it is called."""
     if not can_watch():
@@ -184,7 +183,7 @@ def below(module: nn.Module, path: str) -> nn.Module | None:
     return module
 
 
-@torch.compiler.assume_constant_result
+@evaluated
 def reading_departure(module: nn.Module) -> str | None:
     """Why what lies below a module has to be called, piece by piece, instead of being read.
 

@@ -4,15 +4,17 @@ Nothing else here or in the packages that run on the kernels names one. Each is 
 use; a missing one costs time or the kernels, never the result, and is told once in the log.
 """
 
-from collections.abc import Sequence
-from functools import cache
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
+
+T = TypeVar('T')
 
 #: Where PyTorch keeps a module's hooks.
 HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
@@ -72,12 +74,22 @@ def views_of(memory: Tensor, tensors: list[Tensor]) -> Sequence[Tensor]:
     return [piece.view(tensor.shape) for piece, tensor in zip(pieces, tensors)]
 
 
-def addmm_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """GELU in the tanh form of ``x W^T + b``: (N, C), (D, C), (D,) -> (N, D)."""
-    addmm = entry('torch._addmm_activation', 'GELU follows the product')
-    if addmm is not None:
-        return addmm(bias, x, weight.T, use_gelu=True)
-    return F.gelu(F.linear(x, weight, bias), approximate='tanh')
+def evaluated(find: Callable[[nn.Module], T]) -> Callable[[nn.Module], T]:
+    """``find(module)``, which torch.compile evaluates once, as a constant, instead of tracing it.
+
+    Not all releases take a module as an argument there (2.14 does, 2.11 does not); all take the
+    address of one, which lives as long as what is compiled.
+    """
+
+    @torch.compiler.assume_constant_result
+    def find_at(address: int) -> T:
+        return find(ctypes.cast(address, ctypes.py_object).value)
+
+    @wraps(find)
+    def ask(module: nn.Module) -> T:
+        return find_at(id(module)) if torch.compiler.is_compiling() else find(module)
+
+    return ask
 
 
 @cache

@@ -16,16 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from .activation import activate, activate_again, activation_name
 from .casts import half_copies
-from .compat import addmm_gelu
 
 #: Whether matrix products can return another type than their operands have (torch 2.8, CUDA).
 WIDE_PRODUCTS = 'dtype' in torch.ops.aten.mm.overloads()
-
-#: Whether cuBLAS applies GELU inside the product, which saves a pass over the hidden channels but
-#: takes the tanh form. Off: GELU is the exact one everywhere, in training and inference, forward
-#: and backward. Between -5 and -2 the tanh form is 2.6e-4 (RMS) from it, which float16 resolves
-#: (1.6e-5 by the exact form on rounded sums); in bfloat16 1.2e-4.
-GELU_IN_PRODUCT = False
 
 
 def weight_gradient(dy: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -151,8 +144,6 @@ def activated_product(x: Tensor, weight: Tensor, bias: Tensor | None, act: str) 
     Returns:
         Tensor: (..., D).
     """
-    if GELU_IN_PRODUCT and act == 'gelu' and bias is not None and x.is_cuda:
-        return addmm_gelu(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], -1)
     z = F.linear(x, weight, bias)
     activate(z, act)
     return z

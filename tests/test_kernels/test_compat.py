@@ -68,14 +68,6 @@ def test_tensors_that_do_not_count_changes(monkeypatch, said):
     assert len(said) == 1 and '_version' in said[0]
 
 
-def test_gelu_in_the_product(monkeypatch, said):
-    x, weight, bias = torch.randn(5, 8), torch.randn(6, 8), torch.randn(6)
-    wanted = nn.functional.gelu(x @ weight.T + bias, approximate='tanh')
-    hide(monkeypatch, 'torch._addmm_activation')
-    torch.testing.assert_close(compat.addmm_gelu(x, weight, bias), wanted)
-    assert len(said) == 1
-
-
 @pytest.mark.parametrize(
     'name', [*compat.HOOKS, *compat.PARTS, *(path.split('.')[-1] for path in compat.GLOBAL_HOOKS)]
 )

@@ -23,6 +23,7 @@ __all__ = ['Treatment', 'check_treatment', 'fold_by_least_squares', 'watch_chart
 #: fits fewer tokens than channels exactly, and explains nothing then.
 LEAST_IMAGES = 32
 TOKENS_A_CHANNEL = 10
+#: Most images at a time.
 BATCH = 8
 
 
@@ -199,8 +200,10 @@ def mean_of(
 def watch(model: nn.Module, layers: list[ManifoldQKV], loader: DataLoader) -> list[Watched]:
     """Let validation images pass, drawn from the whole split, until every layer has seen enough."""
     order = torch.randperm(len(loader.dataset), generator=torch.Generator().manual_seed(0))
+    # Not more at a time than in validation: images of several sizes make no batch in mmseg.
+    size = min(BATCH, loader.batch_size or 1)
     images = DataLoader(
-        Subset(loader.dataset, order.tolist()), batch_size=BATCH, collate_fn=loader.collate_fn
+        Subset(loader.dataset, order.tolist()), batch_size=size, collate_fn=loader.collate_fn
     )
     watched = [Watched(layer) for layer in layers]
     handles = [layer.register_forward_pre_hook(one) for layer, one in zip(layers, watched)]
@@ -209,7 +212,7 @@ def watch(model: nn.Module, layers: list[ManifoldQKV], loader: DataLoader) -> li
         for count, batch in enumerate(images, 1):
             with torch.no_grad():
                 model.test_step(batch)
-            if count * BATCH >= LEAST_IMAGES and all(one.suffices for one in watched):
+            if count * size >= LEAST_IMAGES and all(one.suffices for one in watched):
                 break
     finally:
         for handle in handles:

@@ -126,6 +126,15 @@ def test_as_many_images_as_a_map_takes():
     assert few[-1].seen <= sizes[-1] and few[-1].linear_share() is None
 
 
+@pytest.mark.parametrize('batch_size', [1, 2])
+def test_no_more_images_at_a_time_than_in_validation(batch_size):
+    """Images of several sizes, of which mmseg makes no batch, are validated one by one."""
+    model = Network(tiny_swin, dict(type='SpatialK', num_charts=2)).eval()
+    layers = [module for module in model.modules() if isinstance(module, ManifoldQKV)]
+    images = [torch.randn(3, 32, 32 if batch_size > 1 else 32 + 8 * (i % 2)) for i in range(9)]
+    assert all(one.seen for one in watch(model, layers, DataLoader(images, batch_size)))
+
+
 @pytest.mark.parametrize('base', [True, False])
 @pytest.mark.parametrize('key', ['SpatialK', 'KUA', 'VanillaK'])
 def test_folded_by_least_squares(key, base):
