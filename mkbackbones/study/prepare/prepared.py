@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import gc
 import tempfile
@@ -11,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from torch.utils.data import Dataset
 
 from ...late_imports import bring_in
-from ...runner.config_files import one_line
 from ...runner.config_values import check_values, settle_loaders
 from ...runner.errors import InputError
 from ...runner.preflight import (
@@ -30,6 +27,7 @@ from ..define.spec import Study, StudyError
 from ..define.tasks import Task
 from ..records.results import ArmInfo, StudyInfo, TaskInfo, fold_of
 from ..worker.processes import share_batch
+from .backbones import BuiltBefore, check_backbones
 from .configs import (
     baseline_backbone,
     read_task_config,
@@ -230,7 +228,7 @@ def prepare_study(
         Needed: The command has to start again for what a config names.
     """
     configs, tasks, data, notes, folds = {}, {}, {}, [], {}
-    data_sets, built, finite = DataSets(), set(), set()
+    data_sets, built, finite = DataSets(), BuiltBefore(), set()
     bring_in(study.arms)
     for task in study.tasks.values():
         note(f'checking task {task.key}')
@@ -254,6 +252,7 @@ def prepare_study(
         main, stretched = for_main_runs(study, task.key, cfg)
         notes += stretched_in_words(study, task.key, stretched)
         check_selection(study, task, main)
+    built.remember()
     check_chains(study, {key: info.data_root for key, info in tasks.items()}, folds)
     for key, info in tasks.items():
         note(f'hashing the data of task {key}')
@@ -335,40 +334,6 @@ def check_selection(study: Study, task: Task, cfg: Config) -> None:
             "options={'train_cfg.val_interval': VERY_MANY} and no learning_rates, so that the "
             'last weights are tested'
         )
-
-
-def check_backbones(study: Study, task: Task, cfg: Config, built: set[str]) -> None:
-    """Raise StudyError unless the backbone of every arm can be built.
-
-    They are built without memory for weights, which takes little time; one that cannot be built so
-    (it looks at its weights) is built as a run builds it.
-
-    Args:
-        study (Study): The study.
-        task (Task): The task.
-        cfg (Config): Its config.
-        built (set[str]): Backbones that other tasks have, which can be built; more are added.
-    """
-    import torch
-
-    scope = cfg.get('default_scope', 'mmengine')
-    init_default_scope(scope)
-    for arm in study.arms.values():
-        run = Run('main', task.key, arm.key, study.seeds[0])
-        backbone = run_config(cfg, task, arm, run).model.backbone
-        known = f'{scope} {backbone}'
-        if known in built:
-            continue
-        built.add(known)
-        with contextlib.suppress(Exception), torch.device('meta'):
-            MODELS.build(backbone)
-            continue
-        try:
-            MODELS.build(backbone)
-        except Exception as error:  # a backbone may raise anything
-            raise StudyError(
-                f'task {task.key}, arm {arm.key}: its backbone cannot be built: {one_line(error)}'
-            ) from error
 
 
 def check_lists(task: Task, cfg: Config, folds: Folds) -> None:

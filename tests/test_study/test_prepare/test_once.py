@@ -5,7 +5,7 @@ from importlib import metadata
 import pytest
 
 from mkbackbones.study.define.spec import StudyError, read_study
-from mkbackbones.study.prepare import data_sets, fingerprint, prepared
+from mkbackbones.study.prepare import backbones, data_sets, fingerprint, prepared
 
 from ..tiny import write_study
 
@@ -22,10 +22,11 @@ MORE_TASKS = """
 
 
 @pytest.fixture
-def built(monkeypatch):
+def built(monkeypatch, tmp_path):
     """Types of the data sets and backbones that are built."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     found = []
-    for registry in (prepared.MODELS, data_sets.DATASETS):
+    for registry in (backbones.MODELS, data_sets.DATASETS):
         build = registry.build
 
         def counted(cfg, *more, build=build, **named):
@@ -42,6 +43,25 @@ def test_each_backbone_and_each_data_set_once(built, tmp_path):
     assert built.count('mkbackbones.ManifoldSwin') == 2  # two arms
     assert built.count('mkbackbones.ImageFolder') == 3  # three splits
     assert study.tasks['lr0.001'].num_images == study.tasks['lr0.003'].num_images
+
+
+def test_backbones_that_an_earlier_command_has_built_are_not_built_again(
+    built, tmp_path, monkeypatch
+):
+    def prepare(**options):
+        built.clear()
+        extra = f"    tasks['classification']['options'] = {options!r}\n"
+        prepared.prepare_study(read_study(write_study(tmp_path, extra=extra)))
+        return built.count('mkbackbones.ManifoldSwin')
+
+    assert prepare() == 2 and prepare() == 0
+    assert prepare(**{'model.backbone.window_size': 5}) == 2
+    own = {'custom_imports.imports': ['mkbackbones', 'json']}  # whose code may have changed
+    assert prepare(**own) == 2 == prepare(**own)
+    monkeypatch.setattr(backbones, 'code_hash', lambda: 'another code')
+    assert prepare() == 2
+    monkeypatch.setenv('XDG_CACHE_HOME', '/proc/nowhere')
+    assert prepare() == 2 == prepare()
 
 
 def test_tasks_that_differ_are_not_taken_for_each_other(tmp_path):
