@@ -217,7 +217,7 @@ def modulated_deform_conv_backward(
 
 
 def as_read(
-    offset: Tensor, mask: Tensor, weight: Tensor, deformable_group: int, size: tuple[int, int]
+    offset: Tensor, mask: Tensor, weight: Tensor, deformable_group: int, size: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Offset and mask (B, channels, H', W') as mmcv's modulated kernels read them.
 

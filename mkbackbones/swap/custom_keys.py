@@ -81,7 +81,7 @@ def find_goal(
     ):
         return None
     norms = set().union(*(v for kind, v in by_kind.items() if kind.startswith('norm')))
-    goal = {}
+    goal: dict[str, Multipliers] = {}
     for name, (kind, stage) in after.items():
         values = by_stage.get((kind, stage)) if staged else by_kind.get(kind)
         if not values and staged and stage is not None:  # e.g. no norm between these stages

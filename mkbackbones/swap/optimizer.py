@@ -28,7 +28,7 @@ def fit_optimizer(
         advice (list[str]): Extended in place.
     """
     wrapper = cfg.get('optim_wrapper')
-    if not isinstance(wrapper, dict):
+    if not isinstance(wrapper, ConfigDict):
         return
     fit_constructor(wrapper, new, changes, advice)
     keys = (wrapper.get('paramwise_cfg') or {}).get('custom_keys')
@@ -38,7 +38,7 @@ def fit_optimizer(
 
 
 def fit_constructor(
-    wrapper: ConfigDict, new: nn.Module, changes: list[str], advice: list[str]
+    wrapper: ConfigDict, new: Any, changes: list[str], advice: list[str]
 ) -> None:
     """Put our layer-wise decay in the place of mmdet's and mmseg's, which know few backbones."""
     name = str(wrapper.get('constructor') or 'DefaultOptimWrapperConstructor')

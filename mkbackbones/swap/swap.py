@@ -278,7 +278,7 @@ def find_model(cfg: Config) -> tuple[str, ConfigDict]:
     model = cfg.get('model')
     if not isinstance(model, dict):
         raise SwapError('the config has no model')
-    places = {'model': model}
+    places: dict[str, Any] = {'model': model}
     for name in ('detector', 'segmentor'):  # semi-supervised and tracking models
         places[f'model.{name}'] = model.get(name)
     for where, part in places.items():
