@@ -16,7 +16,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows: nothing is known of other runs, so that nothing is removed
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ['OutputError', 'atomic_output', 'sync', 'written_aside']
 

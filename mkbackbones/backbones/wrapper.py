@@ -128,9 +128,10 @@ class StandIn:
 
     def __init__(self, model: nn.Module, name: str) -> None:
         self.place = name
-        self.manifold: Any = model.get_submodule(name)
-        self.own: nn.Module = self.manifold
-        self.stock: Any = self.manifold.stock_part()
+        manifold: Any = model.get_submodule(name)
+        self.manifold = manifold
+        self.own: nn.Module = manifold
+        self.stock: Any = manifold.stock_part()
         self.weight, self.bias, self.qkv_prefix = 'weight', 'bias', ''
         attention = parent_of(model, name)
         if isinstance(attention, FusedSelfAttention):

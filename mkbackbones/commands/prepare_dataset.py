@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mkbackbones.commands.errors import CommandError, run_command
 from mkbackbones.datasets.catalogue import CATALOGUE, Entry
@@ -13,6 +14,9 @@ from mkbackbones.datasets.instances import INSTANCE_RULES, MIN_AREA
 from mkbackbones.datasets.records import Converter
 from mkbackbones.datasets.splitting import METHODS, Splitter, load_groups
 from mkbackbones.datasets.summary import Summary, print_summary
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction as SubCommands
 
 __all__ = ['main']
 
@@ -173,7 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_dataset(commands, name: str, entry: Entry) -> None:  # noqa: ANN001
+def _add_dataset(commands: SubCommands, name: str, entry: Entry) -> None:
     parser = commands.add_parser(
         name,
         help=entry.help,

@@ -183,7 +183,7 @@ class Splitter:
                 f'there is no official split for {first_few(without)}: use --split random, or '
                 '--split group where images share content'
             )
-        splits = {item.file_name: item.split for item in items}
+        splits = {item.file_name: item.split for item in items if item.split is not None}
         if self.val_from_train and 'val' not in splits.values():
             train = [item for item in items if item.split == 'train']
             names = [stem_of(item.file_name) for item in train]

@@ -124,11 +124,11 @@ def parse_voc(content: bytes, where: str) -> VocAnnotation:
             raise DatasetError(f'{place}: {count} boxes (<bndbox>) in one object')
         if count == 0:
             raise DatasetError(f'{place}: no <bndbox>{reader_hint(content, "Pascal VOC")}')
-        corners = tuple(_number(element, f'bndbox/{tag}', place) for tag in _CORNERS)
+        x1, y1, x2, y2 = (_number(element, f'bndbox/{tag}', place) for tag in _CORNERS)
         name = (element.findtext('name') or '').strip()
         if not name:
             raise DatasetError(f'{place}: no <name>')
-        objects.append(VocObject(name, corners, place))
+        objects.append(VocObject(name, (x1, y1, x2, y2), place))
     return VocAnnotation(_size(root, where), objects, (root.findtext('filename') or '').strip())
 
 

@@ -7,7 +7,7 @@ draws the same with any number of data loader workers.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from typing import Any, NamedTuple
 

@@ -92,7 +92,7 @@ class ExactResumeHook(Hook):
             self.counted.epoch = runner.epoch
 
     def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
     ) -> None:
         seed_generators(MODEL, *self.words, runner.iter)
 

@@ -112,14 +112,14 @@ def find_shared(
             'coarser scale: crops of the usual scale are not looked for in them'
         )
     hits = _search(surfaces, turned_crops, report, warn)
-    judged = {}
+    judged: dict[tuple[int, int], Shared] = {}
     pairs = ordered(lambda hit: judge(surfaces, pictures, hit), hits)
     for done, (hit, pair) in enumerate(zip(hits, pairs), start=1):
         report('measuring what is shared', done, len(hits))
         if pair.correlation > MIN_CORRELATION:
-            key = tuple(surfaces.pieces[index].picture for index in hit.pair[:2])
-            judged[key] = pair
-    found = {tuple(sorted(key)): pair for key, pair in judged.items()}
+            one, other = (surfaces.pieces[index].picture for index in hit.pair[:2])
+            judged[one, other] = pair
+    found = {(min(key), max(key)): pair for key, pair in judged.items()}
     found.update(_identical(pictures, surfaces))
     return sorted(found.values(), key=lambda pair: (-pair.overlap, -pair.score, pair.first.key))
 
@@ -132,7 +132,8 @@ def judge(surfaces: Surfaces, pictures: Sequence[Picture], hit: Hit) -> Shared:
     other = surfaces.lit(second.picture)
     # From the pieces to the pictures that they were cut from.
     start = turned_origin(first, surfaces.grey(first.picture).shape, symmetry)
-    shift = tuple(step + there - here for step, here, there in zip(hit.shift, start, second.origin))
+    down, right = (step + b - a for step, a, b in zip(hit.shift, start, second.origin))
+    shift = down, right
     here, there = overlap_slices(one.shape, other.shape, shift)
     overlap = one[here].size / min(one.size, other.size)
     correlation = float(np.corrcoef(one[here].ravel(), other[there].ravel())[0, 1])
@@ -259,4 +260,4 @@ def overlap_slices(
         start, stop = max(0, -step), min(length, limit - step)
         here.append(slice(start, stop))
         there.append(slice(start + step, stop + step))
-    return tuple(here), tuple(there)
+    return (here[0], here[1]), (there[0], there[1])

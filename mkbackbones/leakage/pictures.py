@@ -125,7 +125,7 @@ def read_pixels(path: Path) -> Pixels:
     if pixels.ndim == 3 and is_grey(pixels):
         pixels = pixels[:, :, 0]  # a grey picture saved as RGB is the same picture
     digest = hashlib.sha256(f'{pixels.shape}'.encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return Pixels(to_grey(pixels), hashlib.sha256(content).hexdigest(), digest.hexdigest())
 
 

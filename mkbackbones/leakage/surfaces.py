@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -156,6 +156,9 @@ class Lazy:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.make(index)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.make, range(self.length))
 
 
 def part(grey: np.ndarray, piece: Piece) -> np.ndarray:

@@ -1,6 +1,7 @@
 """SimpleFeaturePyramid: several scales from one map of a plain ViT."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule

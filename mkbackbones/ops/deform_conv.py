@@ -5,6 +5,7 @@ channel where offsets have two. Both libraries agree on that layout.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torchvision  # noqa: F401  (registers torch.ops.torchvision)

@@ -5,6 +5,7 @@ here depends on the device. One level at a time keeps the memory at that of the 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def work(model: nn.Module, size: tuple[int, int, int]) -> tuple[int, int]:
     # A copy of the modules around tensors without data.
     model = copy.deepcopy(model, {id(t): shape_of(t) for t in tensors})
     model.eval()  # OpenMMLab's return None
-    flops = batch * count_cost(model, tuple(sides)).flops
+    flops = batch * count_cost(model, size[1:]).flops
     traffic = Traffic()
     with torch.no_grad(), traffic:
         model(torch.zeros(batch, 3, *sides, device='meta'))
@@ -113,7 +114,9 @@ def measure_rates(device: torch.device, precisions: list[str]) -> dict:
     for precision in precisions:
         a = torch.randn(side, side, device=device).to(DTYPES[precision])
         try:
-            tflops[precision] = 2 * side**3 / best_seconds(lambda a=a: a @ a, device) / 1e12
+            tflops[precision] = (
+                2 * side**3 / best_seconds(partial(torch.matmul, a, a), device) / 1e12
+            )
         except RuntimeError:  # no such product on this device
             continue
     source = torch.zeros(length, device=device)

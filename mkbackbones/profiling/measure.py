@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ class Case:
         self.resident = resident
         self.plain = model.to(self.device)
         self.graphs = compiled == 'graphs'
-        self.model = self.plain
+        self.model: Callable[[Tensor], Any] = self.plain
         if compiled != 'no':
             ignore_recompilations()
             self.model = torch.compile(self.plain, **compile_options(self.graphs))

@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from rich.progress import Progress
@@ -159,7 +159,7 @@ def set_up(spec: Spec, row: Row, images: torch.Tensor, optimizer: bool, rates: d
     if case is None:
         return None
     for kind in KINDS:
-        prepared = attempt(row, kind, lambda k=kind: (case.prepare(k),))
+        prepared = attempt(row, kind, partial(prepare, case, kind))
         if prepared is None:
             case.drop(kind)
         else:
@@ -167,7 +167,18 @@ def set_up(spec: Spec, row: Row, images: torch.Tensor, optimizer: bool, rates: d
     return case if case.repeats else None
 
 
-def attempt(row: Row, what: str, run: Callable[[], T]) -> T | None:
+def prepare(case: Case, kind: str) -> tuple[float | None]:
+    """Prepare a kind of step; not None, which is for what cannot be done."""
+    return (case.prepare(kind),)
+
+
+class Noted(Protocol):
+    """A row that says why something is missing."""
+
+    note: str
+
+
+def attempt(row: Noted, what: str, run: Callable[[], T]) -> T | None:
     """Return what ``run`` returns; if it fails, note why in the row and return None.
 
     Whatever fails in one backbone, the others are still to be measured.

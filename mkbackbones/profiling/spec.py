@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..hints import did_you_mean
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WIDTHS = ('full', 'half', '1/H')
 YES_NO = ('yes', 'no')
 #: Options by name: allowed values, or a type.
-OPTIONS = {
+OPTIONS: dict[str, type[int] | tuple[str, ...]] = {
     'charts': int,
     'width': WIDTHS,
     'act': ('gelu', 'none'),
@@ -150,7 +150,7 @@ def parse_option(part: str, spec: Spec, text: str) -> tuple[str, str]:
     if name == 'cp' and spec.library in ('timm', 'mmpretrain'):
         raise SpecError(f'{text}: option cp is for ours, mmdet: and mmseg: alone')
     allowed = OPTIONS[name]
-    if allowed is int:
+    if isinstance(allowed, type):
         if not value.isdecimal() or int(value) < 1:
             raise SpecError(f'{text}: {name}={value} is not a number of at least 1')
         return name, str(int(value))
@@ -202,7 +202,7 @@ def expand(
     return list(dict.fromkeys(expanded))
 
 
-def key_class(key: str | None) -> type | None:
+def key_class(key: str | None) -> Any:
     """The class of a key."""
     from .. import keys  # noqa: F401 - registers them
     from ..registry import KEYS

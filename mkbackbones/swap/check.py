@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,6 +33,10 @@ def check_model(model: ConfigDict, old: ConfigDict, where: str, scope: str) -> l
     Raises:
         SwapError: It does not build or run, and the old one does.
     """
+
+    def was_without_gradient(side: int) -> list[str]:
+        return without_gradient(build(old, scope), side, scope)
+
     new: Any = attempt(lambda: build(model, scope))
     lost, error = [], new if isinstance(new, Exception) else None
     if error is not None:
@@ -42,7 +47,7 @@ def check_model(model: ConfigDict, old: ConfigDict, where: str, scope: str) -> l
         if error is None:
             lost = found
             break
-        before = attempt(lambda side=side: without_gradient(build(old, scope), side, scope))  # type: ignore[misc]
+        before = attempt(partial(was_without_gradient, side))
         broken = not isinstance(before, Exception)
         if broken:
             break

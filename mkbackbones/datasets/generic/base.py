@@ -152,12 +152,12 @@ def without_masks(images: Sequence[str]) -> tuple[list[str], list[str]]:
     masks = [name for name in images if _MASK_FOLDERS & {part.lower() for part in name.split('/')}]
     pictures = set(images).difference(masks)
     stems = {stem_of(name) for name in pictures}
-    masks = {name for name in masks if stem_of(name) in stems}
-    if not masks:
+    paired = {name for name in masks if stem_of(name) in stems}
+    if not paired:
         return list(images), []
-    folders = sorted({name.rpartition('/')[0] for name in masks})
-    note = f'{len(masks)} masks are no images and were passed over: {first_few(folders)}'
-    return [name for name in images if name not in masks], [note]
+    folders = sorted({name.rpartition('/')[0] for name in paired})
+    note = f'{len(paired)} masks are no images and were passed over: {first_few(folders)}'
+    return [name for name in images if name not in paired], [note]
 
 
 def attempt(parse: Callable[[], Parsed], skip_bad: bool) -> Parsed | DatasetError:

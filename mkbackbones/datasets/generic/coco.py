@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from mkbackbones.datasets.boxes import clean_box
 from mkbackbones.datasets.coco_file import is_no_mask
@@ -173,8 +174,8 @@ def _instance(
     if _has_mask(segmentation):
         window = coco_window(segmentation, (height, width), where)
         if window.any():
-            mask = dict(mask=window.mask, x=window.x, y=window.y)
-            return Instance.from_mask(label, **mask, crowd=crowd), None
+            instance = Instance.from_mask(label, window.mask, x=window.x, y=window.y, crowd=crowd)
+            return instance, None
         return None, 'segmentation without a pixel in the image dropped'
     bbox = item.get('bbox')
     if (
@@ -283,7 +284,7 @@ def _by_id(items: list, what: str, several: str, where: str) -> dict[int | str, 
     return found
 
 
-def _is_id(value: object) -> bool:
+def _is_id(value: object) -> TypeGuard[int | str]:
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 

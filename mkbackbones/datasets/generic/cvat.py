@@ -117,7 +117,8 @@ def _declared(root: Element) -> dict[str, str]:
 
 
 def _classes(declared: dict[str, str], regions: Iterable[Region]) -> list[str]:
-    objects, others = set(), set()
+    objects: set[str] = set()
+    others: set[str] = set()
     for region in regions:
         (objects if region.is_object else others).add(region.label)
     kept = [

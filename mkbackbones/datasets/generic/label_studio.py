@@ -137,6 +137,7 @@ def _entry(
     file_name, others = _image_names(task['data'], results, place)
     entry = Listed(file_name, _size(results, place), name, split_of(name), other_names=others)
     for items in _by_region(results, told).values():
+        region: Region | DatasetError
         try:
             region = _region(
                 items, told, f'{place} ({file_name}), region {shortened(items[0]["id"])}'
@@ -208,7 +209,7 @@ def _size(results: list[dict], where: str) -> tuple[int, int] | None:
         stated_size(item.get('original_width'), item.get('original_height'), f'{where}, original')
         for item in results
     ]
-    sizes = set(stated) - {None}
+    sizes = {size for size in stated if size is not None}
     if len(sizes) > 1:
         raise DatasetError(f'{where}: regions of images of different sizes: {sorted(sizes)}')
     return sizes.pop() if sizes else None
@@ -263,11 +264,12 @@ def _bare(value: dict) -> dict:
 
 
 def _region(items: list[dict], told: Counter[str], where: str) -> Region:
-    shape = next((item for item in items if _geometry(item['value'])), None)
-    if shape is None:
-        kinds = shortened(items[0].get('type'))
-        raise DatasetError(f'{where}: no coordinates of a shape that is read (type {kinds})')
-    value, kind = shape['value'], _geometry(shape['value'])
+    kinds = [(item, _geometry(item['value'])) for item in items]
+    shape, kind = next(((item, kind) for item, kind in kinds if kind), (None, None))
+    if shape is None or kind is None:
+        found = shortened(items[0].get('type'))
+        raise DatasetError(f'{where}: no coordinates of a shape that is read (type {found})')
+    value = shape['value']
     shapes = [item['value'] for item in items if _geometry(item['value'])]
     if any(_bare(other) != _bare(value) for other in shapes):
         raise DatasetError(f'{where}: two regions have one id')

@@ -72,7 +72,7 @@ class ListedImages(FileSet):
                 f'missing: {first_few(missing)}'
             )
         self._missing = missing
-        self._stated = {entry.split for entry in entries} - {None}
+        self._stated = {entry.split for entry in entries if entry.split is not None}
         kept = [(entry, name) for entry, name in zip(entries, found) if name is not None]
         first: dict[str, str] = {}
         for entry, name in kept:

@@ -59,7 +59,8 @@ def parse_value(text: str) -> MaskValue:
                 f'class {shortened(text)}: mask values go up to 65535: write a smaller VALUE'
             )
         return MaskValue(name, int(number))
-    return MaskValue(name, tuple(bytes.fromhex(colour)))
+    red, green, blue = bytes.fromhex(colour)
+    return MaskValue(name, (red, green, blue))
 
 
 class MaskFolder(FileSet):

@@ -116,7 +116,7 @@ def _check_negatives(
             )
         key = _key(name)
         stem = next((stem for stem in _stems(PurePosixPath(name).name) if stem in by_stem), None)
-        same = by_stem.get(stem, [])
+        same = [] if stem is None else by_stem[stem]
         near = [image for image, other in same if _agree(key, other)]
         doubtful = [image for image in near or [image for image, _ in same] if image in without]
         if doubtful:

@@ -69,8 +69,8 @@ def region_instances(
             fixes += [] if fix is None else [f'{fix}: {region.where}']
             instances += [] if box is None else [Instance(label, box)]
             continue
-        window = region.window(width, height)
-        if window.any():
+        window = None if region.window is None else region.window(width, height)
+        if window is not None and window.any():
             instances.append(Instance.from_mask(label, window.mask, x=window.x, y=window.y))
         else:
             fixes.append(f'{region.kind} without a pixel in the image dropped: {region.where}')

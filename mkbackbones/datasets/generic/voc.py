@@ -16,7 +16,7 @@ __all__ = ['Voc']
 _LISTS = dict(trainval='train', train='train', val='val', test='test')
 
 
-class Voc(AnnotatedFiles):
+class Voc(AnnotatedFiles[VocAnnotation]):
     """Records of images with VOC files, matched by stem; arguments of :class:`AnnotatedFiles`.
 
     The official split is that of ``ImageSets/Main/{train,val,trainval,test}.txt`` where there are

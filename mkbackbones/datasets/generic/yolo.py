@@ -75,7 +75,8 @@ class YoloLine:
         if not window.any():
             return None, 'polygon without a pixel in the image dropped'
         low, high = points.min(axis=0), points.max(axis=0)
-        _, fix = clean_box(*low.tolist(), *high.tolist(), width, height)
+        (x1, y1), (x2, y2) = low.tolist(), high.tolist()
+        _, fix = clean_box(x1, y1, x2, y2, width, height)
         clipped = fix is not None and 'clipped' in fix
         instance = Instance.from_mask(self.label, window.mask, x=window.x, y=window.y)
         return instance, 'polygon cut to the image' if clipped else None

@@ -57,9 +57,9 @@ class CrackForest(MaskedSet):
         notes = [f'left out, without ground truth: {first_few(bare)}'] if bare else []
         super().__init__(source, samples, notes)
 
-    def _defect(self, sample: MaskedSample, shape: tuple[int, int]) -> np.ndarray:
-        where = self._source.where(sample.mask)
-        content = self._source.read(sample.mask)
+    def _defect(self, sample: MaskedSample, mask: str, shape: tuple[int, int]) -> np.ndarray:
+        where = self._source.where(mask)
+        content = self._source.read(mask)
         try:
             values = loadmat(io.BytesIO(content))['groundTruth'][0, 0]['Segmentation']
         # scipy raises whatever a damaged file makes of its parser.

@@ -102,10 +102,11 @@ class Dagm(MaskedSet):
                 if image is not None:
                     self._ellipses[image] = tuple(ellipse)
 
-    def _defect(self, sample: MaskedSample, shape: tuple[int, int]) -> np.ndarray:
-        if sample.mask == sample.image:
-            return ellipse_mask(*self._ellipses[sample.image], shape)
-        return super()._defect(sample, shape)
+    def _defect(self, sample: MaskedSample, mask: str, shape: tuple[int, int]) -> np.ndarray:
+        if mask == sample.image:
+            major, minor, rotation, x, y = self._ellipses[sample.image]
+            return ellipse_mask(major, minor, rotation, x, y, shape)
+        return super()._defect(sample, mask, shape)
 
 
 def _split_samples(source: Source) -> list[MaskedSample]:

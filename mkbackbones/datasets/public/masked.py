@@ -78,7 +78,7 @@ class MaskedSet:
         seg_map = np.zeros(shape, np.uint8)
         fixes = sample.fixes + image.fixes
         if sample.mask is not None:
-            defect = self._defect(sample, shape)
+            defect = self._defect(sample, sample.mask, shape)
             seg_map[defect] = sample.label + 1
             if not (self.masks_may_be_empty or defect.any()):
                 fixes.append(f'empty mask, image kept as defect-free: {where}')
@@ -95,9 +95,9 @@ class MaskedSet:
             fixes + specks_fix(dropped, where),
         )
 
-    def _defect(self, sample: MaskedSample, shape: tuple[int, int]) -> np.ndarray:
-        """Pixels of the defect, (height, width) bool."""
-        return read_mask(self._source, sample.mask, shape) > self.threshold
+    def _defect(self, sample: MaskedSample, mask: str, shape: tuple[int, int]) -> np.ndarray:
+        """Pixels of the defect that ``mask`` describes, (height, width) bool."""
+        return read_mask(self._source, mask, shape) > self.threshold
 
 
 def read_mask(source: Source, name: str, shape: tuple[int, int]) -> np.ndarray:
