@@ -106,7 +106,13 @@ _BIT_DEPTH = Argument(
 
 
 def _public(
-    converter: str, help: str, name: str, what: str, colours: dict, split: str = '', *more: Argument
+    converter: str,
+    help: str,
+    name: str,
+    what: str,
+    colours: metainfo.Metainfo,
+    split: str = '',
+    *more: Argument,
 ) -> Entry:
     """A public set: ``split`` is what its example needs beside source and output."""
     return Entry(

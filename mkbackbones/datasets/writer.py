@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +86,7 @@ def write_dataset(
         splitting = splitter.assign([image.item for image in stage.images])
         summary.notes += splitting.notes
         official = splitter.method == 'official'
-        stated: Iterable[str] = getattr(converter, 'splits', ()) if official else ()
+        stated: Collection[str] = getattr(converter, 'splits', ()) if official else ()
         _check_splits(splitting.splits, stated, summary.skipped)
         summary.notes += stage.remark_on_boxes()
         _place(stage, splitting.splits, converter.image_dir, summary)

@@ -64,7 +64,7 @@ def plan_runs(study: Study, timing: bool | None = None) -> list[Run]:
     timings, trials, mains = [], [], []
     for task in study.tasks.values():
         for arm in study.arms_of(task.key):
-            before = ()
+            before: tuple[str, ...] = ()
             if timing:
                 run = Run('timing', task.key, arm, study.seeds[0])
                 timings.append(run)

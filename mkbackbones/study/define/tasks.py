@@ -75,8 +75,7 @@ class Task:
 def parse_task(key: str, task: dict, weights: Any, folder: Path) -> Task:
     """One entry of ``tasks``."""
     known = ('kind', 'config', 'primary', 'data_root', 'options', 'initial_weights')
-    known += ('iters', 'gpus', 'splits')
-    allow(task, known, f'task {key}')
+    allow(task, (*known, 'iters', 'gpus', 'splits'), f'task {key}')
     kind = task.get('kind')
     if kind not in TASK_KINDS:
         raise StudyError(

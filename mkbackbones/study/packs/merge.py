@@ -178,7 +178,9 @@ def take(packs: list[Pack], folder: Path, here: Planned, new: bool) -> list[Merg
     work = folder / '.merge.partial'
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    merged, differences, origin = [], [], {}
+    merged: list[Merged] = []
+    differences: list[Difference] = []
+    origin: dict[str, tuple[Path, Pack]] = {}
     try:
         for pack in packs:
             taken, known, cards = 0, 0, set()
@@ -261,14 +263,14 @@ def other_result(here: Path, there: Path, stage: str) -> tuple[str, str, str] | 
     """What two outcomes of one run first differ in, and both values; times and cards may differ."""
     one, other = (read_output(folder, stage)[0] or {} for folder in (here, there))
     for name in sorted(one.keys() | other.keys()):
-        pair = one.get(name), other.get(name)
-        if name in MEASURED or pair[0] == pair[1]:
+        mine, theirs = one.get(name), other.get(name)
+        if name in MEASURED or mine == theirs:
             continue
-        if all(isinstance(value, dict) for value in pair):
-            name, pair = next(
-                (f'{name}: {key}', (pair[0].get(key), pair[1].get(key)))
-                for key in sorted(pair[0].keys() | pair[1].keys())
-                if pair[0].get(key) != pair[1].get(key)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            name, mine, theirs = next(
+                (f'{name}: {key}', mine.get(key), theirs.get(key))
+                for key in sorted(mine.keys() | theirs.keys())
+                if mine.get(key) != theirs.get(key)
             )
-        return (f'result: {name}', *(short(value) for value in pair))
+        return f'result: {name}', short(mine), short(theirs)
     return None

@@ -159,7 +159,7 @@ def places_of(folder: Path, data_roots: list[str]) -> dict[str, str]:
         str(Path.home()): '<home>',
         str(Path.cwd()): '<here>',
     }
-    found = {}
+    found: dict[str, str] = {}
     for place, name in named.items():
         for form in {place, str(Path(place).resolve())}:
             if len(form.rstrip('/\\')) > 1 and Path(form).is_absolute():

@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from torch.utils.data import Dataset
 
 from ...late_imports import bring_in
 from ...runner.config_files import one_line
@@ -230,7 +230,9 @@ def prepare_study(
         Needed: The command has to start again for what a config names.
     """
     configs, tasks, data, notes, folds = {}, {}, {}, [], {}
-    data_sets, built, finite = DataSets(), set(), set()
+    data_sets = DataSets()
+    built: set[str] = set()
+    finite: set[str] = set()
     bring_in(study.arms)
     for task in study.tasks.values():
         note(f'checking task {task.key}')
@@ -389,7 +391,7 @@ def check_lists(task: Task, cfg: Config, folds: Folds) -> None:
             )
 
 
-def describe_task(task: Task, cfg: Config, datasets: dict[str, Dataset]) -> TaskInfo:
+def describe_task(task: Task, cfg: Config, datasets: dict[str, Any]) -> TaskInfo:
     """What a report tells about a task."""
     dataset = datasets['test']
     num_images = {split: len(found) for split, found in datasets.items()}

@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from ...files import written_aside
 
@@ -117,7 +118,7 @@ class Heartbeat:
                 continue
 
 
-def take_lock(path: Path, patience: float = 2.0) -> object:
+def take_lock(path: Path, patience: float = 2.0) -> IO[str]:
     """Lock a file for this process, until it ends however it ends.
 
     A record lock, since children of a fork (workers of a data loader) do not inherit those.

@@ -17,6 +17,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ...files import written_aside
 from ..define.precision import Plan
@@ -277,7 +278,7 @@ def read_info(path: Path) -> StudyInfo:
         raise FileNotFoundError(f'{path.parent} holds no study: {path.name} is missing')
     content = read_object(path)
     try:
-        return parse_info(content)
+        return parse_info(content or {})
     except (TypeError, KeyError, AttributeError, StopIteration) as error:
         raise ValueError(
             f'{path} is damaged; `study run` with the same --work-dir writes it again'
@@ -307,8 +308,13 @@ def read_result(folder: Path) -> RunResult:
         raise FileNotFoundError(path)
     content = read_object(path)
     try:
-        result = RunResult(**{**content, 'folder': str(folder)})
-        numbers = [result.lr, result.step_seconds, result.train_seconds, *result.metrics.values()]
+        result = RunResult(**{**(content or {}), 'folder': str(folder)})
+        numbers: list[Any] = [
+            result.lr,
+            result.step_seconds,
+            result.train_seconds,
+            *result.metrics.values(),
+        ]
         numbers += [value for name, value in result.treatment.items() if name != 'off']
         if result.treatment.get('off', 'scale') not in ('scale', 'linear'):
             raise TypeError('an unknown treatment')

@@ -194,7 +194,7 @@ def crossed_table(analysis: Analysis) -> Table | None:
 
 def cost_table(results: StudyResults) -> Table | None:
     """What each arm costs in each task, medians over seeds; None without a run."""
-    columns: dict[str, Callable[[RunResult], str | float]] = {
+    columns: dict[str, Callable[[RunResult], float]] = {
         'parameters, M': lambda run: run.parameters / 1e6,
         'operations, G': lambda run: run.flops / 1e9,
         'training step, ms': lambda run: run.step_seconds * 1e3,

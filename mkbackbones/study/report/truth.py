@@ -110,8 +110,8 @@ class TestImages:
         with contextlib.redirect_stdout(io.StringIO()):  # libraries print while they read
             self.data = build_known(read_config(folder))
         if kind == 'classification':
-            paths = [Path(path) for path, _ in self.data.samples]
-            self.index = {f'{path.parent.name}/{path.stem}': i for i, path in enumerate(paths)}
+            files = [Path(path) for path, _ in self.data.samples]
+            self.index = {f'{path.parent.name}/{path.stem}': i for i, path in enumerate(files)}
         else:
             paths = (self.data.get_data_info(i)['img_path'] for i in range(len(self.data)))
             self.index = {Path(path).stem: i for i, path in enumerate(paths)}

@@ -30,7 +30,7 @@ def overview(folder: Path, rows: Iterable[Row]) -> Group:
     """
     rows = list(rows)
     running = {row.key: read_progress(folder / row.key) for row in rows if row.state == 'running'}
-    parts = [counts(rows, remaining_seconds(rows, running))]
+    parts: list[Text | Table] = [counts(rows, remaining_seconds(rows, running))]
     if running:
         parts.append(worker_table([row for row in rows if row.key in running], running))
     troubled = [row for row in rows if row.state in ('failed', 'stale')]

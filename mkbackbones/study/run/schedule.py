@@ -267,7 +267,8 @@ class Schedule:
             set[str]: Keys of the runs that were not needed.
         """
         seeds = self.prepared.study.seeds
-        for look in self.prepared.study.plan.looks:
+        planned = self.prepared.study.plan
+        for look in () if planned is None else planned.looks:
             later = {
                 key
                 for key, run in self.runs.items()

@@ -25,13 +25,13 @@ def efficiency(results: StudyResults, difference: Difference) -> list[Efficiency
     """
     found = []
     for cost in COSTS:
-        value, baseline = (
+        values, baselines = (
             [getattr(run, cost) for run in results.of(difference.task, arm).values()]
             for arm in (difference.arm, difference.reference)
         )
-        if not all(value) or not all(baseline):  # None or 0: not measured
+        if not all(values) or not all(baselines):  # None or 0: not measured
             continue
-        value, baseline = float(median(value)), float(median(baseline))
+        value, baseline = float(median(values)), float(median(baselines))
         increase = 100 * (value / baseline - 1)
         per_10 = 10 / increase if increase >= LEAST_INCREASE else None
         gain, low, high = (

@@ -117,7 +117,7 @@ def prospects(
                 task=task.key,
                 arm=arm,
                 metric=task.primary,
-                pilot_seeds=estimate.num_seeds,
+                pilot_seeds=int(estimate.num_seeds),
                 seeds=len(study.seeds),
                 smallest=planned.smallest_effect(alpha, power),
                 smallest_range=planned.smallest_effect_range(alpha, power),

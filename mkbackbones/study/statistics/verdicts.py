@@ -66,7 +66,12 @@ def judge(
         kind, sentence = 'worse', f'Worse: {numbers(info, found)}.'
     elif found.found:
         kind, sentence = _gain(info, task, arm, primary, ratio, classification)
-    elif margin is not None and found.standard_error and found.rules_out <= margin:
+    elif (
+        margin is not None
+        and found.standard_error
+        and found.rules_out is not None
+        and found.rules_out <= margin
+    ):
         kind = 'equivalent'
         sentence = (
             f'Equivalent within the margin named beforehand, {margin:g} points: '
@@ -120,7 +125,7 @@ def _undecided(
             f'{sentence}; the difference is the same for every seed, which says nothing of chance.'
         )
     power = info.plan.power if info.plan else POWER
-    low, high = found.smallest_effect_range
+    low, high = found.smallest_effect_range or (math.nan, math.nan)
     sentence += '.'
     if needed is not None:
         sentence += f' {_needed(needed, power)}'
@@ -140,7 +145,7 @@ def _undecided(
             f' The margin of equivalence named beforehand, {margin:g} points, is not shown: it '
             f'would have to be {found.rules_out:.2f}.'
         )
-    if found.low > 0 or found.high < 0:
+    if found.low is not None and found.high is not None and (found.low > 0 or found.high < 0):
         sentence += ' The interval of this arm alone excludes 0, but not after the correction.'
     return sentence
 

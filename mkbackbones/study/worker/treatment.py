@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,12 +72,14 @@ class Watched:
         device = qkv.qv.weight.device
         self.moments = torch.zeros(size, size, dtype=torch.float64, device=device)
         self.products = torch.zeros(size, key.out_dims, dtype=torch.float64, device=device)
-        self.charts = self.charts_squared = self.base = 0.0
+        self.charts: Any = 0.0  # then (out_dims,)
+        self.charts_squared = self.base = 0.0
         self.seen = 0
 
     @torch.no_grad()
     def __call__(self, qkv: ManifoldQKV, inputs: tuple[Tensor, ...]) -> None:
-        key, x = qkv.key, inputs[0].detach().float()
+        key: Any = qkv.key  # a BasedKey, see watch_charts
+        x = inputs[0].detach().float()
         with torch.autocast(x.device.type, enabled=False):
             charts = key.charts(x, qkv.grid, qkv.num_prefix_tokens)
             if key.base is not None:
@@ -111,7 +114,7 @@ class Watched:
         left *= (self.seen - 1) / free
         return 1.0 if variance <= 0 else min(max(1 - left / variance, 0.0), 1.0)
 
-    def linear_key(self, key: BasedKey) -> LinearK:
+    def linear_key(self, key: Any) -> LinearK:
         """A key that computes this map, and the base chart where there is one."""
         found = self.linear.T.float()
         weight, bias = found[:, :-1], found[:, -1]
@@ -155,7 +158,7 @@ def check_treatment(
         )
     with linear_instead(charted, watched):
         found.score_linear = score()
-    if any(layer.key.base is None for layer in charted):
+    if any(getattr(layer.key, 'base', None) is None for layer in charted):
         found.off, found.score_off, found.score_linear = 'linear', found.score_linear, None
         return found
     with charts_off(charted):
@@ -196,11 +199,12 @@ def mean_of(
     return statistics.fmean(measured) if measured else None
 
 
-def watch(model: nn.Module, layers: list[ManifoldQKV], loader: DataLoader) -> list[Watched]:
+def watch(model: Any, layers: list[ManifoldQKV], loader: DataLoader) -> list[Watched]:
     """Let validation images pass, drawn from the whole split, until every layer has seen enough."""
-    order = torch.randperm(len(loader.dataset), generator=torch.Generator().manual_seed(0))
+    dataset: Any = loader.dataset
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
     images = DataLoader(
-        Subset(loader.dataset, order.tolist()), batch_size=BATCH, collate_fn=loader.collate_fn
+        Subset(dataset, order.tolist()), batch_size=BATCH, collate_fn=loader.collate_fn
     )
     watched = [Watched(layer) for layer in layers]
     handles = [layer.register_forward_pre_hook(one) for layer, one in zip(layers, watched)]
@@ -233,15 +237,16 @@ def linear_instead(layers: list[ManifoldQKV], watched: list[Watched]) -> Iterato
 @contextlib.contextmanager
 def charts_off(layers: list[ManifoldQKV]) -> Iterator[None]:
     """Set the output scale of the charts to zero for a while."""
-    scales = [layer.key.out_scale.detach().clone() for layer in layers]
+    keys: list[Any] = [layer.key for layer in layers]
+    scales = [key.out_scale.detach().clone() for key in keys]
     with torch.no_grad():
         try:
-            for layer in layers:
-                layer.key.out_scale.zero_()
+            for key in keys:
+                key.out_scale.zero_()
             yield
         finally:
-            for layer, scale in zip(layers, scales):
-                layer.key.out_scale.copy_(scale)
+            for key, scale in zip(keys, scales):
+                key.out_scale.copy_(scale)
 
 
 def as_entry(treatment: Treatment | None) -> dict[str, float | str]:
