@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +63,7 @@ class ImageClassifier(BaseModel):
         self,
         inputs: Tensor,
         data_samples: list[BaseDataElement] | None = None,
-        mode: str = 'tensor',
+        mode: Literal['tensor', 'loss', 'predict'] = 'tensor',
     ) -> Tensor | dict[str, Tensor] | list[BaseDataElement]:
         """Classify images.
 

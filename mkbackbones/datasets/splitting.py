@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.naming import first_few, stem_of
@@ -18,7 +19,8 @@ from mkbackbones.datasets.stratify import stratify
 
 __all__ = ['METHODS', 'SplitItem', 'Splitter', 'Splitting', 'load_groups']
 
-METHODS = ('official', 'random', 'group')
+Method = Literal['official', 'random', 'group']
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Splitter:
         DatasetError: An argument is out of range, or two exclude each other.
     """
 
-    method: str = 'official'
+    method: Method = 'official'
     ratios: tuple[float, float, float] = (0.7, 0.1, 0.2)
     seed: int = 0
     group_regex: str | None = None
@@ -242,7 +244,7 @@ def _captured(pattern: str, stem: str) -> str | None:
 
 
 def _notes(
-    method: str, splits: Sequence[str], items: Sequence[SplitItem], groups: Mapping[str, str]
+    method: Method, splits: Sequence[str], items: Sequence[SplitItem], groups: Mapping[str, str]
 ) -> list[str]:
     notes = []
     empty = [split for split in SPLITS if split not in splits]

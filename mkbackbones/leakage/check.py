@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -48,6 +49,13 @@ MANY = 50
 Report = Callable[[str, int, int], None]
 
 
+#: What two pictures are to each other; a copy is encoded anew, an exposure has other brightness,
+#: contrast or gamma.
+SharedKind = Literal[
+    'identical file', 'identical pixels', 'copy', 'exposure', 'turned copy', 'overlap'
+]
+
+
 @dataclass(frozen=True)
 class Shared:
     """Two pictures that share content.
@@ -55,8 +63,7 @@ class Shared:
     Args:
         first (Picture): One picture.
         second (Picture): The other.
-        kind (str): 'identical file', 'identical pixels', 'copy' (re-encoded), 'exposure' (other
-            brightness, contrast or gamma), 'turned copy' or 'overlap'.
+        kind (SharedKind): What they are to each other.
         symmetry (str): What was done to the first picture to fit: one of :data:`SYMMETRIES`.
         shift (tuple[int, int]): x, y in pixels from a place in the (turned) first picture to the
             same place in the second.
@@ -68,7 +75,7 @@ class Shared:
 
     first: Picture
     second: Picture
-    kind: str
+    kind: SharedKind
     symmetry: str
     shift: tuple[int, int]
     overlap: float
@@ -137,7 +144,7 @@ def judge(surfaces: Surfaces, pictures: Sequence[Picture], hit: Hit) -> Shared:
     here, there = overlap_slices(one.shape, other.shape, shift)
     overlap = one[here].size / min(one.size, other.size)
     correlation = float(np.corrcoef(one[here].ravel(), other[there].ravel())[0, 1])
-    kind = 'overlap'
+    kind: SharedKind = 'overlap'
     if overlap >= WHOLE:
         kind = 'turned copy' if symmetry else 'copy'
         grey = (

@@ -15,7 +15,7 @@ import copy
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,14 @@ from torch.overrides import TorchFunctionMode
 
 from ..cost import count_cost
 
-DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+if TYPE_CHECKING:
+    from .spec import Precision
+
+DTYPES: dict[Precision, torch.dtype] = {
+    'fp32': torch.float32,
+    'bf16': torch.bfloat16,
+    'fp16': torch.float16,
+}
 MATRIX_OPERATORS = {
     F.linear,
     F.conv1d,
@@ -89,7 +96,7 @@ def shape_of(tensor: Tensor) -> Tensor:
     return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
-def floor_ms(flops: int, elements: int, precision: str, rates: dict) -> float | None:
+def floor_ms(flops: int, elements: int, precision: Precision, rates: dict) -> float | None:
     """Least time of an inference in milliseconds; None if the device's rates are not known."""
     if precision not in rates['matrix_tflops']:
         return None
@@ -98,7 +105,7 @@ def floor_ms(flops: int, elements: int, precision: str, rates: dict) -> float | 
     return 1e3 * max(compute, memory)
 
 
-def measure_rates(device: torch.device, precisions: list[str]) -> dict:
+def measure_rates(device: torch.device, precisions: list[Precision]) -> dict:
     """Measure a device.
 
     Args:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from .results import Profile, ratio
 
+if TYPE_CHECKING:
+    from .spec import Precision
+
 DETECTION, SEGMENTATION = '4x800x1344', '8x512x512'
-PRECISION = 'bf16'
+PRECISION: Precision = 'bf16'
 TIMM_SWIN = ('timm:swin-t', 'timm:swin-t:fused=yes')
 TIMM_VIT = ('timm:vit-b',)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from ..hints import did_you_mean
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ..backbones.base import Backbone
     from ..checkpoints.families import Family
 
+#: Numbers that a profile is made in.
+Precision = Literal['fp32', 'bf16', 'fp16']
+#: How a backbone is run: as it is, by torch.compile, or that with CUDA graphs.
+Compiled = Literal['no', 'yes', 'graphs']
 WIDTHS = ('full', 'half', '1/H')
 YES_NO = ('yes', 'no')
 #: Options by name: allowed values, or a type.
@@ -23,7 +27,7 @@ OPTIONS: dict[str, type[int] | tuple[str, ...]] = {
     'fold': YES_NO,
     'cp': YES_NO,
     'fused': YES_NO,
-    'compile': ('no', 'yes', 'graphs'),
+    'compile': get_args(Compiled),
 }
 KEY_OPTIONS = ('charts', 'width', 'act', 'base', 'fold')
 FORM = '[library:]arch[/Key][:option=value ...]'

@@ -23,7 +23,7 @@ from .measure import Case, allocated, free, peak_mib
 from .render import number, spread, table
 from .results import median
 from .run import attempt
-from .spec import Spec
+from .spec import Precision, Spec
 
 if TYPE_CHECKING:
     from mmengine.config import Config, ConfigDict
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 NUM_IMAGES, IMAGE_SIDE = 4, 1024
 #: Optimiser wrappers with mixed precision; others train in float32.
-PRECISIONS = {'mkbackbones.BFloat16OptimWrapper': 'bf16', 'AmpOptimWrapper': 'fp16'}
+PRECISIONS: dict[str, Precision] = {
+    'mkbackbones.BFloat16OptimWrapper': 'bf16',
+    'AmpOptimWrapper': 'fp16',
+}
 HEADER: tuple[str, ...] = ('config', 'backbone', 'size', 'images/s', 'step ms')
 HEADER += ('waits for data', 'backbone ms', 'share', 'MiB', 'note')
 

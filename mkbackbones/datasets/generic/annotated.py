@@ -17,7 +17,7 @@ from mkbackbones.datasets.generic.base import (
     other_formats,
     without_masks,
 )
-from mkbackbones.datasets.generic.pairing import pair_files
+from mkbackbones.datasets.generic.pairing import Unannotated, pair_files
 from mkbackbones.datasets.naming import first_few
 from mkbackbones.datasets.records import Instance, Record
 from mkbackbones.datasets.sources import Source
@@ -92,7 +92,7 @@ class AnnotatedFiles(FilePerImage[File], Generic[File]):
     Args:
         src (str | Path): Folder or zip.
         classes (Sequence[str] | None): Names in their order; None takes those found, sorted.
-        unannotated (str): What an image without a file is; see
+        unannotated (Unannotated): What an image without a file is; see
             :func:`~mkbackbones.datasets.generic.pairing.pair_files`.
         bit_depth (int): Used bits of images that store 16.
         skip_bad (bool): Leave faults to :meth:`read`.
@@ -108,7 +108,7 @@ class AnnotatedFiles(FilePerImage[File], Generic[File]):
         self,
         src: str | Path,
         classes: Sequence[str] | None = None,
-        unannotated: str = 'error',
+        unannotated: Unannotated = 'error',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from mkbackbones.datasets.boxes import clean_box
 from mkbackbones.datasets.coco_file import is_no_mask
@@ -18,6 +18,9 @@ from mkbackbones.datasets.rle import run_lengths
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.text import flag, parse_json, stated_size
 from mkbackbones.datasets.windows import Window, draw_polygons, draw_runs
+
+if TYPE_CHECKING:
+    from mkbackbones.datasets.generic.pairing import Unannotated
 
 __all__ = ['Coco', 'coco_window']
 
@@ -37,8 +40,8 @@ class Coco(ListedImages):
         annotations (Sequence[str] | None): JSONs to read, by their path in the source.
         classes (Sequence[str] | None): Names in their order; None takes those of the categories,
             by id.
-        unannotated (str): ``negative`` takes a set without a single object; an image without
-            one beside others with some is always a negative.
+        unannotated (Unannotated): ``negative`` takes a set without a single object; an image
+            without one beside others with some is always a negative.
         bit_depth (int): Used bits of images that store 16.
         skip_bad (bool): Leave missing images to :meth:`read`.
 
@@ -54,7 +57,7 @@ class Coco(ListedImages):
         src: str | Path,
         annotations: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
-        unannotated: str = 'error',
+        unannotated: Unannotated = 'error',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:

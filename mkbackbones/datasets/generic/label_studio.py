@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
@@ -22,6 +23,9 @@ from mkbackbones.datasets.naming import first_few, natural_order, shortened
 from mkbackbones.datasets.sources import Source
 from mkbackbones.datasets.text import flag, parse_json, stated_size
 from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, rotated_corners
+
+if TYPE_CHECKING:
+    from mkbackbones.datasets.generic.pairing import Unannotated
 
 __all__ = ['LabelStudio']
 
@@ -53,7 +57,7 @@ class LabelStudio(RegionImages):
     Args:
         src (str | Path): Folder or zip with the JSONs and the images.
         classes (Sequence[str] | None): Names in their order; None takes those found, sorted.
-        unannotated (str): What the image of a task without an annotation is: ``error``,
+        unannotated (Unannotated): What the image of a task without an annotation is: ``error``,
             ``negative`` or ``skip``.
         bit_depth (int): Used bits of images that store 16.
         skip_bad (bool): Leave missing images and faulty regions to :meth:`read`.
@@ -66,7 +70,7 @@ class LabelStudio(RegionImages):
         self,
         src: str | Path,
         classes: Sequence[str] | None = None,
-        unannotated: str = 'error',
+        unannotated: Unannotated = 'error',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:

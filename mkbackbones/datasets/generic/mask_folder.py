@@ -17,7 +17,7 @@ from mkbackbones.datasets.generic.base import (
     other_formats,
     without_masks,
 )
-from mkbackbones.datasets.generic.pairing import pair_files
+from mkbackbones.datasets.generic.pairing import Unannotated, pair_files
 from mkbackbones.datasets.images import load_mask
 from mkbackbones.datasets.instances import components, specks_fix
 from mkbackbones.datasets.naming import shortened, stem_of
@@ -76,7 +76,7 @@ class MaskFolder(FileSet):
         suffix (str): End of a mask's stem, e.g. ``_mask`` or ``_GT``.
         threshold (int | None): Pixels above it are the one class.
         ignore (int | None): Value of pixels that neither train nor count.
-        unannotated (str): What an image without a mask is; see
+        unannotated (Unannotated): What an image without a mask is; see
             :func:`~mkbackbones.datasets.generic.pairing.pair_files`.
         bit_depth (int): Used bits of images that store 16.
         skip_bad (bool): Leave faults to :meth:`read`.
@@ -95,7 +95,7 @@ class MaskFolder(FileSet):
         suffix: str = '',
         threshold: int | None = None,
         ignore: int | None = None,
-        unannotated: str = 'error',
+        unannotated: Unannotated = 'error',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
+from typing import Literal, get_args
 
 from mkbackbones.datasets.errors import DatasetError
 from mkbackbones.datasets.formats import reader_hint
@@ -18,7 +19,8 @@ __all__ = ['UNANNOTATED', 'match_files', 'pair_files']
 _UNREAD = ('.gif', '.jp2', '.pbm', '.pgm', '.ppm', '.heic', '.avif', '.jxl', '.npy', '.dcm', '.dng')
 _TEXTS = ('.txt', '.json', '.xml', '.csv', '.yaml', '.yml')
 _ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.7z', '.rar', '.zst')
-UNANNOTATED = ('error', 'negative', 'skip')
+Unannotated = Literal['error', 'negative', 'skip']
+UNANNOTATED: tuple[Unannotated, ...] = get_args(Unannotated)
 
 
 def pair_files(
@@ -27,7 +29,7 @@ def pair_files(
     annotations: Sequence[str],
     *,
     suffix: str = '',
-    unannotated: str = 'error',
+    unannotated: Unannotated = 'error',
     skip_bad: bool = False,
     own: str = '',
     others: Collection[str] = (),
@@ -44,8 +46,8 @@ def pair_files(
         images (Sequence[str]): Names of the images.
         annotations (Sequence[str]): Names of the annotations.
         suffix (str): End of the annotations' stems that images do not have, e.g. ``_mask``.
-        unannotated (str): What an image without an annotation is: an ``error``, a ``negative``
-            (it has no defect), or to ``skip``.
+        unannotated (Unannotated): What an image without an annotation is: an ``error``, a
+            ``negative`` (it has no defect), or to ``skip``.
         skip_bad (bool): Leave annotations without an image out, with a note, instead of raising.
         own (str): Format of the annotations, where it is one that is read as text.
         others (Collection[str]): Files that are known to be no annotation.

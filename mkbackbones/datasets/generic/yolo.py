@@ -20,7 +20,7 @@ from mkbackbones.datasets.generic.base import (
     other_formats,
     without_masks,
 )
-from mkbackbones.datasets.generic.pairing import pair_files
+from mkbackbones.datasets.generic.pairing import Unannotated, pair_files
 from mkbackbones.datasets.generic.yolo_config import (
     LISTS,
     NAME_FILES,
@@ -143,7 +143,7 @@ class Yolo(FilePerImage[list[YoloLine]]):
     Args:
         src (str | Path): Folder or zip.
         classes (Sequence[str] | None): Names in their order.
-        unannotated (str): What an image without a file is; see
+        unannotated (Unannotated): What an image without a file is; see
             :func:`~mkbackbones.datasets.generic.pairing.pair_files`. YOLO's tools take it as free
             of defects.
         bit_depth (int): Used bits of images that store 16.
@@ -157,7 +157,7 @@ class Yolo(FilePerImage[list[YoloLine]]):
         self,
         src: str | Path,
         classes: Sequence[str] | None = None,
-        unannotated: str = 'negative',
+        unannotated: Unannotated = 'negative',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
@@ -12,6 +12,9 @@ from ...runner.config_files import one_line
 from ..define.spec import StudyError
 from ..define.tasks import Task
 from .split_checks import count_classes
+
+if TYPE_CHECKING:
+    from ..define.tasks import TaskKind
 
 __all__ = ['DataSets', 'build_data_sets']
 
@@ -38,7 +41,7 @@ class DataSets:
 
         return build_data_sets(task, cfg, build)
 
-    def count_classes(self, dataset: Any, kind: str) -> Sequence[int] | None:
+    def count_classes(self, dataset: Any, kind: TaskKind) -> Sequence[int] | None:
         """Images with each class, of a data set that is kept here; see :func:`count_classes`."""
         known = id(dataset), kind
         if known not in self.counts:

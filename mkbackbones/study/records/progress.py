@@ -10,11 +10,11 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from ...files import written_aside
 
-__all__ = ['Heartbeat', 'Progress', 'is_alive', 'read_progress']
+__all__ = ['Heartbeat', 'Phase', 'Progress', 'is_alive', 'read_progress']
 
 FILE = 'progress.json'
 LOCK = 'worker.lock'
@@ -28,12 +28,15 @@ BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 180.0
 
 
+Phase = Literal['starting', 'training', 'validating', 'testing']
+
+
 @dataclass
 class Progress:
     """State of a worker.
 
     Args:
-        phase (str): ``starting``, ``training``, ``validating`` or ``testing``.
+        phase (Phase): What it is doing.
         iter (int): Iterations done.
         max_iters (int): Iterations to do.
         loss (float | None): Last training loss.
@@ -44,7 +47,7 @@ class Progress:
         pid (int): Process.
     """
 
-    phase: str = 'starting'
+    phase: Phase = 'starting'
     iter: int = 0
     max_iters: int = 0
     loss: float | None = None

@@ -17,11 +17,15 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...files import written_aside
 from ..define.precision import Plan
 from .run_folder import About, read_object
+
+if TYPE_CHECKING:
+    from ..define.spec import Role
+    from ..define.tasks import TaskKind
 
 __all__ = ['ArmInfo', 'RunResult', 'StudyInfo', 'StudyResults', 'TaskInfo', 'load_results']
 
@@ -31,7 +35,7 @@ class TaskInfo:
     """One task of a study.
 
     Args:
-        kind (str): One of ``TASK_KINDS`` of a study file's tasks.
+        kind (TaskKind): What it is.
         primary (str): Name of the primary metric, a key of ``RunResult.metrics``, e.g. ``'AP'``.
         classes (list[str]): Class names; segmentation has the background first.
         num_images (dict[str, int]): Images by split; the mean over folds, where there are some.
@@ -41,7 +45,7 @@ class TaskInfo:
         source (str | None): The task whose networks this one starts from.
     """
 
-    kind: str
+    kind: TaskKind
     primary: str
     classes: list[str]
     num_images: dict[str, int] = field(default_factory=dict)
@@ -69,13 +73,13 @@ class ArmInfo:
 
     Args:
         label (str): Name for readers, e.g. ``'SpatialK, 8 charts'``.
-        role (str): ``'baseline'`` (exactly one arm), ``'control'`` or ``'candidate'``.
+        role (Role): ``'baseline'`` (exactly one arm), ``'control'`` or ``'candidate'``.
         backbone (dict): What the arm changes in ``model.backbone``.
         initial_arm (str | None): The arm whose networks it starts from, where it has none.
     """
 
     label: str
-    role: str = 'candidate'
+    role: Role = 'candidate'
     backbone: dict = field(default_factory=dict)
     initial_arm: str | None = None
 

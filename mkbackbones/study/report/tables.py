@@ -31,7 +31,7 @@ def verdict_table(analysis: Analysis) -> Table:
     rows = []
     for verdict in analysis.verdicts:
         found = analysis.difference(verdict.task, verdict.arm)
-        kind = verdict.kind
+        kind: str = verdict.kind
         for control, standing in verdict.against_controls.items():
             if verdict.kind in ('gains in both', 'better'):
                 label = analysis.labels[control]

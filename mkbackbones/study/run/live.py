@@ -12,12 +12,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..records.ledger import STATES, Ledger, Row
+from ..records.ledger import STATES, Ledger, Row, State
 from ..records.progress import Progress, read_progress
 
 __all__ = ['Watch', 'duration', 'overview']
 
-STYLES = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'stale': 'yellow', 'pending': 'dim'}
+STYLES: dict[State, str] = {
+    'done': 'green',
+    'running': 'cyan',
+    'failed': 'red',
+    'stale': 'yellow',
+    'pending': 'dim',
+}
 MAX_FAILURES = 8
 
 

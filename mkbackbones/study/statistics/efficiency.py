@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from statistics import median
+from typing import get_args
 
 from ..records.results import StudyResults
-from .analysis import Difference, Efficiency
+from .analysis import Cost, Difference, Efficiency
 
 __all__ = ['COSTS', 'efficiency']
 
-COSTS = ('parameters', 'flops', 'step_seconds', 'inference_seconds', 'peak_memory')
+COSTS: tuple[Cost, ...] = get_args(Cost)
 LEAST_INCREASE = 1.0  # per cent; below it, a gain for each 10 per cent says nothing
 
 

@@ -6,7 +6,7 @@ import math
 
 from ..define.precision import POWER
 from ..records.results import StudyInfo
-from .analysis import CarryOver, Difference, Verdict
+from .analysis import CarryOver, Difference, Standing, Verdict, VerdictKind
 from .compare import FEWEST_GROUPS, Comparison
 from .paired import ALPHA, PairedMean, SeedsNeeded, seeds_needed
 from .sequential import added_seeds, nominal_level
@@ -14,7 +14,7 @@ from .sequential import added_seeds, nominal_level
 __all__ = ['DECIDED', 'hopeless_margin', 'judge', 'margin_of_images', 'numbers']
 
 #: Kinds of verdicts that more seeds are not needed for.
-DECIDED = ('gains in both', 'better', 'worse', 'equivalent')
+DECIDED: tuple[VerdictKind, ...] = ('gains in both', 'better', 'worse', 'equivalent')
 
 Key = tuple[str, str, str]  # task, arm, reference
 
@@ -48,6 +48,7 @@ def judge(
         sentence = f'No verdict on {label}: no seed was finished by it and by the baseline.'
         return Verdict(task, arm, 'no verdict', sentence, None, standing)
     found = comparison.difference
+    kind: VerdictKind
     needed, margin = None, info.plan.margin_beforehand(task) if info.plan else None
     if found.num_seeds < 2:
         kind = 'no verdict'
@@ -106,7 +107,7 @@ def numbers(info: StudyInfo, difference: Difference) -> str:
     )
 
 
-def _standing(comparison: Comparison | None) -> str:
+def _standing(comparison: Comparison | None) -> Standing:
     """How a candidate stands against a control."""
     if comparison is None or comparison.estimate is None:
         return 'no verdict'
@@ -175,7 +176,7 @@ def _gain(
     primary: dict[Key, Comparison],
     ratio: CarryOver | None,
     classification: str | None,
-) -> tuple[str, str]:
+) -> tuple[VerdictKind, str]:
     """Kind and sentence for a gain: whether there was one in classification, too."""
     gain = numbers(info, primary[task, arm, info.baseline].difference)
     if classification is None or classification == task:

@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from torch.utils.data import DataLoader, Subset
 from ..evidence import ClassificationEvidence, DetectionEvidence, Evidence, SegmentationEvidence
 from ..evidence.base import FALSE_ALARMS
 from ..evidence.groups import groups_of
+
+if TYPE_CHECKING:
+    from ..define.tasks import TaskKind
 
 __all__ = ['Collector', 'collect', 'collector_of', 'good_scores']
 
@@ -214,7 +217,7 @@ COLLECTORS: dict[str, type[Collector]] = {
 }
 
 
-def collector_of(kind: str, *args: Any) -> Collector:
+def collector_of(kind: TaskKind, *args: Any) -> Collector:
     """The collector of a kind of task."""
     return COLLECTORS[kind](*args)
 
@@ -252,14 +255,14 @@ def collect(model: Any, loader: DataLoader, collector: Taker) -> float:
 
 
 def good_scores(
-    model: torch.nn.Module, loader: DataLoader, kind: str, data_root: str
+    model: torch.nn.Module, loader: DataLoader, kind: TaskKind, data_root: str
 ) -> np.ndarray:
     """Defect scores of the defect-free images of a split, from which a threshold follows.
 
     Args:
         model (nn.Module): A model of mmengine, with the weights that are tested.
         loader (DataLoader): Batches of the validation split.
-        kind (str): Kind of the task.
+        kind (TaskKind): Kind of the task.
         data_root (str): Folder of the data set.
 
     Returns:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ __all__ = ['Treatment', 'check_treatment', 'fold_by_least_squares', 'watch_chart
 LEAST_IMAGES = 32
 TOKENS_A_CHANNEL = 10
 BATCH = 8
+#: How charts are switched off: their output scale set to zero; or, without a base chart, the best
+#: linear map in their place.
+Off = Literal['scale', 'linear']
 
 
 @dataclass
@@ -41,9 +44,7 @@ class Treatment:
         gamma_spread (float | None): Standard deviation of log |Gamma| over the charts, which may
             change sign at high learning rates; None without charts.
         temperature (float | None): Of a LinearK that has one.
-        off (str | None): What was done to switch the charts off: ``'scale'``, the output scale set
-            to zero, or ``'linear'``, without a base chart: the best linear map in their place. None
-            for keys without charts.
+        off (Off | None): How the charts were switched off; None for keys without charts.
         score_off (float | None): The primary metric on the test split then, in per cent.
         score_linear (float | None): The same with the best linear map in the charts' place, where
             ``score_off`` is with the scale at zero: what of a key is more than a linear one.
@@ -54,7 +55,7 @@ class Treatment:
     linear_share: float | None = None
     gamma_spread: float | None = None
     temperature: float | None = None
-    off: str | None = None
+    off: Off | None = None
     score_off: float | None = None
     score_linear: float | None = None
 
