@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mkbackbones.commands.errors import CommandError, run_command
-from mkbackbones.datasets.catalogue import CATALOGUE, Entry
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.fingerprint import fingerprint, is_current
-from mkbackbones.datasets.instances import INSTANCE_RULES, MIN_AREA
-from mkbackbones.datasets.records import Converter
-from mkbackbones.datasets.splitting import METHODS, Splitter, load_groups
-from mkbackbones.datasets.summary import Summary, print_summary
+from ..datasets.catalogue import CATALOGUE, Entry
+from ..datasets.errors import DatasetError, FileFault
+from ..datasets.fingerprint import fingerprint, is_current
+from ..datasets.instances import INSTANCE_RULES, MIN_AREA
+from ..datasets.records import Converter
+from ..datasets.splitting import METHODS, Splitter, load_groups
+from ..datasets.summary import Summary, print_summary
+from .errors import CommandError, run_command
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction as SubCommands
@@ -118,7 +118,7 @@ def _options(args: argparse.Namespace, entry: Entry, splitter: Splitter) -> dict
 
 
 def _made_palette(converter: Converter) -> list[tuple[int, int, int]]:
-    from mkbackbones.datasets.palette import make_palette
+    from ..datasets.palette import make_palette
 
     return make_palette(len(converter.classes))
 
@@ -135,7 +135,7 @@ def _write(
         TimeRemainingColumn,
     )
 
-    from mkbackbones.datasets.writer import write_dataset
+    from ..datasets.writer import write_dataset
 
     columns = (
         TextColumn('{task.description}'),

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mkbackbones.datasets import metainfo
-from mkbackbones.datasets.records import Converter
+from . import metainfo
+from .records import Converter
 
 __all__ = ['CATALOGUE', 'Argument', 'Entry', 'source']
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mkbackbones.datasets.polygons import mask_to_polygons
-from mkbackbones.datasets.records import Instance
+from .polygons import mask_to_polygons
+from .records import Instance
 
 __all__ = ['CocoFile', 'coco_annotation', 'is_no_mask', 'no_mask']
 

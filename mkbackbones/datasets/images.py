@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.opening import check_size, faults_told, opened
-from mkbackbones.datasets.tiff import (
+from .errors import DatasetError
+from .opening import check_size, faults_told, opened
+from .tiff import (
     MINIMUM_IS_WHITE,
     PHOTOMETRIC,
     SAMPLE_BITS,

@@ -9,9 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import ndimage
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.records import IGNORE, Instance, Record
-from mkbackbones.datasets.windows import draw_polygons
+from .errors import DatasetError
+from .records import IGNORE, Instance, Record
+from .windows import draw_polygons
 
 __all__ = [
     'INSTANCE_RULES',

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import cv2
 from PIL import Image
 
-from mkbackbones.datasets.errors import DatasetError
+from .errors import DatasetError
 
 __all__ = ['check_size', 'faults_told', 'opened']
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from mkbackbones.datasets.pieces import pieces_without_holes
+from .pieces import pieces_without_holes
 
 __all__ = ['mask_to_polygons']
 

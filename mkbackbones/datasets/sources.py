@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.naming import first_few
+from .errors import DatasetError
+from .naming import first_few
 
 __all__ = ['ONE_IMAGE', 'Source', 'normal_form', 'open_zip', 'walk_files']
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.records import SPLITS, Record
-from mkbackbones.datasets.splits import neu_det_split
-from mkbackbones.datasets.stratify import stratify
+from .errors import DatasetError
+from .naming import first_few, stem_of
+from .records import SPLITS, Record
+from .splits import neu_det_split
+from .stratify import stratify
 
 __all__ = ['METHODS', 'SplitItem', 'Splitter', 'Splitting', 'load_groups']
 

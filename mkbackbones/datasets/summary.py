@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mkbackbones.datasets.records import SPLITS
+from .records import SPLITS
 
 __all__ = ['Summary', 'print_summary']
 

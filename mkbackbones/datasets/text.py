@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 import yaml
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.naming import shortened
+from .errors import DatasetError
+from .naming import shortened
 
 __all__ = [
     'check_class_name',

@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.naming import shortened
-from mkbackbones.datasets.records import Instance
-from mkbackbones.datasets.text import parse_xml
-from mkbackbones.datasets.windows import Window
+from .boxes import clean_box
+from .errors import DatasetError
+from .formats import reader_hint
+from .naming import shortened
+from .records import Instance
+from .text import parse_xml
+from .windows import Window
 
 __all__ = ['VocAnnotation', 'VocObject', 'parse_voc']
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
+from .errors import DatasetError
 
 __all__ = [
     'Window',

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mkbackbones.datasets.coco_file import CocoFile, coco_annotation
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.fingerprint import measure
-from mkbackbones.datasets.images import encode_png, load_image
-from mkbackbones.datasets.instances import MIN_AREA, InstanceRule, apply_rule, boxes_as_masks
-from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.records import IGNORE, SPLITS, Converter, Record
-from mkbackbones.datasets.splitting import SplitItem, Splitter
-from mkbackbones.datasets.summary import Summary
-from mkbackbones.files import OutputError, atomic_output
+from ..files import OutputError, atomic_output
+from .coco_file import CocoFile, coco_annotation
+from .errors import DatasetError, FileFault
+from .fingerprint import measure
+from .images import encode_png, load_image
+from .instances import MIN_AREA, InstanceRule, apply_rule, boxes_as_masks
+from .naming import first_few, stem_of
+from .records import IGNORE, SPLITS, Converter, Record
+from .splitting import SplitItem, Splitter
+from .summary import Summary
 
 __all__ = ['write_dataset']
 

@@ -12,10 +12,10 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from mkbackbones.leakage.level import Level
-from mkbackbones.leakage.pictures import Picture
-from mkbackbones.leakage.pieces import turned_origin
-from mkbackbones.leakage.search import (
+from .level import Level
+from .pictures import Picture
+from .pieces import turned_origin
+from .search import (
     Hit,
     Pair,
     most_partners,
@@ -24,8 +24,8 @@ from mkbackbones.leakage.search import (
     propose_turned,
     rescore,
 )
-from mkbackbones.leakage.surfaces import COARSE, FULL, MIDDLE, Surfaces
-from mkbackbones.leakage.symmetries import SYMMETRIES, turn
+from .surfaces import COARSE, FULL, MIDDLE, Surfaces
+from .symmetries import SYMMETRIES, turn
 
 __all__ = ['Shared', 'find_shared', 'overlap_slices']
 

@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from scipy.fft import irfft2, rfft2
 
-from mkbackbones.leakage.symmetries import turn
-from mkbackbones.leakage.tiles import grid_size
+from .symmetries import turn
+from .tiles import grid_size
 
 __all__ = ['MIN_OVERLAP', 'Level']
 

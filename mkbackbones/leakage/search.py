@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mkbackbones.cores import usable_cores
-from mkbackbones.leakage.level import Level
-from mkbackbones.leakage.symmetries import SYMMETRIES, turn
+from ..cores import usable_cores
+from .level import Level
+from .symmetries import SYMMETRIES, turn
 
 __all__ = ['Hit', 'Pair', 'most_partners', 'ordered', 'propose', 'propose_turned', 'rescore']
 

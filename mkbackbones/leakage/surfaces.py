@@ -11,11 +11,11 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from mkbackbones.cores import usable_cores
-from mkbackbones.leakage.level import Level
-from mkbackbones.leakage.pictures import Picture, read_pixels
-from mkbackbones.leakage.pieces import Piece, cut, halvings
-from mkbackbones.leakage.tiles import even_light, shrink, whiten
+from ..cores import usable_cores
+from .level import Level
+from .pictures import Picture, read_pixels
+from .pieces import Piece, cut, halvings
+from .tiles import even_light, shrink, whiten
 
 __all__ = ['COARSE', 'FULL', 'MIDDLE', 'Surfaces']
 

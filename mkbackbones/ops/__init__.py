@@ -6,6 +6,7 @@ RoIAlign, deformable convolution and the rest. :func:`install` lets Python find
 torchvision and plain PyTorch. All of mmcv's own Python code then works unchanged.
 """
 
+from typing import Literal
 import importlib.abc
 import importlib.util
 import sys
@@ -39,7 +40,7 @@ class _ExtensionFinder(importlib.abc.MetaPathFinder):
 _FINDER = _ExtensionFinder()
 
 
-def backend() -> str:
+def backend() -> Literal['compiled', 'torchvision', 'none']:
     """Tell what mmcv's operators run on once :func:`install` was called. Does not import mmcv.
 
     Returns:

@@ -8,8 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.generic.base import (
+from ..errors import DatasetError
+from ..naming import first_few
+from ..records import Instance, Record
+from ..sources import Source
+from ..windows import Window
+from .base import (
     FileSet,
     attempt,
     class_names,
@@ -17,11 +21,7 @@ from mkbackbones.datasets.generic.base import (
     other_formats,
     without_masks,
 )
-from mkbackbones.datasets.generic.pairing import Unannotated, pair_files
-from mkbackbones.datasets.naming import first_few
-from mkbackbones.datasets.records import Instance, Record
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.windows import Window
+from .pairing import Unannotated, pair_files
 
 __all__ = ['AnnotatedFiles', 'Annotation', 'FilePerImage']
 

@@ -7,21 +7,21 @@ from typing import TypeVar
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.images import LoadedImage, is_image, load_image
-from mkbackbones.datasets.instances import instances_to_seg_map
-from mkbackbones.datasets.naming import (
+from ..errors import DatasetError, FileFault
+from ..formats import reader_hint
+from ..images import LoadedImage, is_image, load_image
+from ..instances import instances_to_seg_map
+from ..naming import (
     first_few,
     folder_split,
     natural_order,
     stem_of,
     unique_stems,
 )
-from mkbackbones.datasets.records import IGNORE, Instance, Record
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import check_class_name
-from mkbackbones.datasets.windows import Window
+from ..records import IGNORE, Instance, Record
+from ..sources import Source
+from ..text import check_class_name
+from ..windows import Window
 
 __all__ = ['FileSet', 'attempt', 'class_names', 'image_names', 'other_formats', 'without_masks']
 

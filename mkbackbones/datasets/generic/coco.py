@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.coco_file import is_no_mask
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.generic.base import class_names, other_formats
-from mkbackbones.datasets.generic.listed import Listed, ListedImages, split_of
-from mkbackbones.datasets.naming import first_few, shortened
-from mkbackbones.datasets.records import Instance, Record
-from mkbackbones.datasets.rle import run_lengths
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import flag, parse_json, stated_size
-from mkbackbones.datasets.windows import Window, draw_polygons, draw_runs
+from ..boxes import clean_box
+from ..coco_file import is_no_mask
+from ..errors import DatasetError, FileFault
+from ..formats import reader_hint
+from ..naming import first_few, shortened
+from ..records import Instance, Record
+from ..rle import run_lengths
+from ..sources import Source
+from ..text import flag, parse_json, stated_size
+from ..windows import Window, draw_polygons, draw_runs
+from .base import class_names, other_formats
+from .listed import Listed, ListedImages, split_of
 
 if TYPE_CHECKING:
-    from mkbackbones.datasets.generic.pairing import Unannotated
+    from .pairing import Unannotated
 
 __all__ = ['Coco', 'coco_window']
 

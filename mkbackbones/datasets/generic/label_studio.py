@@ -12,20 +12,20 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.generic.base import class_names, other_formats
-from mkbackbones.datasets.generic.brush import draw_brush
-from mkbackbones.datasets.generic.listed import Listed, split_of
-from mkbackbones.datasets.generic.regions import Region, RegionImages, regions_of
-from mkbackbones.datasets.images import is_image
-from mkbackbones.datasets.naming import first_few, natural_order, shortened
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import flag, parse_json, stated_size
-from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, rotated_corners
+from ..errors import DatasetError, FileFault
+from ..formats import reader_hint
+from ..images import is_image
+from ..naming import first_few, natural_order, shortened
+from ..sources import Source
+from ..text import flag, parse_json, stated_size
+from ..windows import Window, draw_ellipse, draw_polygons, rotated_corners
+from .base import class_names, other_formats
+from .brush import draw_brush
+from .listed import Listed, split_of
+from .regions import Region, RegionImages, regions_of
 
 if TYPE_CHECKING:
-    from mkbackbones.datasets.generic.pairing import Unannotated
+    from .pairing import Unannotated
 
 __all__ = ['LabelStudio']
 

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.generic.annotated import AnnotatedFiles
-from mkbackbones.datasets.generic.base import image_names, without_masks
-from mkbackbones.datasets.generic.pairing import match_files
-from mkbackbones.datasets.images import is_image, load_mask
-from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.records import Instance
-from mkbackbones.datasets.sources import Source, normal_form
-from mkbackbones.datasets.text import parse_json, stated_size
-from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, hull, unite
+from ..boxes import clean_box
+from ..errors import DatasetError
+from ..formats import reader_hint
+from ..images import is_image, load_mask
+from ..naming import natural_order
+from ..records import Instance
+from ..sources import Source, normal_form
+from ..text import parse_json, stated_size
+from ..windows import Window, draw_ellipse, draw_polygons, hull, unite
+from .annotated import AnnotatedFiles
+from .base import image_names, without_masks
+from .pairing import match_files
 
 __all__ = ['IGNORED', 'Labelme', 'LabelmeFile', 'LabelmeShape', 'parse_labelme']
 

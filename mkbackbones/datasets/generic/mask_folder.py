@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.generic.base import (
+from ..errors import DatasetError
+from ..images import load_mask
+from ..instances import components, specks_fix
+from ..naming import shortened, stem_of
+from ..records import IGNORE, Record
+from ..sources import Source
+from .base import (
     FileSet,
     class_names,
     image_names,
     other_formats,
     without_masks,
 )
-from mkbackbones.datasets.generic.pairing import Unannotated, pair_files
-from mkbackbones.datasets.images import load_mask
-from mkbackbones.datasets.instances import components, specks_fix
-from mkbackbones.datasets.naming import shortened, stem_of
-from mkbackbones.datasets.records import IGNORE, Record
-from mkbackbones.datasets.sources import Source
+from .pairing import Unannotated, pair_files
 
 __all__ = ['MaskFolder', 'MaskValue', 'parse_value']
 

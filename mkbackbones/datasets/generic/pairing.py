@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.images import is_image
-from mkbackbones.datasets.naming import KIND_WORDS, first_few, folder_split, stem_of
-from mkbackbones.datasets.sources import Source, normal_form
+from ..errors import DatasetError
+from ..formats import reader_hint
+from ..images import is_image
+from ..naming import KIND_WORDS, first_few, folder_split, stem_of
+from ..sources import Source, normal_form
 
 __all__ = ['UNANNOTATED', 'match_files', 'pair_files']
 

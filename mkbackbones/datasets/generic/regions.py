@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.generic.listed import Listed, ListedImages
-from mkbackbones.datasets.records import Instance, Record
-from mkbackbones.datasets.windows import Window
+from ..boxes import clean_box
+from ..errors import DatasetError
+from ..records import Instance, Record
+from ..windows import Window
+from .listed import Listed, ListedImages
 
 __all__ = ['Region', 'RegionImages', 'region_instances', 'regions_of']
 

@@ -10,18 +10,23 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.formats import name_format, reader_hint
-from mkbackbones.datasets.generic.annotated import FilePerImage
-from mkbackbones.datasets.generic.base import (
+from ..boxes import clean_box
+from ..errors import DatasetError
+from ..formats import name_format, reader_hint
+from ..naming import first_few, stem_of
+from ..records import Instance, Record
+from ..sources import Source, normal_form
+from ..text import decode_text
+from ..windows import draw_polygons
+from .annotated import FilePerImage
+from .base import (
     class_names,
     image_names,
     other_formats,
     without_masks,
 )
-from mkbackbones.datasets.generic.pairing import Unannotated, pair_files
-from mkbackbones.datasets.generic.yolo_config import (
+from .pairing import Unannotated, pair_files
+from .yolo_config import (
     LISTS,
     NAME_FILES,
     YoloConfig,
@@ -30,11 +35,6 @@ from mkbackbones.datasets.generic.yolo_config import (
     read_config,
     split_images,
 )
-from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.records import Instance, Record
-from mkbackbones.datasets.sources import Source, normal_form
-from mkbackbones.datasets.text import decode_text
-from mkbackbones.datasets.windows import draw_polygons
 
 __all__ = ['Yolo', 'YoloLine', 'parse_yolo']
 

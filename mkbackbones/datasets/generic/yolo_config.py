@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import is_image
-from mkbackbones.datasets.naming import first_few, shortened
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import decode_text, parse_yaml
+from ..errors import DatasetError
+from ..images import is_image
+from ..naming import first_few, shortened
+from ..sources import Source
+from ..text import decode_text, parse_yaml
 
 __all__ = [
     'LISTS',

@@ -12,8 +12,8 @@ from os.path import splitext
 from mmengine.fileio import list_dir_or_file
 from mmseg.datasets import BaseSegDataset
 
-from mkbackbones.datasets import metainfo
-from mkbackbones.registry import DATASETS
+from ...registry import DATASETS
+from .. import metainfo
 
 _METAINFO = {
     'NeuSegDataset': metainfo.NEU_SEG_INSTANCES,

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.metainfo import CRACKFOREST
-from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..metainfo import CRACKFOREST
+from ..naming import first_few, stem_of
+from ..sources import Source
+from .masked import MaskedSample, MaskedSet
 
 __all__ = ['CrackForest']
 

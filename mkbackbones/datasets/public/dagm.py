@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.metainfo import DAGM
-from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..metainfo import DAGM
+from ..naming import natural_order
+from ..sources import Source
+from .masked import MaskedSample, MaskedSet
 
 __all__ = ['Dagm', 'ellipse_mask']
 

@@ -10,10 +10,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.metainfo import MAGNETIC_TILE
-from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..metainfo import MAGNETIC_TILE
+from ..sources import Source
+from .masked import MaskedSample, MaskedSet
 
 __all__ = ['MagneticTile', 'capture_groups']
 

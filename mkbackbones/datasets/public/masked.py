@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import load_image, load_mask
-from mkbackbones.datasets.instances import components, specks_fix
-from mkbackbones.datasets.records import Record
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..images import load_image, load_mask
+from ..instances import components, specks_fix
+from ..records import Record
+from ..sources import Source
 
 __all__ = ['MaskedSample', 'MaskedSet', 'read_mask']
 

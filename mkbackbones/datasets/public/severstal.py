@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import load_image
-from mkbackbones.datasets.instances import components, specks_fix
-from mkbackbones.datasets.metainfo import SEVERSTAL
-from mkbackbones.datasets.naming import stem_of
-from mkbackbones.datasets.records import Record
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..images import load_image
+from ..instances import components, specks_fix
+from ..metainfo import SEVERSTAL
+from ..naming import stem_of
+from ..records import Record
+from ..sources import Source
 
 __all__ = ['Severstal', 'decode_runs']
 

@@ -8,12 +8,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.metainfo import ANOMALY
-from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.public.mvtec_ad import check_categories
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..metainfo import ANOMALY
+from ..naming import natural_order
+from ..sources import Source
+from .masked import MaskedSample, MaskedSet
+from .mvtec_ad import check_categories
 
 __all__ = ['SETUPS', 'Visa']
 
