@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -54,7 +53,7 @@ def manifold_key_backbone(backbone: dict, key_cfg: KeyCfg) -> nn.Module:
 
 
 if TYPE_CHECKING:
-    AnyBackbone = BaseModule
+    from mmengine.model import BaseModule as AnyBackbone
 else:
     AnyBackbone = object  # the class that it comes before is known at run time
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
 
 from .errors import DatasetError
 from .opening import check_size, faults_told, opened
@@ -238,7 +238,7 @@ def _to_eight_bits(
     if image.mode == 'F':
         raise DatasetError(f'{where}: an image of floating point numbers, not of 8 or 16 bits')
     if image.mode.startswith('I'):
-        if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == MINIMUM_IS_WHITE:
+        if image.format == 'TIFF' and _tags_of(image).get(PHOTOMETRIC) == MINIMUM_IS_WHITE:
             raise DatasetError(
                 f'{where}: a deep grey image in which 0 is white: save it with 0 as black'
             )
@@ -258,9 +258,14 @@ def _to_eight_bits(
     return pixels, f'{kind} image written as {"grey" if grey else "RGB"}'
 
 
+def _tags_of(image: Any) -> Any:
+    """Tags of an opened TIFF."""
+    return image.tag_v2
+
+
 def _is_deep_colour(image: Image.Image, content: bytes) -> bool:
-    if isinstance(image, TiffImageFile):
-        return max(image.tag_v2.get(SAMPLE_BITS, (8,))) == 16
+    if image.format == 'TIFF':
+        return max(_tags_of(image).get(SAMPLE_BITS, (8,))) == 16
     return image.format == 'PNG' and content[24:25] == b'\x10'
 
 

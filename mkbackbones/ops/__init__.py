@@ -6,7 +6,6 @@ RoIAlign, deformable convolution and the rest. :func:`install` lets Python find
 torchvision and plain PyTorch. All of mmcv's own Python code then works unchanged.
 """
 
-from typing import Literal
 import importlib.abc
 import importlib.util
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 __all__ = ['backend', 'install']
 
