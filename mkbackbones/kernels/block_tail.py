@@ -84,11 +84,16 @@ class BlockTail(torch.autograd.Function):
         attended, proj, middle, normed, z, weight1, weight2, total, *norms = ctx.saved_tensors
         place, dtype = ctx.place, ctx.dtype
         of_attended, of_proj, of_proj_bias, of_w1, of_b1, of_w2, of_b2 = ctx.needs_input_grad[4:11]
-        dy, dtotal = dy.contiguous(), dtotal.contiguous()
         scale1, norm_weight, stats, scale2, next_weight, next_stats = norms
         dx, dbranch, dnext = run_backward(
-            *(total, dy, dtotal, scale2, next_weight, next_stats),
-            *(place.following, place.partition),
+            total,
+            dy.contiguous(),
+            dtotal.contiguous(),
+            scale2,
+            next_weight,
+            next_stats,
+            place.following,
+            place.partition,
         )
         dnormed: Any  # asked for, and so there
         dnormed, *dmlp, _ = mlp_gradients(
