@@ -166,7 +166,8 @@ def why_not(attention: Any, parent: nn.Module | None) -> str | None:
             return f'it {reason}, which would be lost'
         if isinstance(parent, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
             return f'{type(parent).__name__} reads its weights without calling it'
-        if attention.in_proj_weight is None:
+        joint: object = attention.in_proj_weight
+        if joint is None:
             return 'key and value have other sizes than the query, so it is no self-attention'
         if attention.bias_k is not None or attention.add_zero_attn:
             return 'it adds a key of its own (add_bias_kv or add_zero_attn)'

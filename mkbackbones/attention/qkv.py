@@ -103,8 +103,9 @@ class ManifoldQKV(nn.Module):
 
     def departure(self) -> str | None:
         """Why the layers below have to be called, in words; None where they may be read."""
-        if not isinstance(self.key, Key):
-            return f"'key' is a {type(self.key).__name__}"
+        key: object = self.key
+        if not isinstance(key, Key):
+            return f"'key' is a {type(key).__name__}"
         if torch.compiler.is_compiling():
             return reading_departure(self)
         return self.cached.ask(self, reading_departure)

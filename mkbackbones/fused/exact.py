@@ -60,7 +60,7 @@ def gelu_departs(gelu: nn.GELU) -> str | None:
 
 def embedding_departs(embed: PatchEmbed) -> str | None:
     """The projection has to see each pixel once, and the result to stay a grid."""
-    conv = embed.proj
+    conv: object = embed.proj
     if not isinstance(conv, nn.Conv2d):
         return None  # told already, by class
     side = embed.patch_size

@@ -47,7 +47,7 @@ class VanillaK(ManifoldKey):
 
     def base_map(self) -> tuple[Tensor | None, Tensor]:
         weight, bias = super().base_map()
-        if self.out_scale is None:  # then there is no base chart either
+        if self.base is None:  # then there is no scale either
             return None, self.proj.bias
         if bias is None:
             return weight, self.out_scale * self.proj.bias

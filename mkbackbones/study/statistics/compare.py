@@ -146,8 +146,8 @@ def correct(comparisons: list[Comparison], info: StudyInfo) -> None:
     power = info.plan.power if info.plan else POWER
     for family in families.values():
         alpha = nominal_level(ALPHA / len(family), info.looks)
-        found_p = [1.0 if c.difference.p is None else c.difference.p for c, _ in family]
-        corrected = holm([overall_level(p, info.looks) for p in found_p])
+        single = [1.0 if c.difference.p is None else c.difference.p for c, _ in family]
+        corrected = holm([overall_level(p, info.looks) for p in single])
         for (comparison, estimate), p in zip(family, corrected):
             found = comparison.difference
             comparison.alpha = alpha
