@@ -43,10 +43,11 @@ test: setup lint docs ## lint, the documentation, then the fast tests
 test-all: setup lint docs ## lint, the documentation, then all tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
-lint: setup ## check style, and which part imports which (the floors in pyproject.toml)
+lint: setup ## check style, types, and which part imports which (the floors in pyproject.toml)
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
 
 docs: setup ## build the documentation as a site, in site/; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -56,5 +57,5 @@ format: setup ## apply style
 	$(BIN)/ruff format $(LINTED)
 
 clean: ## remove what set-up, builds and tests leave behind (not work_dirs and data)
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 
-from mkbackbones.hints import did_you_mean
-from mkbackbones.late_imports import Needed, put_off, start_again
-from mkbackbones.version import __version__
+from .hints import did_you_mean
+from .late_imports import Needed, put_off, start_again
+from .version import __version__
 
 # The module of each command offers main(argv) -> exit code; only the one asked for is imported.
 COMMANDS = {

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from reprlib import Repr
-from typing import Any
+from typing import Any, TypeGuard
 
 from .hints import did_you_mean
 
@@ -104,12 +104,12 @@ def short(value: Any) -> str:
     return text if len(text) <= LONGEST else f'{text[: LONGEST - 3]}...'
 
 
-def is_int(value: Any) -> bool:
+def is_int(value: Any) -> TypeGuard[int]:
     """Whether a value is an integer; booleans are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """Whether a value is a finite number; booleans are none."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False

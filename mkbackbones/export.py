@@ -12,7 +12,7 @@ import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +138,7 @@ def export_program(model: nn.Module) -> torch.export.ExportedProgram:
     images = torch.zeros(TRACED)
     free = torch.export.Dim.DYNAMIC
     # Without this, torch would make a batch or a window count of 1 a case of its own.
-    with _config.patch(backed_size_oblivious=True):
+    with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # added at run time
         return torch.export.export(
             deployed(model), (images,), dynamic_shapes=({0: free, 2: free, 3: free},), strict=False
         )
@@ -169,7 +169,7 @@ def export_onnx(
     program = export_program(model)
     names = [f'map{i}' for i in range(len(program.graph_signature.user_outputs))]
     with quiet():
-        onnx_program = torch.onnx.export(
+        onnx_program: Any = torch.onnx.export(
             program,
             (torch.zeros(TRACED),),
             dynamo=True,

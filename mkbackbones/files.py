@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 try:
     import fcntl
 except ImportError:  # Windows: nothing is known of other runs, so that nothing is removed
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ['OutputError', 'atomic_output', 'sync', 'written_aside']
 
@@ -162,11 +163,12 @@ def _remove_leftovers(out: Path) -> None:
 
 
 def _is_held(owner: Path) -> bool:
-    if fcntl is None:
+    locks: Any = fcntl
+    if locks is None:
         return True
     try:
         with owner.open('r+b') as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
     except OSError:  # held, gone by now, or on a file system without locks
         return True
     return False

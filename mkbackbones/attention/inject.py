@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,7 +47,7 @@ def apply_manifold_key(model: nn.Module, key_cfg: KeyCfg) -> nn.Module:
     names = find_attentions(model)
     key_cfgs = dict(zip(names, keys_per_block(key_cfg, stage_depths(names, key_cfg))))
     key_cfgs = {name: cfg for name, cfg in key_cfgs.items() if cfg is not None}
-    attentions = {name: model.get_submodule(name) for name in key_cfgs}
+    attentions: dict[str, Any] = {name: model.get_submodule(name) for name in key_cfgs}
     for name, attention in attentions.items():
         if reason := why_not(attention, parent_of(model, name)):
             raise ValueError(
@@ -67,7 +68,7 @@ def apply_manifold_key(model: nn.Module, key_cfg: KeyCfg) -> nn.Module:
     return model
 
 
-def set_block_keys(attentions: Sequence[nn.Module], key_cfgs: Sequence[dict | None]) -> None:
+def set_block_keys(attentions: Sequence[Any], key_cfgs: Sequence[dict | None]) -> None:
     """Swap the ``qkv`` Linear of attention layers for manifold keys, in place.
 
     The random numbers that the keys draw are taken aside: everything built later starts from the
@@ -106,7 +107,8 @@ def fold_manifold_keys(model: nn.Module) -> list[str]:
         raise ValueError('a single ManifoldQKV cannot be replaced in place; use its to_linear()')
     stay = []
     for name in manifold_layers(model):
-        folded = model.get_submodule(name).to_linear()
+        layer: Any = model.get_submodule(name)
+        folded = layer.to_linear()
         if folded is None:
             stay.append(name)
             continue
@@ -155,7 +157,7 @@ def inventory(model: nn.Module) -> str:
     return ', '.join(f'{number} {kind}' for kind, number in leaves.most_common(5))
 
 
-def why_not(attention: nn.Module, parent: nn.Module | None) -> str | None:
+def why_not(attention: Any, parent: nn.Module | None) -> str | None:
     """Why an attention layer cannot take a manifold key, None if it can."""
     if isinstance(attention, nn.MultiheadAttention):
         if type(attention).forward is not nn.MultiheadAttention.forward:
@@ -164,7 +166,8 @@ def why_not(attention: nn.Module, parent: nn.Module | None) -> str | None:
             return f'it {reason}, which would be lost'
         if isinstance(parent, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
             return f'{type(parent).__name__} reads its weights without calling it'
-        if attention.in_proj_weight is None:
+        joint: object = attention.in_proj_weight
+        if joint is None:
             return 'key and value have other sizes than the query, so it is no self-attention'
         if attention.bias_k is not None or attention.add_zero_attn:
             return 'it adds a key of its own (add_bias_kv or add_zero_attn)'

@@ -10,7 +10,7 @@ from ..arguments import check_arguments
 from ..fused.decision import report
 from ..fused.exact import Cached, Known, below, computes_linear, known, reading_departure
 from ..kernels import support
-from ..kernels.projections import KeyParameters, Projections
+from ..kernels.projections import KeyParameters, KeyWeights, Projections
 from ..keys import build_key
 from ..keys.base import KEY_RULES, BasedKey, Key, ManifoldKey
 
@@ -103,8 +103,9 @@ class ManifoldQKV(nn.Module):
 
     def departure(self) -> str | None:
         """Why the layers below have to be called, in words; None where they may be read."""
-        if not isinstance(self.key, Key):
-            return f"'key' is a {type(self.key).__name__}"
+        key: object = self.key
+        if not isinstance(key, Key):
+            return f"'key' is a {type(key).__name__}"
         if torch.compiler.is_compiling():
             return reading_departure(self)
         return self.cached.ask(self, reading_departure)
@@ -121,7 +122,7 @@ class ManifoldQKV(nn.Module):
         if linear is not None:
             return F.linear(x, *self.fuse(*linear))
         if dtype is not None and isinstance(key, ManifoldKey) and key.fusable:
-            return self.forward_fused(x.to(dtype))
+            return self.forward_fused(key, x.to(dtype))
         if not (key.can_be_read and isinstance(key, BasedKey) and key.base is not None):
             return self.call(x)
         # Query, base chart and value are one GEMM, as in the stock layer.
@@ -130,9 +131,10 @@ class ManifoldQKV(nn.Module):
         k = k + key.scaled_charts(x, self.grid, self.num_prefix_tokens)
         return torch.cat([q, k.to(q.dtype), v], dim=-1)
 
-    def forward_fused(self, x: Tensor) -> Tensor:
+    def forward_fused(self, key: ManifoldKey, x: Tensor) -> Tensor:
         """Project tokens (B, N, C) in half precision with the keys' Triton kernels."""
-        key, qv = self.key, self.qv
+        qv = self.qv
+        parameters: KeyWeights
         base_weight, base_bias = key.base_map()
         if torch.compiler.is_compiling():  # which differentiates and fuses it by itself
             if base_weight is None:
@@ -241,7 +243,7 @@ def linear_of(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     with torch.device('meta'):
         linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     linear.weight = nn.Parameter(weight.detach())
-    linear.bias = None if bias is None else nn.Parameter(bias.detach())
+    linear.register_parameter('bias', None if bias is None else nn.Parameter(bias.detach()))
     return linear
 
 
@@ -285,7 +287,7 @@ def set_grid(layer: nn.Module, grid: tuple[int, int], num_prefix_tokens: int = 0
             module.grid, module.num_prefix_tokens = grid, num_prefix_tokens
 
 
-def project_half(qkv: nn.Module, x: Tensor) -> Tensor:
+def project_half(qkv: ManifoldQKV | nn.Linear, x: Tensor) -> Tensor:
     """``qkv(x)`` for tokens (B, N, C) in half precision, within a block that the kernels serve."""
     if isinstance(qkv, ManifoldQKV):
         return qkv.read(x, x.dtype)

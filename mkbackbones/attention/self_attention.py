@@ -80,7 +80,7 @@ class FusedSelfAttention(nn.Module):
             stock = nn.MultiheadAttention(
                 self.embed_dim, self.num_heads, self.dropout, batch_first=self.batch_first
             )
-        stock.in_proj_weight = qkv.weight
+        stock.in_proj_weight = qkv.weight  # type: ignore[assignment]  # a Parameter
         stock.in_proj_bias = qkv.bias
         stock.out_proj = self.out_proj
         return stock.train(self.training)
@@ -114,7 +114,7 @@ def merge_masks(
     if key_padding_mask is not None:
         mask = additive(key_padding_mask, q.dtype)
         masks.append(mask.view(-1, 1, 1, mask.shape[-1]))
-    return sum(masks) if masks else None
+    return sum(masks[1:], masks[0]) if masks else None
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

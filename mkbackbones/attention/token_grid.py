@@ -1,12 +1,14 @@
 """Where the tokens of an injected attention layer lie: rows, columns and prefix tokens.
 
 Our own backbones pass the grid down. A foreign model is watched instead: Swin's windows are read
+from typing import Any
 from its ``window_size``, a ViT's patch grid from the output of its patch embedding.
 """
 
 import math
 import weakref
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -146,7 +148,7 @@ def watch_grids(model: nn.Module, names: Iterable[str]) -> None:
     patch_grids: dict[nn.Module, PatchGrid | None] = {}
     blocks: set[nn.Module] = set()
     for name in names:
-        qkv = model.get_submodule(name)
+        qkv: Any = model.get_submodule(name)
         if not qkv.key.uses_grid:
             continue
         lineage = [model]  # from the tree's root down to the attention layer
@@ -156,11 +158,12 @@ def watch_grids(model: nn.Module, names: Iterable[str]) -> None:
         below = lineage[roots[-1] + 1 :] if roots else lineage
         vit = lineage[roots[-1]] if roots else None
         if vit is not None and vit not in patch_grids:
-            conv = embedding_conv(patch_embed(vit))
-            patch_grids[vit] = None if conv is None else PatchGrid()
-            if conv is not None:
-                conv.register_forward_hook(patch_grids[vit].note_embedding)
-        grid = TokenGrid(below[::-1], vit, patch_grids.get(vit))
+            embedding = patch_embed(vit)
+            conv = None if embedding is None else embedding_conv(embedding)
+            patch_grid = patch_grids[vit] = None if conv is None else PatchGrid()
+            if conv is not None and patch_grid is not None:
+                conv.register_forward_hook(patch_grid.note_embedding)
+        grid = TokenGrid(below[::-1], vit, None if vit is None else patch_grids[vit])
         qkv.register_forward_pre_hook(grid)
         block = enclosing_block(lineage)
         if grid.window() is None and grid.patch_grid is not None and block not in blocks:

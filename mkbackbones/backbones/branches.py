@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from timm.layers import DropPath
@@ -30,7 +30,7 @@ class Fused(NamedTuple):
     dtype: torch.dtype
     scales: Scales
     normed: Tensor | None = None
-    following: nn.Module | None = None
+    following: Any = None
 
 
 def keep_rate(drop_path: nn.Module) -> float:
@@ -40,9 +40,9 @@ def keep_rate(drop_path: nn.Module) -> float:
     return 1.0
 
 
-def draw_scales(block: nn.Module, x: Tensor) -> Scales:
+def draw_scales(block: Any, x: Tensor) -> Scales:
     """Draw what timm's ``DropPath`` of both branches would draw for images ``x`` (B, ...)."""
-    scales = []
+    scales: list[Tensor | None] = []
     for keep in (keep_rate(block.drop_path1), keep_rate(block.drop_path2)):
         if keep == 1:
             scales.append(None)
@@ -52,7 +52,7 @@ def draw_scales(block: nn.Module, x: Tensor) -> Scales:
     return scales[0], scales[1]
 
 
-def draw_all_scales(blocks: Sequence[nn.Module], x: Tensor) -> list[Scales]:
+def draw_all_scales(blocks: Sequence[Any], x: Tensor) -> list[Scales]:
     """As :func:`draw_scales`, for many blocks at once, in another order of random numbers."""
     rates = tuple(keep_rate(path) for b in blocks for path in (b.drop_path1, b.drop_path2))
     if all(keep == 1 for keep in rates):
@@ -72,7 +72,7 @@ def column(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def run_blocks(
-    blocks: Sequence[nn.Module],
+    blocks: nn.ModuleList | Sequence[nn.Module],
     x: Tensor,
     args: tuple,
     plan: Plan | None,
@@ -85,7 +85,7 @@ def run_blocks(
     are fused and nobody listens in between: the block then returns the tokens and their norm.
 
     Args:
-        blocks (Sequence[nn.Module]): ``SwinBlock`` or ``ViTBlock``.
+        blocks (nn.ModuleList | Sequence[nn.Module]): ``SwinBlock`` or ``ViTBlock``.
         x (Tensor): Tokens.
         args (tuple): Further arguments of each block.
         plan (Plan, optional): What the pass runs on the Triton kernels.
@@ -94,11 +94,11 @@ def run_blocks(
     """
     scales = iter(draw_all_scales([b for b, fused in zip(blocks, served) if fused], x))
     alone = [not fused or is_heard(block) for block, fused in zip(blocks, served)] + [True]
-    normed = None
+    normed: Tensor | None = None
     for i, block in enumerate(blocks):
-        inputs = x, *args
+        inputs: tuple = x, *args
         join = not alone[i] and not alone[i + 1]
-        if served[i]:
+        if served[i] and plan is not None:
             following = blocks[i + 1] if join else None
             inputs += (Fused(plan.dtype, next(scales), normed, following),)
         if with_cp and torch.is_grad_enabled():

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from ..fused.decision import Plan, serves
 
 
-def normalise(norm: nn.Module, x: Tensor, plan: Plan | None) -> Tensor:
+def normalise(norm: nn.LayerNorm, x: Tensor, plan: Plan | None) -> Tensor:
     """``norm(x)`` for tokens (..., C), in one pass over memory where the kernels serve."""
     if not serves(plan, norm):
         return norm(x)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from timm.layers import PatchEmbed
 from timm.models.swin_transformer import PatchMerging
@@ -51,6 +51,8 @@ SWIN_RULES = dict(
 class Merging(PatchMerging):
     """timm's merging of 2x2 patches, with norm and projection in half precision where it can."""
 
+    norm: nn.LayerNorm
+
     def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         """Merge patches: (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), 2 C)."""
         if not serves(plan, self):
@@ -81,7 +83,7 @@ class SwinStage(nn.Module):
         block_args: Further arguments of the blocks.
     """
 
-    block: type[SwinBlock] = SwinBlock
+    block: ClassVar[type[SwinBlock]] = SwinBlock
     merging: type[nn.Module] = Merging
 
     def __init__(
@@ -94,7 +96,7 @@ class SwinStage(nn.Module):
         qkv_bias: bool,
         drop_path: Sequence[float],
         downsample: bool,
-        **block_args: object,
+        **block_args: Any,
     ) -> None:
         super().__init__()
         self.window_size = window_size
@@ -119,8 +121,8 @@ class SwinStage(nn.Module):
         served = [serves(plan, block) for block in self.blocks]
         mask = None
         if self.shift and not all(served[1::2]):  # the kernels need no mask
-            size = tuple(side + missing(side, self.window_size) for side in x.shape[1:3])
-            mask = shifted_window_mask(size, self.window_size, self.shift, x.device)
+            height, width = (side + missing(side, self.window_size) for side in x.shape[1:3])
+            mask = shifted_window_mask((height, width), self.window_size, self.shift, x.device)
         for tokens in run_blocks(self.blocks, x, (mask,), plan, served, with_cp):
             x = tokens
         return x
@@ -220,7 +222,8 @@ class ManifoldSwin(Backbone):
             self.add_module(f'norm{i}', nn.LayerNorm(dims[i]))
         self.out_channels = [dims[i] for i in self.out_indices]
         self.apply(init_linear)
-        attentions = [block.attn for layer in self.layers for block in layer.blocks]
+        stages: list[Any] = list(self.layers)
+        attentions = [block.attn for stage in stages for block in stage.blocks]
         set_block_keys(attentions, key_cfgs[: len(attentions)])
         self.freeze()
 
@@ -243,7 +246,8 @@ class ManifoldSwin(Backbone):
             tuple[int, int]: Layer and number of layers: 0 for the patch embedding, 1 to L for the
             blocks, with their stage's norm and merging at its last block, L + 1 outside.
         """
-        ends = list(accumulate(len(layer.blocks) for layer in self.layers))
+        stages: list[Any] = list(self.layers)
+        ends = list(accumulate(len(stage.blocks) for stage in stages))
         num_layers = ends[-1] + 2
         if not param_name.startswith(prefix):
             return num_layers - 1, num_layers
@@ -252,15 +256,16 @@ class ManifoldSwin(Backbone):
             return ends[int(parts[0].removeprefix('norm'))], num_layers
         if parts[0] != 'layers':
             return 0, num_layers
-        stage = int(parts[1])
+        number = int(parts[1])
         if parts[2] != 'blocks':
-            return ends[stage], num_layers
-        return ends[stage] - len(self.layers[stage].blocks) + int(parts[3]) + 1, num_layers
+            return ends[number], num_layers
+        return ends[number] - len(stages[number].blocks) + int(parts[3]) + 1, num_layers
 
     def extract(self, x: Tensor, plan: Plan | None) -> tuple[Tensor, ...]:
         x = embed_patches(self.patch_embed, x, plan)  # B, H/4, W/4, C
         outs = []
-        for i, layer in enumerate(self.layers):
+        layers: list[Any] = list(self.layers)
+        for i, layer in enumerate(layers):
             # What was put in the place of a stage or a merging need not know of plans.
             x = layer(x, self.with_cp, *([plan] if isinstance(layer, SwinStage) else []))
             if i in self.out_indices:

@@ -1,5 +1,7 @@
 """The Swin block with the official semantics at every size, on timm's layers."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, trunc_normal_
@@ -23,6 +25,8 @@ class WindowAttention(nn.Module):
         qkv_bias (bool): Whether query, key and value have a bias.
     """
 
+    relative_position_index: Tensor
+
     def __init__(
         self, embed_dims: int, num_heads: int, window_size: int, qkv_bias: bool = True
     ) -> None:
@@ -36,7 +40,7 @@ class WindowAttention(nn.Module):
             get_relative_position_index(window_size, window_size),
             persistent=False,
         )
-        self.qkv: nn.Module = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
+        self.qkv: nn.Linear | ManifoldQKV = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
         self.proj = nn.Linear(embed_dims, embed_dims)
 
     def position_bias(self) -> Tensor:
@@ -157,7 +161,7 @@ class SwinBlock(nn.Module):
         mlp_ratio: float,
         qkv_bias: bool,
         drop_path: float,
-        **attention_args: object,
+        **attention_args: Any,
     ) -> None:
         super().__init__()
         self.window_size = window_size
@@ -212,9 +216,10 @@ class SwinBlock(nn.Module):
         geometry = self.geometry(x)
         if windows is None:
             windows = window_norm(x, self.norm1, geometry, dtype)
-        windows = self.attn.forward_fused(windows, geometry)
+        attention: Any = self.attn  # a WindowAttention: exact.py refuses others
+        windows = attention.forward_fused(windows, geometry)
         next_norm = None if following is None else following.norm1
-        layers = Layers(self.attn.proj, self.norm2, self.mlp, next_norm)
+        layers = Layers(attention.proj, self.norm2, self.mlp, next_norm)
         next_geometry = geometry if following is None else following.geometry(x)
         return block_tail(x, windows, scales, layers, geometry, next_geometry, True)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from timm.models.swin_transformer_v2 import PatchMerging
@@ -38,6 +39,10 @@ class CosineWindowAttention(TimmAttention):
         pretrained_window_size (int): Window side that the position bias was trained for; 0 for
             ``window_size``.
     """
+
+    #: timm's buffers.
+    relative_coords_table: Tensor
+    relative_position_index: Tensor
 
     def __init__(
         self,
@@ -76,7 +81,8 @@ class CosineWindowAttention(TimmAttention):
         set_grid(self.qkv, self.window_size)
         qkv = self.qkv(windows)
         if self.q_bias is not None:
-            qkv = qkv + torch.cat((self.q_bias, self.k_bias, self.v_bias)).to(qkv.dtype)
+            bias = self.q_bias, self.k_bias, self.v_bias
+            qkv = qkv + torch.cat(bias).to(qkv.dtype)  # type: ignore[arg-type]  # k_bias is a buffer
         q, k, v = head_views(qkv, self.num_heads)  # B nW, h, N, C/h
         scale = self.logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp()
         # The scale of the logits goes into the queries, for SDPA to have nothing left to scale.
@@ -104,12 +110,14 @@ class SwinV2Block(SwinBlock):
 
     attention = CosineWindowAttention
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         nn.init.zeros_(self.norm1.weight)
         nn.init.zeros_(self.norm2.weight)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(  # type: ignore[override]  # there are no Triton kernels for it
+        self, x: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         """Run the block: tokens (B, H, W, C), with the mask (nW, N, N) of a shifted grid."""
         x = x + self.drop_path1(self.norm1(self.attend(x, mask)))
         return x + self.drop_path2(self.norm2(self.mlp(x)))

@@ -193,7 +193,7 @@ class ManifoldViT(Backbone):
         """Images (B, 3, H, W) to tokens (B, P + h w, C) with positions, and the grid (h, w)."""
         x = embed_patches(self.patch_embed, x, plan)
         grid = x.shape[1], x.shape[2]
-        pos_embed = self.pos_embed
+        pos_embed: Tensor = self.pos_embed
         # A compiled graph is for every size, the one of pretraining included.
         if torch.compiler.is_compiling() or grid != self.pretrain_grid:
             pos_embed = resample_positions(

@@ -1,6 +1,7 @@
 """The ViT block, global or windowed, on timm's."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,12 @@ class ViTBlock(Block):
         **kwargs: As in timm's ``Block``.
     """
 
-    def __init__(self, dim: int, num_heads: int, window_size: int = 0, **kwargs) -> None:
+    attn: Any  # timm's Attention, as long as nobody wraps it
+    norm1: nn.LayerNorm
+    norm2: nn.LayerNorm
+    mlp: Mlp
+
+    def __init__(self, dim: int, num_heads: int, window_size: int = 0, **kwargs: Any) -> None:
         super().__init__(dim, num_heads, **kwargs)
         self.window_size = window_size
 
@@ -60,7 +66,7 @@ class ViTBlock(Block):
         patches = crop_grid(merge_windows(windows, window, size), grid)
         return torch.cat([prefix, patches.flatten(1, 2)], dim=1)
 
-    def forward(
+    def forward(  # type: ignore[override]  # timm's knows no grid
         self,
         x: Tensor,
         grid: tuple[int, int],
@@ -96,7 +102,8 @@ class ViTBlock(Block):
         geometry = Geometry(1, x.shape[1])
         if normed is None:
             normed = window_norm(x, self.norm1, geometry, dtype)
-        attention, proj = self.fused_attention, self.attn.proj
+        attention: Callable[[Tensor], Tensor] = self.fused_attention
+        proj: nn.Linear | nn.Identity = self.attn.proj
         if self.window_size:  # what windows share is averaged behind the projection
             attention, proj = self.projected_attention, IDENTITY
         attended = self.attend(normed, grid, num_prefix_tokens, attention)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import DefaultScope
@@ -48,11 +48,17 @@ def manifold_key_backbone(backbone: dict, key_cfg: KeyCfg) -> nn.Module:
     key_entries(key_cfg)
     require_registered(backbone['type'])
     model = apply_manifold_key(MMENGINE_MODELS.build(backbone), key_cfg)
-    model.__class__ = keyed_class(type(model))
+    model.__class__ = keyed_class(type(model))  # type: ignore[arg-type]  # classes are hashable
     return model
 
 
-class ManifoldKeyed:
+if TYPE_CHECKING:
+    from mmengine.model import BaseModule as AnyBackbone
+else:
+    AnyBackbone = object  # the class that it comes before is known at run time
+
+
+class ManifoldKeyed(AnyBackbone):
     """What a backbone does differently once it has manifold keys.
 
     It returns a tuple of feature maps and itself from ``train``. ``init_weights`` initialises the
@@ -65,7 +71,7 @@ class ManifoldKeyed:
         outs = super().forward(*args, **kwargs)
         return tuple(outs) if isinstance(outs, list) else outs
 
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> 'ManifoldKeyed':
         super().train(mode)  # mmdet's and mmseg's Swin return None
         return self
 
@@ -76,12 +82,13 @@ class ManifoldKeyed:
 
     def __reduce__(self) -> tuple:
         # The class is made at run time: a pickle names the inner one, from which it is made again.
-        return new_keyed, (type(self).__bases__[-1],), self.__getstate__()
+        own = getattr(self, '__getstate__', None)  # every object has one from Python 3.11 on
+        return new_keyed, (type(self).__bases__[-1],), vars(self) if own is None else own()
 
 
 def new_keyed(backbone_class: type[nn.Module]) -> nn.Module:
     """An empty instance of the keyed class, for unpickling."""
-    keyed = keyed_class(backbone_class)
+    keyed = keyed_class(backbone_class)  # type: ignore[arg-type]  # classes are hashable
     return keyed.__new__(keyed)
 
 
@@ -120,8 +127,10 @@ class StandIn:
 
     def __init__(self, model: nn.Module, name: str) -> None:
         self.place = name
-        self.own = self.manifold = model.get_submodule(name)
-        self.stock: nn.Module = self.manifold.stock_part()
+        manifold: Any = model.get_submodule(name)
+        self.manifold = manifold
+        self.own: nn.Module = manifold
+        self.stock: Any = manifold.stock_part()
         self.weight, self.bias, self.qkv_prefix = 'weight', 'bias', ''
         attention = parent_of(model, name)
         if isinstance(attention, FusedSelfAttention):

@@ -7,7 +7,7 @@ import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -199,7 +199,7 @@ def storage_id(pid: Any) -> tuple[Any, str, int]:
     return storage_dtype(pid[1]), str(pid[2]), pid[4]
 
 
-def fill(memory: bytearray | memoryview, file: BinaryIO) -> None:
+def fill(memory: bytearray | memoryview, file: IO[bytes]) -> None:
     """Read as much as ``memory`` holds.
 
     Raises:
@@ -242,7 +242,8 @@ class LegacyReader:
             numel = int.from_bytes(self.file.read(8), 'little')
             if storage is None or numel * storage.dtype.itemsize != storage.nbytes:
                 raise ArchiveError(f'it is damaged: storage {key} has another size')
-            fill(storage.memory, self.file)
+            if storage.memory is not None:
+                fill(storage.memory, self.file)
         return content
 
     def storage(self, pid: Any) -> FlatStorage:
@@ -262,8 +263,8 @@ class LegacyReader:
         start, end = offset * dtype.itemsize, (offset + length) * dtype.itemsize
         if not 0 <= start <= end <= found.nbytes:
             raise ArchiveError('a part of a storage reaches beyond it')
-        memory = None if found.memory is None else memoryview(found.memory)[start:end]
-        return FlatStorage(end - start, dtype, memory)
+        part = None if found.memory is None else memoryview(found.memory)[start:end]
+        return FlatStorage(end - start, dtype, part)
 
 
 def check_size(content: Any, size: int) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ def fit_weights(
     """
     name = type(model).__name__
     report = Report(source, weights.naming, name, entries=list(weights.entries))
-    family = model.family
+    family: Any = model.family
     if weights.family is not family:
         raise CheckpointError(f'{source} is a {weights.family.title}; it does not fit {name}')
     state = {**weights.unknown, **weights.state}
@@ -122,8 +123,9 @@ def refuse_strangers(
     """
     inside = re.compile(r'(?:layers\.\d+\.|stages\.\d+\.)?blocks\.\d+\.|layers\.\d+\.(?!\D*\.\d)')
     blocks = {match[0] for match in map(inside.match, state) if match}
+    family: Any = model.family
     for found in (report.unexpected, report.missing):
-        strange = [e for e in found if inside.match(e) and not hint(e, model.family)]
+        strange = [e for e in found if inside.match(e) and not hint(e, family)]
         kinds = Counter(re.sub(r'\d+', '*', entry) for entry in strange)
         if kinds and max(kinds.values()) >= max(len(blocks) / 2, 2):
             name = type(model).__name__

@@ -210,7 +210,7 @@ def read_settings(text: str) -> dict[str, Any]:
     mmengine would run it as a program; a checkpoint from elsewhere is not run here: values may be
     literals and ``dict(...)``, which is all that mmengine writes. Others are left out.
     """
-    settings = {}
+    settings: dict[str, Any] = {}
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -235,7 +235,10 @@ def evaluate(node: ast.expr) -> Any:
             raise ValueError('dict takes keywords')
         return {keyword.arg: evaluate(keyword.value) for keyword in node.keywords}
     if isinstance(node, ast.Dict):
-        return {evaluate(k): evaluate(v) for k, v in zip(node.keys, node.values)}
+        keys = [evaluate(key) for key in node.keys if key is not None]
+        if len(keys) < len(node.keys):
+            raise ValueError('a dict takes in another one')
+        return dict(zip(keys, map(evaluate, node.values)))
     if isinstance(node, ast.List):
         return [evaluate(item) for item in node.elts]
     if isinstance(node, ast.Tuple):

@@ -127,7 +127,7 @@ def set_byte_order(dtype: np.dtype, state: Any) -> None:
     plain = isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None,) * 3
     if not plain or state[1] not in ('<', '>', '|', '='):
         raise UnsafePickle('a numpy type with fields')
-    dtype.__setstate__((3, state[1], None, None, None, -1, -1, 0))
+    dtype.__setstate__((3, state[1], None, None, None, -1, -1, 0))  # type: ignore[attr-defined]
 
 
 def make_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
@@ -144,7 +144,8 @@ def fill_array(array: np.ndarray, shape: Any, dtype: Any, fortran: Any, data: An
         raise UnsafePickle('an array that holds no numbers')
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise ValueError('an array is longer or shorter than its shape says')
-    array.__setstate__((1, shape, dtype, bool(fortran), bytes(data)))
+    state: Any = 1, shape, dtype, bool(fortran), bytes(data)
+    array.__setstate__(state)
 
 
 def make_array_from_buffer(data: Any, dtype: Any, shape: Any, order: Any = 'C') -> np.ndarray:
@@ -248,7 +249,7 @@ def make_device(kind: Any, index: Any = None) -> str:
 
 def make_ordered(items: Any = ()) -> collections.OrderedDict:
     """``OrderedDict([[key, value], ...])``."""
-    found = collections.OrderedDict()
+    found: collections.OrderedDict[Any, Any] = collections.OrderedDict()
     pairs = list(items.items()) if isinstance(items, dict) else [tuple(pair) for pair in items]
     put(found, [key for key, _ in pairs], [value for _, value in pairs])
     return found

@@ -12,7 +12,7 @@ from __future__ import annotations
 import collections
 import pickle
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,11 +36,11 @@ from .pickle_makers import (
 __all__ = ['FlatStorage', 'History', 'Name', 'UnsafePickle', 'read_pickle']
 
 
-def read_pickle(file: BinaryIO, storage: Callable[[Any], FlatStorage] | None = None) -> Any:
+def read_pickle(file: IO[bytes], storage: Callable[[Any], FlatStorage] | None = None) -> Any:
     """Read the next pickle of a file.
 
     Args:
-        file (BinaryIO): Open at the start of a pickle; left behind its end.
+        file (IO[bytes]): Open at the start of a pickle; left behind its end.
         storage (Callable, optional): Gives the storage for a persistent id.
 
     Returns:
@@ -57,9 +57,16 @@ def read_pickle(file: BinaryIO, storage: Callable[[Any], FlatStorage] | None = N
 class DataUnpickler(pickle._Unpickler):
     """Python's unpickler with every verb that reaches outside replaced."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    if TYPE_CHECKING:  # what typeshed does not know of it
+        stack: list[Any]
+        append: Callable[[Any], None]
+        pop_mark: Callable[[], list[Any]]
+        read: Callable[[int], bytes]
 
-    def __init__(self, file: BinaryIO, storage: Callable[[Any], FlatStorage] | None = None) -> None:
+    def __init__(
+        self, file: IO[bytes], storage: Callable[[Any], FlatStorage] | None = None
+    ) -> None:
         super().__init__(file, encoding='utf-8')
         self.storage = storage
 
@@ -177,7 +184,7 @@ def set_state(target: Any, state: Any) -> None:
     elif isinstance(target, collections.OrderedDict):  # a state dict has versions of modules
         metadata = state.get('_metadata')
         if isinstance(metadata, dict):
-            target._metadata = metadata
+            target._metadata = metadata  # type: ignore[attr-defined]
     elif isinstance(target, History):
         target.log, target.counts = numbers(state['_log_history']), numbers(state['_count_history'])
         target.max_length = int(state['max_length'])

@@ -75,10 +75,10 @@ def find_prefix(state: dict[str, Tensor], wanted: str | None = None) -> str:
     if wanted is not None:
         wanted = wanted if wanted.endswith('.') or not wanted else wanted + '.'
         if wanted not in found:
-            places = ', '.join(repr(place) for place in sorted(found)) or 'nowhere'
+            seen = ', '.join(repr(place) for place in sorted(found)) or 'nowhere'
             raise CheckpointError(
                 f'prefix={wanted!r} leads to no backbone; patch embeddings were found below: '
-                f'{places}; leave prefix out to have it detected'
+                f'{seen}; leave prefix out to have it detected'
             )
         return wanted
     if not found:

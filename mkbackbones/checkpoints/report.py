@@ -3,7 +3,22 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
+#: What became of an entry, see :class:`Entry`.
+Status = Literal[
+    'missing',
+    'unexpected',
+    'shape',
+    'type',
+    'not finite',
+    'dropped',
+    'moved',
+    'resampled',
+    'filled',
+    'fresh',
+    'own init',
+]
 #: Nothing else is an error with ``strict=True``.
 PROBLEMS = ('missing', 'unexpected', 'shape', 'type', 'not finite')
 
@@ -31,7 +46,7 @@ class Entry:
         detail (str): Reason or sizes.
     """
 
-    status: str
+    status: Status
     name: str
     detail: str = ''
 
@@ -56,7 +71,7 @@ class Report:
     total: int = 0
     entries: list[Entry] = field(default_factory=list)
 
-    def names(self, status: str) -> list[str]:
+    def names(self, status: Status) -> list[str]:
         """Names of the entries with a status."""
         return [entry.name for entry in self.entries if entry.status == status]
 

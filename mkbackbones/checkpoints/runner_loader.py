@@ -95,5 +95,7 @@ def load_for_runner(filename: str, trusted: bool = False) -> Any:
 
         for key, value in scalars.items():
             if isinstance(value, History):
-                scalars[key] = HistoryBuffer(value.log, value.counts, value.max_length)
+                log: Any = value.log  # it takes arrays as well as what it says, sequences
+                counts: Any = value.counts
+                scalars[key] = HistoryBuffer(log, counts, value.max_length)
     return checkpoint

@@ -16,8 +16,13 @@ from .read import read_weights
 from .report import CheckpointError, Entry
 
 #: The key under which a library's own loader looks for the weights; None for the weights alone.
-CONTAINERS = {'official': 'model', 'mmdet': 'state_dict', 'mmseg': 'state_dict'}
-CONTAINERS |= {'mmpretrain': 'state_dict', 'timm': None}
+CONTAINERS: dict[str, str | None] = {
+    'official': 'model',
+    'mmdet': 'state_dict',
+    'mmseg': 'state_dict',
+    'mmpretrain': 'state_dict',
+    'timm': None,
+}
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
 
 
@@ -58,7 +63,7 @@ def write_weights(weights: Weights, naming: str) -> dict[str, Tensor]:
     if refused:
         raise CheckpointError(f'{naming} has no place for {", ".join(refused[:6])}')
     weights.entries += [Entry('unexpected', name) for name in weights.unknown]
-    return {theirs[name]: value for name, value in state.items()}
+    return {to: state[name] for name, to in theirs.items() if to is not None}
 
 
 def find_naming(family: Family, naming: str) -> Naming:

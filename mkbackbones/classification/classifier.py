@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
@@ -57,11 +59,11 @@ class ImageClassifier(BaseModel):
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def forward(
+    def forward(  # type: ignore[override]  # mmengine's leaves the tensor out
         self,
         inputs: Tensor,
         data_samples: list[BaseDataElement] | None = None,
-        mode: str = 'tensor',
+        mode: Literal['tensor', 'loss', 'predict'] = 'tensor',
     ) -> Tensor | dict[str, Tensor] | list[BaseDataElement]:
         """Classify images.
 
@@ -71,14 +73,15 @@ class ImageClassifier(BaseModel):
             mode (str): ``tensor`` for logits (B, classes), ``loss`` for losses, ``predict`` for
                 the samples with ``pred_score`` and ``pred_label``.
         """
+        samples: Any = data_samples  # their fields are set at run time
         logits = self.head(self.backbone(inputs)[-1].mean((2, 3)))
         if mode == 'tensor':
             return logits
         if mode == 'loss':
-            labels = torch.stack([sample.gt_label for sample in data_samples])
+            labels = torch.stack([sample.gt_label for sample in samples])
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
             return {'loss': loss, 'acc': 100 * (logits.argmax(1) == labels).float().mean()}
-        for sample, score in zip(data_samples, logits.float().softmax(1)):
+        for sample, score in zip(samples, logits.float().softmax(1)):
             sample.pred_score = score
             sample.pred_label = score.argmax()
-        return data_samples
+        return samples

@@ -33,7 +33,7 @@ from ..files import written_aside
 try:
     import fcntl
 except ImportError:  # Windows: nothing is kept
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ['decoded_once']
 

@@ -87,7 +87,7 @@ class ImageFolder(TorchvisionImageFolder):
             self.samples = self.held_out(split == 'val')
         self.targets = [label for _, label in self.samples]
         self.batch_transforms = BatchTransforms(transforms or []) if in_memory else None
-        if in_memory and self.samples:
+        if self.batch_transforms is not None and self.samples:
             self.batch_transforms.check_size(self.loader(self.samples[0][0]).size)
         self.memory: tuple[Tensor, Tensor] | None = None
         self.metainfo = {'classes': tuple(self.classes)}

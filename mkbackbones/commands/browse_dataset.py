@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,9 @@ from ..runner.config_files import find_config, one_line, read_config
 from .errors import CommandError, run_command
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
     from ..datasets.contact_sheet import Tile
 
 SPLITS = ('train', 'val', 'test')
@@ -118,7 +121,7 @@ def _chosen(source: PreparedSet | ConfigSet, args: argparse.Namespace) -> Iterat
                 yield tile
 
 
-def _save(figure, out: Path) -> None:  # noqa: ANN001
+def _save(figure: Figure, out: Path) -> None:
     from ..files import written_aside
 
     try:
@@ -187,7 +190,7 @@ class PreparedSet:
         return Tile(image, path.stem, boxes, labels, masks, seg_map)
 
 
-def _palette(names: list[str], colours: tuple[str, ...]) -> list[tuple[int, int, int]]:
+def _palette(names: list[str], colours: Sequence[str]) -> list[tuple[int, int, int]]:
     """The shipped colours of the classes, and others for classes that have none."""
     from matplotlib.colors import to_rgb
 
@@ -266,7 +269,10 @@ class ConfigSet:
             image, sample = item['inputs'], item['data_samples']
         except Exception as error:  # a pipeline may raise anything
             raise CommandError(f'{self.name}, image {index}: {one_line(error)}') from error
-        boxes, labels, masks, seg_map = np.zeros((0, 4)), np.zeros(0, int), None, None
+        boxes: np.ndarray = np.zeros((0, 4))
+        labels: np.ndarray = np.zeros(0, int)
+        masks: np.ndarray | None = None
+        seg_map: np.ndarray | None = None
         if 'gt_instances' in sample and 'bboxes' in sample.gt_instances:
             instances = sample.gt_instances
             boxes = np.asarray(getattr(instances.bboxes, 'tensor', instances.bboxes))
@@ -279,7 +285,7 @@ class ConfigSet:
         return Tile(_to_rgb(image, sample.metainfo), title, boxes, labels, masks, seg_map)
 
 
-def _to_rgb(image, metainfo: dict) -> np.ndarray:  # noqa: ANN001
+def _to_rgb(image: Tensor, metainfo: dict) -> np.ndarray:
     """Undo what a pipeline did to the values: (3, height, width) tensor to RGB uint8."""
     pixels = image.numpy().transpose(1, 2, 0)
     norm = metainfo.get('img_norm_cfg')

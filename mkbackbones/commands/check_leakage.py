@@ -127,13 +127,14 @@ def progress() -> Iterator[Report]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskID,
         TextColumn,
         TimeRemainingColumn,
     )
 
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True, markup=False)
-    tasks: dict[str, int] = {}
+    tasks: dict[str, TaskID] = {}
     with Progress(
         *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
     ) as bars:

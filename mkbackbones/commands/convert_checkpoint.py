@@ -53,11 +53,11 @@ def convert(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If the source cannot be read or the result not be written.
     """
-    from mkbackbones.checkpoints.convert import convert_weights
-    from mkbackbones.checkpoints.report import CheckpointError
-    from mkbackbones.checkpoints.source import read_source
-    from mkbackbones.checkpoints.tensors import not_finite
-    from mkbackbones.checkpoints.write import check_target, pack, save_checkpoint
+    from ..checkpoints.convert import convert_weights
+    from ..checkpoints.report import CheckpointError
+    from ..checkpoints.source import read_source
+    from ..checkpoints.tensors import not_finite
+    from ..checkpoints.write import check_target, pack, save_checkpoint
 
     try:
         out = check_target(args.out, args.force)

@@ -51,10 +51,11 @@ def fold(args: argparse.Namespace) -> None:
         CommandError: If the input cannot be folded or the output not be written.
     """
     import mkbackbones  # noqa: F401 - registers the backbones
-    from mkbackbones.checkpoints.fold import WHOLE, fold_checkpoint
-    from mkbackbones.checkpoints.report import CheckpointError, format_table
-    from mkbackbones.checkpoints.source import load_file
-    from mkbackbones.checkpoints.write import check_target, pack, save_checkpoint
+
+    from ..checkpoints.fold import WHOLE, fold_checkpoint
+    from ..checkpoints.report import CheckpointError, format_table
+    from ..checkpoints.source import load_file
+    from ..checkpoints.write import check_target, pack, save_checkpoint
 
     model_cfg = scope = None
     if args.config is not None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mkbackbones.commands.errors import CommandError, run_command
-from mkbackbones.datasets.catalogue import CATALOGUE, Entry
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.fingerprint import fingerprint, is_current
-from mkbackbones.datasets.instances import INSTANCE_RULES, MIN_AREA
-from mkbackbones.datasets.records import Converter
-from mkbackbones.datasets.splitting import METHODS, Splitter, load_groups
-from mkbackbones.datasets.summary import Summary, print_summary
+from ..datasets.catalogue import CATALOGUE, Entry
+from ..datasets.errors import DatasetError, FileFault
+from ..datasets.fingerprint import fingerprint, is_current
+from ..datasets.instances import INSTANCE_RULES, MIN_AREA
+from ..datasets.records import Converter
+from ..datasets.splitting import METHODS, Splitter, load_groups
+from ..datasets.summary import Summary, print_summary
+from .errors import CommandError, run_command
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction as SubCommands
 
 __all__ = ['main']
 
@@ -114,7 +118,7 @@ def _options(args: argparse.Namespace, entry: Entry, splitter: Splitter) -> dict
 
 
 def _made_palette(converter: Converter) -> list[tuple[int, int, int]]:
-    from mkbackbones.datasets.palette import make_palette
+    from ..datasets.palette import make_palette
 
     return make_palette(len(converter.classes))
 
@@ -131,7 +135,7 @@ def _write(
         TimeRemainingColumn,
     )
 
-    from mkbackbones.datasets.writer import write_dataset
+    from ..datasets.writer import write_dataset
 
     columns = (
         TextColumn('{task.description}'),
@@ -173,7 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_dataset(commands, name: str, entry: Entry) -> None:  # noqa: ANN001
+def _add_dataset(commands: SubCommands, name: str, entry: Entry) -> None:
     parser = commands.add_parser(
         name,
         help=entry.help,

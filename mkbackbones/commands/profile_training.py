@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..runner.config_files import find_config, read_config
 from .errors import CommandError, run_command
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from ..profiling.training import TrainRow
 
 EXAMPLES = """
 examples:
@@ -80,7 +86,8 @@ def profile_training(args: argparse.Namespace) -> None:
 
     device = torch.device(select_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
-    env, rows = environment(device), []
+    env = environment(device)
+    rows: list[TrainRow] = []
 
     def save() -> None:
         save_training(env, rows, args.out / 'training.json')
@@ -102,7 +109,7 @@ def profile_training(args: argparse.Namespace) -> None:
     print(report)
 
 
-def check_config(cfg, path: Path) -> None:  # noqa: ANN001
+def check_config(cfg: Config, path: Path) -> None:
     """Raise CommandError if the config does not train on the synthetic set."""
     dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     if 'synthetic' not in str(dataset.get('data_root')):

@@ -10,7 +10,11 @@ from .errors import CommandError
 from .study_setup import add_study_folder, study_folder
 
 if TYPE_CHECKING:
+    from argparse import _SubParsersAction as SubCommands
+
     from rich.console import Console
+
+    from ..study.define.spec import Study
 
 __all__ = ['add_export', 'add_power']
 
@@ -21,7 +25,7 @@ examples:
 """
 
 
-def add_export(commands) -> None:  # noqa: ANN001
+def add_export(commands: SubCommands) -> None:
     """Add ``study export``."""
     parser = commands.add_parser('export', help='write the numbers of a study, or its evidence')
     add_study_folder(parser)
@@ -37,7 +41,7 @@ def add_export(commands) -> None:  # noqa: ANN001
     parser.set_defaults(function=export)
 
 
-def add_power(commands) -> None:  # noqa: ANN001
+def add_power(commands: SubCommands) -> None:
     """Add ``study power``."""
     parser = commands.add_parser(
         'power',
@@ -150,7 +154,7 @@ def power(args: argparse.Namespace) -> None:
     console.print(power_table(study, found, missing))
 
 
-def parse_effects(effects: list[str], study) -> dict[str, float]:  # noqa: ANN001
+def parse_effects(effects: list[str], study: Study) -> dict[str, float]:
     """Read ``METRIC=POINTS`` arguments.
 
     Raises:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import CommandError
 from .study_setup import add_study_folder, study_folder
 
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction as SubCommands
+
 __all__ = ['add_pack_and_merge']
 
 
-def add_pack_and_merge(commands) -> None:  # noqa: ANN001
+def add_pack_and_merge(commands: SubCommands) -> None:
     """Add the two sub-commands."""
     packer = commands.add_parser(
         'pack',
@@ -100,8 +104,8 @@ def merge(args: argparse.Namespace) -> None:
         raise CommandError(error) from error
     except (PackError, LedgerError, OSError, ValueError) as error:
         raise CommandError(error) from error
-    for entry in merged:
-        known = f', {entry.known} were here already' if entry.known else ''
-        device = f' ({entry.device})' if entry.device else ''
-        console.print(f'{entry.pack}: {entry.taken} runs{device}{known}', soft_wrap=True)
+    for done in merged:
+        known = f', {done.known} were here already' if done.known else ''
+        device = f' ({done.device})' if done.device else ''
+        console.print(f'{done.pack}: {done.taken} runs{device}{known}', soft_wrap=True)
     console.print(f'study: {args.into}; `study report` shows what is done', soft_wrap=True)

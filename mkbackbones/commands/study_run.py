@@ -13,6 +13,9 @@ from .study_setup import build_executor, read_and_prepare, starting, study_work_
 from .study_show import finish
 
 if TYPE_CHECKING:
+    from argparse import _SubParsersAction as SubCommands
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from ..study.prepare.prepared import PreparedStudy
@@ -21,14 +24,16 @@ if TYPE_CHECKING:
 __all__ = ['add_run_and_plan', 'run_prepared']
 
 
-def add_run_and_plan(commands) -> None:  # noqa: ANN001
+def add_run_and_plan(commands: SubCommands) -> None:
     """Add the sub-commands that start runs."""
     add_run(commands, 'run', 'start what is not done yet, and go on with what was stopped', run)
     add_run(commands, 'resume', 'the same as run', run)
     add_run(commands, 'plan', 'print the runs and how long they take, from a short timing', plan)
 
 
-def add_run(commands, name: str, help: str, function) -> None:  # noqa: ANN001
+def add_run(
+    commands: SubCommands, name: str, help: str, function: Callable[[argparse.Namespace], None]
+) -> None:
     """Add a sub-command that takes a study file and an executor."""
     parser = commands.add_parser(name, help=help, description=help)
     parser.add_argument('study', help='path of a study file, or the name of a shipped one')

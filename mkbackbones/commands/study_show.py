@@ -11,12 +11,14 @@ from .errors import CommandError
 from .study_setup import add_study_folder, study_folder
 
 if TYPE_CHECKING:
+    from argparse import _SubParsersAction as SubCommands
+
     from rich.console import Console
 
 __all__ = ['add_compare', 'add_report', 'add_status', 'finish']
 
 
-def add_status(commands) -> None:  # noqa: ANN001
+def add_status(commands: SubCommands) -> None:
     """Add ``study status``."""
     parser = commands.add_parser('status', help='show the state of a study')
     add_study_folder(parser)
@@ -24,7 +26,7 @@ def add_status(commands) -> None:  # noqa: ANN001
     parser.set_defaults(function=status)
 
 
-def add_report(commands) -> None:  # noqa: ANN001
+def add_report(commands: SubCommands) -> None:
     """Add ``study report``."""
     parser = commands.add_parser('report', help='write the report of what is done so far')
     add_study_folder(parser)
@@ -37,7 +39,7 @@ def add_report(commands) -> None:  # noqa: ANN001
     parser.set_defaults(function=report)
 
 
-def add_compare(commands) -> None:  # noqa: ANN001
+def add_compare(commands: SubCommands) -> None:
     """Add ``study compare``."""
     parser = commands.add_parser(
         'compare',
@@ -115,8 +117,8 @@ def finish(folder: Path, console: Console, out: Path | None = None, examples: bo
             if 'damaged' in line:
                 console.print(f'note: {line}', soft_wrap=True, markup=False, highlight=False)
         console.print(means_table(results))
-        with console.status('reading results') as line:
-            files = write_report(folder, out, line.update, examples)
+        with console.status('reading results') as shown:
+            files = write_report(folder, out, shown.update, examples)
     except (OSError, ValueError) as error:
         raise CommandError(error) from error
     console.print(f'report: {files.page}', soft_wrap=True)
@@ -135,12 +137,13 @@ def compare(args: argparse.Namespace) -> None:
 
     console = Console(markup=False)
     folders = [study_folder(path) for path in (args.first, args.second)]
-    names = tuple(folder.name for folder in folders)
+    names = folders[0].name, folders[1].name
     if names[0] == names[1]:
-        names = tuple(map(str, folders))
+        names = str(folders[0]), str(folders[1])
     try:
         with console.status('computing statistics'):
-            found = side_by_side(*map(load_results, folders), names)
+            first, second = map(load_results, folders)
+            found = side_by_side(first, second, names)
     except (OSError, ValueError) as error:
         raise CommandError(error) from error
     console.print(found)

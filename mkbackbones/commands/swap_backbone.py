@@ -60,8 +60,9 @@ def swap(args: argparse.Namespace) -> None:
     from mmengine.config import Config
 
     import mkbackbones  # noqa: F401 - registers the backbones
-    from mkbackbones.files import written_aside
-    from mkbackbones.swap import SwapError, swap_backbone
+
+    from ..files import written_aside
+    from ..swap import SwapError, swap_backbone
 
     new = Config(dict(backbone=dict(type='mkbackbones.ManifoldSwin')))
     apply_options(new, args.backbone, '--backbone', prefix='backbone.')

@@ -110,7 +110,9 @@ def dump_into(runner: Runner, file: str) -> None:
             kept = [{k: v for k, v in p.items() if k != 'seg_logits'} for p in predictions]
             super().process(data_batch, kept)
 
-    dumper = DumpPredictions
+    dumper: type[DumpResults] = DumpPredictions
     if runner.cfg.get('default_scope') == 'mmdet':
-        from mmdet.evaluation import DumpDetResults as dumper  # run-length encodes the masks
+        from mmdet.evaluation import DumpDetResults  # run-length encodes the masks
+
+        dumper = DumpDetResults
     runner.test_evaluator.metrics.append(dumper(out_file_path=file))

@@ -3,13 +3,13 @@
 Nothing here imports mmdet, mmseg or mmcv.
 """
 
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.public.neu_det import NeuDet
-from mkbackbones.datasets.public.neu_seg import NeuSeg
-from mkbackbones.datasets.records import SPLITS, Converter, Instance, Record, iter_records
-from mkbackbones.datasets.splitting import Splitter
-from mkbackbones.datasets.synthetic import SyntheticDefects
-from mkbackbones.datasets.writer import write_dataset
+from .errors import DatasetError, FileFault
+from .public.neu_det import NeuDet
+from .public.neu_seg import NeuSeg
+from .records import SPLITS, Converter, Instance, Record, iter_records
+from .splitting import Splitter
+from .synthetic import SyntheticDefects
+from .writer import write_dataset
 
 __all__ = [
     'SPLITS',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mkbackbones.datasets.windows import check_near
+from .windows import check_near
 
 __all__ = ['Box', 'clean_box']
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mkbackbones.datasets import metainfo
-from mkbackbones.datasets.records import Converter
+from . import metainfo
+from .records import Converter
 
 __all__ = ['CATALOGUE', 'Argument', 'Entry', 'source']
 
@@ -106,7 +106,13 @@ _BIT_DEPTH = Argument(
 
 
 def _public(
-    converter: str, help: str, name: str, what: str, colours: dict, split: str = '', *more: Argument
+    converter: str,
+    help: str,
+    name: str,
+    what: str,
+    colours: metainfo.Metainfo,
+    split: str = '',
+    *more: Argument,
 ) -> Entry:
     """A public set: ``split`` is what its example needs beside source and output."""
     return Entry(

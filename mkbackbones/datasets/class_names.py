@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mkbackbones.hints import did_you_mean
+from ..hints import did_you_mean
 
 __all__ = ['class_fault', 'class_note', 'stated_classes', 'written_classes']
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from mkbackbones.datasets.polygons import mask_to_polygons
-from mkbackbones.datasets.records import Instance
+from .polygons import mask_to_polygons
+from .records import Instance
 
 __all__ = ['CocoFile', 'coco_annotation', 'is_no_mask', 'no_mask']
 
@@ -43,12 +44,13 @@ def coco_annotation(instance: Instance, *, with_mask: bool = False) -> dict:
         instance (Instance): The object.
         with_mask (bool): Say that a mask is missing where it is: see :func:`no_mask`.
     """
-    annotation = dict(
+    annotation: dict[str, Any] = dict(
         category_id=instance.label + 1, bbox=list(instance.bbox), iscrowd=int(instance.crowd)
     )
     annotation['area'] = instance.area
     if instance.mask is not None:
-        annotation['segmentation'] = mask_to_polygons(instance.mask, *instance.bbox[:2])
+        x, y, _, _ = instance.bbox
+        annotation['segmentation'] = mask_to_polygons(instance.mask, x, y)
     elif with_mask:
         annotation['segmentation'] = no_mask(annotation['bbox'])
     return annotation

@@ -28,7 +28,7 @@ class Tile:
         title (str): Its name.
         boxes (np.ndarray): (n, 4) as x1, y1, x2, y2 in pixels.
         labels (np.ndarray): (n,) class index of each box.
-        masks (Sequence[np.ndarray] | None): Pixels of each box, (height, width) bool.
+        masks (Sequence[np.ndarray] | np.ndarray | None): Pixels of each box, (height, width) bool.
         seg_map (np.ndarray | None): (height, width) class index of each pixel.
     """
 
@@ -36,7 +36,7 @@ class Tile:
     title: str
     boxes: np.ndarray
     labels: np.ndarray
-    masks: Sequence[np.ndarray] | None = None
+    masks: Sequence[np.ndarray] | np.ndarray | None = None
     seg_map: np.ndarray | None = None
 
     def classes(self, names: Sequence[str], clear: Collection[int] = ()) -> set[str]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from mkbackbones.datasets.textures import Surface, smooth_noise, stroke
+from .textures import Surface, smooth_noise, stroke
 
 __all__ = ['DEFECT_MAKERS', 'Defect']
 

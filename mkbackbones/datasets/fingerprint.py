@@ -8,8 +8,8 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mkbackbones.datasets.sources import open_zip, walk_files
-from mkbackbones.version import __version__
+from ..version import __version__
+from .sources import open_zip, walk_files
 
 __all__ = ['fingerprint', 'is_current', 'measure']
 

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.opening import check_size, faults_told, opened
-from mkbackbones.datasets.tiff import (
+from .errors import DatasetError
+from .opening import check_size, faults_told, opened
+from .tiff import (
     MINIMUM_IS_WHITE,
     PHOTOMETRIC,
     SAMPLE_BITS,
@@ -103,18 +104,18 @@ def load_image(
             with opened(content, where) as image:
                 pages = _pages(image)
                 image.load()
-                suffix = _COPIED.get(image.format)
+                suffix = _COPIED.get(image.format or '')
                 turn = image.getexif().get(_ORIENTATION, 1) if turn == 1 else turn
                 pixels, reason = _to_eight_bits(image, content, where, bits)
             del image  # as large as the pixels
             if pages > 1:
                 fixes.append(f'first page of {pages} taken: {where}')
         except UnidentifiedImageError as error:
-            pixels = _decode_deep(content, where)
-            if pixels is None:
+            deep = _decode_deep(content, where)
+            if deep is None:
                 raise DatasetError(f'{where}: corrupt image file (not an image)') from error
             suffix = None
-            pixels, reason = _scale(pixels, where, bits), 'deep colour image reduced to 8 bits'
+            pixels, reason = _scale(deep, where, bits), 'deep colour image reduced to 8 bits'
     if turn in range(2, 9):
         pixels, reason = _turn(pixels, turn, size)
     if size is not None and size != pixels.shape[1::-1]:
@@ -124,10 +125,10 @@ def load_image(
         )
     if reason is None and suffix is None:
         reason = 'image format written as PNG'
-    if reason is None and not _is_read_alike(content, pixels, suffix, where):
+    if reason is None and suffix is not None:
+        if _is_read_alike(content, pixels, suffix, where):
+            return LoadedImage(pixels, content, suffix, fixes)
         reason = 'image that OpenCV reads differently written as PNG'
-    if reason is None:
-        return LoadedImage(pixels, content, suffix, fixes)
     return LoadedImage(pixels, encode_png(pixels), '.png', [*fixes, f'{reason}: {where}'])
 
 
@@ -237,7 +238,7 @@ def _to_eight_bits(
     if image.mode == 'F':
         raise DatasetError(f'{where}: an image of floating point numbers, not of 8 or 16 bits')
     if image.mode.startswith('I'):
-        if image.format == 'TIFF' and image.tag_v2.get(PHOTOMETRIC) == MINIMUM_IS_WHITE:
+        if image.format == 'TIFF' and _tags_of(image).get(PHOTOMETRIC) == MINIMUM_IS_WHITE:
             raise DatasetError(
                 f'{where}: a deep grey image in which 0 is white: save it with 0 as black'
             )
@@ -257,9 +258,14 @@ def _to_eight_bits(
     return pixels, f'{kind} image written as {"grey" if grey else "RGB"}'
 
 
+def _tags_of(image: Any) -> Any:
+    """Tags of an opened TIFF."""
+    return image.tag_v2
+
+
 def _is_deep_colour(image: Image.Image, content: bytes) -> bool:
     if image.format == 'TIFF':
-        return max(image.tag_v2.get(SAMPLE_BITS, (8,))) == 16
+        return max(_tags_of(image).get(SAMPLE_BITS, (8,))) == 16
     return image.format == 'PNG' and content[24:25] == b'\x10'
 
 

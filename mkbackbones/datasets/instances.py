@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import ndimage
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.records import IGNORE, Instance, Record
-from mkbackbones.datasets.windows import draw_polygons
+from .errors import DatasetError
+from .records import IGNORE, Instance, Record
+from .windows import draw_polygons
 
 __all__ = [
     'INSTANCE_RULES',
@@ -25,7 +26,8 @@ __all__ = [
 MIN_AREA = 9
 """Smallest component in pixels that counts as an instance."""
 
-INSTANCE_RULES = ('source', 'components', 'class', 'boxes')
+InstanceRule = Literal['source', 'components', 'class', 'boxes']
+INSTANCE_RULES: tuple[InstanceRule, ...] = get_args(InstanceRule)
 _EIGHT = np.ones((3, 3), bool)
 
 
@@ -111,7 +113,7 @@ def boxes_as_masks(record: Record) -> Record:
     return replace(record, instances=instances, seg_map=seg_map)
 
 
-def apply_rule(record: Record, rule: str, min_area: int = MIN_AREA) -> Record:
+def apply_rule(record: Record, rule: InstanceRule, min_area: int = MIN_AREA) -> Record:
     """Derive a record's instances as the user asks for.
 
     Args:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
-from mkbackbones.datasets.errors import DatasetError
+from .errors import DatasetError
 
 __all__ = [
     'KIND_WORDS',

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import cv2
 from PIL import Image
 
-from mkbackbones.datasets.errors import DatasetError
+from .errors import DatasetError
 
 __all__ = ['check_size', 'faults_told', 'opened']
 
@@ -62,7 +62,8 @@ class _OwnLimit:
     """
 
     def __init__(self) -> None:
-        self._lock, self._depth, self._former = threading.Lock(), 0, None
+        self._lock, self._depth = threading.Lock(), 0
+        self._former: int | None = None
 
     def __enter__(self) -> None:
         with self._lock:
@@ -92,7 +93,8 @@ def opened(content: bytes, where: str) -> Iterator[Image.Image]:
         DatasetError: More pixels than :func:`check_size` allows.
     """
     with _own_limit, Image.open(io.BytesIO(content)) as image:
-        check_size(*image.size, where)
+        width, height = image.size
+        check_size(width, height, where)
         yield image
 
 

@@ -17,7 +17,8 @@ def make_palette(count: int) -> list[tuple[int, int, int]]:
     for index in range(count):
         hue = (0.02 + index * _GOLDEN) % 1
         rgb = colorsys.hsv_to_rgb(hue, (0.75, 0.55, 0.9)[index // 8 % 3], (0.92, 0.75)[index % 2])
-        colours.append(tuple(round(255 * value) for value in rgb))
+        red, green, blue = (round(255 * value) for value in rgb)
+        colours.append((red, green, blue))
     return colours
 
 

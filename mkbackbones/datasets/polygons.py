@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from mkbackbones.datasets.pieces import pieces_without_holes
+from .pieces import pieces_without_holes
 
 __all__ = ['mask_to_polygons']
 
@@ -14,7 +14,7 @@ _EIGHT = np.ones((3, 3), bool)
 _STEPS = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
 
 
-def mask_to_polygons(mask: np.ndarray, x: int = 0, y: int = 0) -> list[list[int]]:
+def mask_to_polygons(mask: np.ndarray, x: float = 0, y: float = 0) -> list[list[float]]:
     """Trace a mask along its pixel edges, so that drawing the polygons gives the mask back.
 
     COCO polygons cannot express a hole, so a component with holes is cut into pieces without.
@@ -23,11 +23,11 @@ def mask_to_polygons(mask: np.ndarray, x: int = 0, y: int = 0) -> list[list[int]
 
     Args:
         mask (np.ndarray): Pixels of one object, (rows, columns) bool, any number of components.
-        x (int): Column of the image in which the mask begins.
-        y (int): Row of the image in which the mask begins.
+        x (float): Column of the image in which the mask begins.
+        y (float): Row of the image in which the mask begins.
 
     Returns:
-        list[list[int]]: For each piece x0, y0, x1, y1, ... with pixel corners as vertices. Their
+        list[list[float]]: For each piece x0, y0, x1, y1, ... with pixel corners as vertices. Their
         union drawn by pycocotools equals ``mask``.
     """
     labels, count = ndimage.label(mask, _EIGHT)
@@ -91,7 +91,7 @@ def _follow(
         following[hit] = order[place[hit]]
     bends = (directions[following] != directions).tolist()
     # The loops begin in the order of the pieces, each at its first corner.
-    begin, following, ends = order.tolist(), following.tolist(), ends.tolist()
+    begin, after, corner = order.tolist(), following.tolist(), ends.tolist()
     seen = bytearray(len(begin))
     loops = []
     for first in begin:
@@ -101,8 +101,8 @@ def _follow(
         while not seen[edge]:
             seen[edge] = 1
             if bends[edge]:
-                corners.append(ends[edge])
-            edge = following[edge]
+                corners.append(corner[edge])
+            edge = after[edge]
         flat = np.array(corners)
         loops.append(np.stack([flat % width - 1, flat // width - 1], axis=1))
     return loops

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mkbackbones.datasets.windows import Window
+from .windows import Window
 
 __all__ = [
     'IGNORE',

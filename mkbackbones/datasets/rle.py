@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
+from .errors import DatasetError
 
 __all__ = ['run_lengths']
 

@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.naming import first_few
+from .errors import DatasetError
+from .naming import first_few
 
 __all__ = ['ONE_IMAGE', 'Source', 'normal_form', 'open_zip', 'walk_files']
 
@@ -224,15 +224,15 @@ def _walk(root: Path) -> tuple[list[Path], list[Path]]:
         way = (*ways.get(os.path.dirname(folder), ()), f'{os.path.realpath(folder)}/')
         ways[folder] = way
         for name in list(folders):
-            path = os.path.join(folder, name)
+            below = os.path.join(folder, name)
             if _is_clutter(name):
                 folders.remove(name)
-            elif os.path.islink(path) and any(
-                step.startswith(f'{os.path.realpath(path)}/') for step in way
+            elif os.path.islink(below) and any(
+                step.startswith(f'{os.path.realpath(below)}/') for step in way
             ):
-                raise DatasetError(f'{path} is a link to a folder that it lies in: remove it')
+                raise DatasetError(f'{below} is a link to a folder that it lies in: remove it')
             else:
-                inner.append(Path(path))
+                inner.append(Path(below))
         for name in names:
             path = Path(folder, name)
             if _is_clutter(name):

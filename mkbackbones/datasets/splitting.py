@@ -9,16 +9,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.records import SPLITS, Record
-from mkbackbones.datasets.splits import neu_det_split
-from mkbackbones.datasets.stratify import stratify
+from .errors import DatasetError
+from .naming import first_few, stem_of
+from .records import SPLITS, Record
+from .splits import neu_det_split
+from .stratify import stratify
 
 __all__ = ['METHODS', 'SplitItem', 'Splitter', 'Splitting', 'load_groups']
 
-METHODS = ('official', 'random', 'group')
+Method = Literal['official', 'random', 'group']
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Splitter:
         DatasetError: An argument is out of range, or two exclude each other.
     """
 
-    method: str = 'official'
+    method: Method = 'official'
     ratios: tuple[float, float, float] = (0.7, 0.1, 0.2)
     seed: int = 0
     group_regex: str | None = None
@@ -183,7 +185,7 @@ class Splitter:
                 f'there is no official split for {first_few(without)}: use --split random, or '
                 '--split group where images share content'
             )
-        splits = {item.file_name: item.split for item in items}
+        splits = {item.file_name: item.split for item in items if item.split is not None}
         if self.val_from_train and 'val' not in splits.values():
             train = [item for item in items if item.split == 'train']
             names = [stem_of(item.file_name) for item in train]
@@ -242,7 +244,7 @@ def _captured(pattern: str, stem: str) -> str | None:
 
 
 def _notes(
-    method: str, splits: Sequence[str], items: Sequence[SplitItem], groups: Mapping[str, str]
+    method: Method, splits: Sequence[str], items: Sequence[SplitItem], groups: Mapping[str, str]
 ) -> list[str]:
     notes = []
     empty = [split for split in SPLITS if split not in splits]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mkbackbones.datasets.records import SPLITS
+from .records import SPLITS
 
 __all__ = ['Summary', 'print_summary']
 
@@ -74,8 +74,8 @@ def print_summary(summary: Summary, title: str, console: Console | None = None) 
     for split in (*SPLITS, 'total'):
         table.add_column(split, justify='right')
 
-    def add_row(name: str, counts: list[int], **style: bool) -> None:
-        table.add_row(name, *map(str, counts), str(sum(counts)), **style)
+    def add_row(name: str, counts: list[int], end_section: bool = False) -> None:
+        table.add_row(name, *map(str, counts), str(sum(counts)), end_section=end_section)
 
     add_row('images', [summary.images[split] for split in SPLITS])
     add_row('of these defect-free', [summary.defect_free[split] for split in SPLITS])

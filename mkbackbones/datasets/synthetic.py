@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from mkbackbones.datasets.defects import DEFECT_MAKERS, Defect
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.records import SPLITS, Instance, Record
-from mkbackbones.datasets.textures import Surface, add_distractors, expose, make_surface
+from .defects import DEFECT_MAKERS, Defect
+from .errors import DatasetError
+from .records import SPLITS, Instance, Record
+from .textures import Surface, add_distractors, expose, make_surface
 
 __all__ = ['SyntheticDefects']
 

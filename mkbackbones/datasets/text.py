@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 import yaml
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.naming import shortened
+from .errors import DatasetError
+from .naming import shortened
 
 __all__ = [
     'check_class_name',
@@ -164,12 +164,12 @@ def flag(value: object, what: str, where: str) -> bool:
     raise DatasetError(f'{where}: {what} is {shortened(value)}, not 0, 1, true or false')
 
 
-def stated_size(width: object, height: object, where: str) -> tuple[int, int] | None:
+def stated_size(width: Any, height: Any, where: str) -> tuple[int, int] | None:
     """Width and height as a JSON states them; None where it has none, or zeros.
 
     Args:
-        width (object): In pixels; text and 400.0 are taken for the number that they are.
-        height (object): Likewise.
+        width (Any): In pixels; text and 400.0 are taken for the number that they are.
+        height (Any): Likewise.
         where (str): Their place, for messages.
 
     Raises:

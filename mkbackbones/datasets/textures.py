@@ -73,7 +73,7 @@ def _along(
 ) -> np.ndarray:
     """Noise stretched to ``length`` pixels along ``angle`` and ``width`` pixels across it."""
     side = int(np.ceil(size * 1.5))
-    field = rng.standard_normal((side, side)).astype(np.float32)
+    field: np.ndarray = rng.standard_normal((side, side)).astype(np.float32)
     field = ndimage.gaussian_filter(field, (width, length), mode='wrap')
     turn = cv2.getRotationMatrix2D((side / 2, side / 2), -np.degrees(angle), 1.0)
     field = cv2.warpAffine(field, turn, (side, side), borderMode=cv2.BORDER_WRAP)
@@ -109,10 +109,9 @@ def _speckled(rng: np.random.Generator, size: int, angle: float) -> np.ndarray:
 
 def _mottled(rng: np.random.Generator, size: int, angle: float) -> np.ndarray:
     unit = size / 128
-    return sum(
-        weight * smooth_noise(rng, size, sigma * unit)
-        for sigma, weight in ((0.6, 0.8), (2.0, 0.45), (6.0, rng.uniform(0.2, 0.5)))
-    )
+    scales = ((0.6, 0.8), (2.0, 0.45), (6.0, rng.uniform(0.2, 0.5)))
+    noises = [weight * smooth_noise(rng, size, sigma * unit) for sigma, weight in scales]
+    return sum(noises[1:], noises[0])
 
 
 _FINISHES = (_brushed, _rolled, _speckled, _mottled)

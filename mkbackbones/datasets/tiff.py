@@ -96,7 +96,7 @@ def read_planes(content: bytes) -> np.ndarray | None:
     planes = []
     for channel in range(channels):
         own = slice(channel * part, (channel + 1) * part)
-        plane = {tag: (tags[tag],) for tag in _KEPT if tag in tags}
+        plane: dict[int, tuple] = {tag: (tags[tag],) for tag in _KEPT if tag in tags}
         plane |= {SAMPLE_BITS: (16,), PHOTOMETRIC: (1,), _SAMPLES: (1,)}
         plane |= {offsets_tag: offsets[own], counts_tag: counts[own]}
         with Image.open(io.BytesIO(_with_directory(content, plane))) as image:

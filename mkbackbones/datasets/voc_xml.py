@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.naming import shortened
-from mkbackbones.datasets.records import Instance
-from mkbackbones.datasets.text import parse_xml
-from mkbackbones.datasets.windows import Window
+from .boxes import clean_box
+from .errors import DatasetError
+from .formats import reader_hint
+from .naming import shortened
+from .records import Instance
+from .text import parse_xml
+from .windows import Window
 
 __all__ = ['VocAnnotation', 'VocObject', 'parse_voc']
 
@@ -124,11 +124,11 @@ def parse_voc(content: bytes, where: str) -> VocAnnotation:
             raise DatasetError(f'{place}: {count} boxes (<bndbox>) in one object')
         if count == 0:
             raise DatasetError(f'{place}: no <bndbox>{reader_hint(content, "Pascal VOC")}')
-        corners = tuple(_number(element, f'bndbox/{tag}', place) for tag in _CORNERS)
+        x1, y1, x2, y2 = (_number(element, f'bndbox/{tag}', place) for tag in _CORNERS)
         name = (element.findtext('name') or '').strip()
         if not name:
             raise DatasetError(f'{place}: no <name>')
-        objects.append(VocObject(name, corners, place))
+        objects.append(VocObject(name, (x1, y1, x2, y2), place))
     return VocAnnotation(_size(root, where), objects, (root.findtext('filename') or '').strip())
 
 

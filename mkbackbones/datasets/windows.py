@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
+from .errors import DatasetError
 
 __all__ = [
     'Window',
@@ -73,12 +73,12 @@ def unite(windows: Sequence[Window]) -> Window:
 
 
 def draw_polygons(
-    polygons: Sequence[Sequence[float]], shape: tuple[int, int], where: str
+    polygons: Sequence[Sequence[float] | np.ndarray], shape: tuple[int, int], where: str
 ) -> Window:
     """Union of polygons, drawn as pycocotools does, so that evaluation sees the same pixels.
 
     Args:
-        polygons (Sequence[Sequence[float]]): x0, y0, x1, y1, ... each, in pixels.
+        polygons (Sequence[Sequence[float] | np.ndarray]): x0, y0, x1, y1, ... each, in pixels.
         shape (tuple[int, int]): Height and width in pixels; what lies outside is cut off.
         where (str): Their place, for messages.
 
@@ -87,7 +87,7 @@ def draw_polygons(
     """
     from pycocotools import mask as coco_mask
 
-    corners = [np.asarray(polygon, float).reshape(-1, 2) for polygon in polygons]
+    corners: list[np.ndarray] = [np.asarray(polygon, float).reshape(-1, 2) for polygon in polygons]
     check_near(corners, shape, where)
     # Rounded here as pycocotools would, so that a shift by whole pixels cannot change a pixel.
     corners = [np.trunc(_SCALE * points + 0.5) for points in corners]

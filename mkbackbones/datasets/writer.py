@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mkbackbones.datasets.coco_file import CocoFile, coco_annotation
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.fingerprint import measure
-from mkbackbones.datasets.images import encode_png, load_image
-from mkbackbones.datasets.instances import MIN_AREA, apply_rule, boxes_as_masks
-from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.records import IGNORE, SPLITS, Converter, Record
-from mkbackbones.datasets.splitting import SplitItem, Splitter
-from mkbackbones.datasets.summary import Summary
-from mkbackbones.files import OutputError, atomic_output
+from ..files import OutputError, atomic_output
+from .coco_file import CocoFile, coco_annotation
+from .errors import DatasetError, FileFault
+from .fingerprint import measure
+from .images import encode_png, load_image
+from .instances import MIN_AREA, InstanceRule, apply_rule, boxes_as_masks
+from .naming import first_few, stem_of
+from .records import IGNORE, SPLITS, Converter, Record
+from .splitting import SplitItem, Splitter
+from .summary import Summary
 
 __all__ = ['write_dataset']
 
@@ -30,7 +30,7 @@ def write_dataset(
     out: str | Path,
     *,
     splitter: Splitter | None = None,
-    instances: str = 'source',
+    instances: InstanceRule = 'source',
     min_area: int = MIN_AREA,
     boxes_as_polygons: bool = False,
     overwrite: bool = False,
@@ -49,7 +49,7 @@ def write_dataset(
         converter (Converter): Source of the records.
         out (str | Path): Folder to create.
         splitter (Splitter | None): How to split; None takes the official split.
-        instances (str): One of :data:`~mkbackbones.datasets.instances.INSTANCE_RULES`.
+        instances (InstanceRule): What an instance is.
         min_area (int): Smallest component in pixels, for ``instances='components'``.
         boxes_as_polygons (bool): Boxes without a mask get the mask of their rectangle.
         overwrite (bool): Replace a non-empty folder.
@@ -85,7 +85,8 @@ def write_dataset(
         summary.notes += stage.unify_suffixes()
         splitting = splitter.assign([image.item for image in stage.images])
         summary.notes += splitting.notes
-        stated = getattr(converter, 'splits', frozenset()) if splitter.method == 'official' else ()
+        official = splitter.method == 'official'
+        stated: Collection[str] = getattr(converter, 'splits', ()) if official else ()
         _check_splits(splitting.splits, stated, summary.skipped)
         summary.notes += stage.remark_on_boxes()
         _place(stage, splitting.splits, converter.image_dir, summary)

@@ -7,7 +7,7 @@ draws the same with any number of data loader workers.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -61,7 +61,7 @@ class CountedBatches:
     """
 
     def __init__(
-        self, batches: Iterable[list], words: tuple[int, ...], endless: bool, start: int = 0
+        self, batches: Collection[list], words: tuple[int, ...], endless: bool, start: int = 0
     ) -> None:
         self.batches = batches
         self.words = words
@@ -90,7 +90,8 @@ class CountedBatches:
                 done += 1
             if done == before:  # an empty sampler
                 return
-            if hasattr(sampler := getattr(self.batches, 'sampler', None), 'set_epoch'):
+            sampler: Any = getattr(self.batches, 'sampler', None)
+            if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(epoch + 1)
 
     def one_epoch(self, epoch: int) -> Iterator[list]:

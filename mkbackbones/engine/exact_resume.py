@@ -69,7 +69,7 @@ class ExactResumeHook(Hook):
         loaded, self.loaded = self.loaded, None
         loop = runner.train_loop
         resumed = loaded is not None and loop.iter > 0  # neither from scratch nor load_from
-        if resumed and (reason := self.why_not(loaded['entry'])):
+        if loaded is not None and resumed and (reason := self.why_not(loaded['entry'])):
             print_log(f'Resuming is not exact: {reason}', logger='current', level=logging.WARNING)
         loader = loop.dataloader
         by_iteration = hasattr(loop, 'dataloader_iterator')
@@ -92,7 +92,7 @@ class ExactResumeHook(Hook):
             self.counted.epoch = runner.epoch
 
     def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
     ) -> None:
         seed_generators(MODEL, *self.words, runner.iter)
 

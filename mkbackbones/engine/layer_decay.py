@@ -1,6 +1,7 @@
 """Layer-wise learning-rate decay for backbones that say how deep a parameter lies."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -93,7 +94,9 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                     'of at least 0'
                 )
 
-    def add_params(self, params: list[dict], module: nn.Module, **unused: object) -> None:
+    def add_params(  # type: ignore[override]  # whose prefix and so on it is not told
+        self, params: list[dict], module: nn.Module, **unused: object
+    ) -> None:
         """Add the parameter groups of a model: one for each learning rate and weight decay.
 
         Args:
@@ -102,7 +105,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         """
         groups: dict[tuple[float, float], dict] = {}
         charts = {id(parameter) for parameter in chart_parameters(module)}
-        prefixes = backbone_prefixes(module)
+        prefixes: dict[str, Any] = dict(backbone_prefixes(module))
         norms = {name for name, m in module.named_modules() if isinstance(m, NORMS)}
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:

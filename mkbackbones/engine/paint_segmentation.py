@@ -44,7 +44,7 @@ class PaintSegmentationHook(Hook):
         clear = clear_classes(meta['classes'], meta['palette'])
         os.makedirs(self._folder, exist_ok=True)
         for sample in outputs or ():
-            image = cv2.imdecode(np.fromfile(sample.img_path, np.uint8), cv2.IMREAD_COLOR)
+            image: Any = cv2.imdecode(np.fromfile(sample.img_path, np.uint8), cv2.IMREAD_COLOR)
             maps = [
                 getattr(sample, key).data.squeeze(0).cpu().numpy()
                 for key in ('gt_sem_seg', 'pred_sem_seg')

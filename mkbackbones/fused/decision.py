@@ -1,6 +1,7 @@
 """The decision of one forward pass: which parts run on the kernels, and in what type."""
 
 from functools import cache
+from typing import TypeGuard
 
 import torch
 from mmengine.logging import print_log
@@ -67,6 +68,6 @@ class Decision:
         return Plan(dtype, norm_dtype, departures)
 
 
-def serves(plan: Plan | None, unit: nn.Module) -> bool:
+def serves(plan: Plan | None, unit: nn.Module) -> TypeGuard[Plan]:
     """Whether a part runs on the kernels in a pass."""
     return plan is not None and plan.serves(unit)

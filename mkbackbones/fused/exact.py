@@ -22,13 +22,14 @@ class Known(NamedTuple):
     Attributes:
         children (dict[str, tuple[type, ...]] | None): Classes that each child may have; no other
             child is allowed. None: ``check`` looks at what lies below.
-        check (Callable | None): What else is wrong with a module, in words; None for nothing.
+        check (Callable | None): What else is wrong with a module of that class, in words; None for
+            nothing.
         reads (tuple[str, ...]): Attributes that ``check`` reads.
         called (bool): Whether the module is called on the fused path, so that its own hooks run.
     """
 
     children: dict[str, tuple[type[nn.Module], ...]] | None = {}
-    check: Callable[[nn.Module], str | None] | None = None
+    check: Callable[[Any], str | None] | None = None
     reads: tuple[str, ...] = ()
     called: bool = False
 
@@ -58,7 +59,7 @@ def gelu_departs(gelu: nn.GELU) -> str | None:
 
 def embedding_departs(embed: PatchEmbed) -> str | None:
     """The projection has to see each pixel once, and the result to stay a grid."""
-    conv = embed.proj
+    conv: object = embed.proj
     if not isinstance(conv, nn.Conv2d):
         return None  # told already, by class
     side = embed.patch_size
@@ -199,7 +200,8 @@ def reading_departure(module: nn.Module) -> str | None:
     for name, child in module.named_modules():
         if child is not module and (reason := disturbance(child)) is not None:
             return f"'{name}' {reason}"
-    for path in module.linears:
+    linears: Any = module.linears  # names, of a key or a ManifoldQKV
+    for path in linears:
         linear = below(module, path)
         if linear is not None and (reason := departure(linear, LINEAR)) is not None:
             return f"'{path}' {reason}"

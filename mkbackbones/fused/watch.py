@@ -5,6 +5,7 @@ that walks a list in C.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -35,6 +36,8 @@ class Watch:
         self.owners, self.names = zip(*places)
         self.values = list(map(dict.get, self.owners, self.names))
         weights = [(m._parameters, name) for m in self.modules for name in m._parameters]
+        self.weight_owners: tuple[dict[str, Any], ...]
+        self.weight_names: tuple[str, ...]
         self.weight_owners, self.weight_names = zip(*weights) if weights else ((), ())
         self.weight_types = self.types_of_weights()
 

@@ -26,6 +26,14 @@ def activation_name(act: nn.Module | None) -> str | None:
     return {nn.ReLU: 'relu', nn.SiLU: 'silu'}.get(type(act))
 
 
+def served_name(act: nn.Module | None) -> str:
+    """:func:`activation_name` where it has been found out that the kernels know the activation."""
+    name = activation_name(act)
+    if name is None:
+        raise ValueError(f'the kernels do not know the activation {act}')
+    return name
+
+
 @triton.jit
 def activation(u, ACT: tl.constexpr):
     """phi(u) and its derivative."""

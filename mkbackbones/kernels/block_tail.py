@@ -4,14 +4,15 @@ The CPU takes as long for a node as the GPU for a small kernel. What is computed
 :mod:`~mkbackbones.kernels.linears` and :mod:`~mkbackbones.kernels.norm` compute piece by piece.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .activation import activation_name
+from .activation import served_name
 from .casts import half_copies
 from .geometry import Geometry
 from .linears import (
@@ -52,13 +53,13 @@ class BlockTail(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
+        ctx: Any,
         place: Place,
         scale1: Tensor | None,
         scale2: Tensor | None,
         x: Tensor,
         attended: Tensor,
-        *parameters: Tensor | None,
+        *parameters: Any,
     ) -> tuple[Tensor, Tensor]:
         *linears, norm_weight, norm_bias, next_weight, next_bias = parameters
         halves = half_copies(place.dtype, *linears)
@@ -79,25 +80,35 @@ class BlockTail(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dtotal: Tensor, dy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dtotal: Tensor, dy: Tensor) -> tuple[Tensor | None, ...]:
         attended, proj, middle, normed, z, weight1, weight2, total, *norms = ctx.saved_tensors
         place, dtype = ctx.place, ctx.dtype
         of_attended, of_proj, of_proj_bias, of_w1, of_b1, of_w2, of_b2 = ctx.needs_input_grad[4:11]
-        where = place.following, place.partition
+        scale1, norm_weight, stats, scale2, next_weight, next_stats = norms
         dx, dbranch, dnext = run_backward(
-            total, dy.contiguous(), dtotal.contiguous(), *norms[3:], *where
+            total,
+            dy.contiguous(),
+            dtotal.contiguous(),
+            scale2,
+            next_weight,
+            next_stats,
+            place.following,
+            place.partition,
         )
+        dnormed: Any  # asked for, and so there
         dnormed, *dmlp, _ = mlp_gradients(
             dbranch.flatten(0, -2),
             normed,
             z,
             (weight1, weight2),
-            activation_name(place.act),
+            served_name(place.act),
             dtype,
             (True, of_w1, of_b1, of_w2, False),
         )
         dbias2 = dnext[2] if of_b2 else None
-        dx, dbranch, dnorm = run_backward(middle, dnormed, dx, *norms[:3], place.geometry, False)
+        dx, dbranch, dnorm = run_backward(
+            middle, dnormed, dx, scale1, norm_weight, stats, place.geometry, False
+        )
         dattended, dproj, _ = linear_gradients(
             dbranch.flatten(0, -2), attended, proj, dtype, (of_attended, of_proj, False)
         )
@@ -110,17 +121,17 @@ class Layers(NamedTuple):
     """What follows a block's attention.
 
     Attributes:
-        proj (nn.Module): Output projection.
+        proj (nn.Linear | nn.Identity): Output projection.
         norm (nn.LayerNorm): The block's second norm.
-        mlp (nn.Module): timm's MLP, without dropout and norm.
+        mlp (Mlp): timm's MLP, without dropout and norm.
         next_norm (nn.LayerNorm | None): The next block's first norm; None to end with tokens.
         scale1 (nn.Module): Layer scale of the attention.
         scale2 (nn.Module): Layer scale of the MLP.
     """
 
-    proj: nn.Module
+    proj: nn.Linear | nn.Identity
     norm: nn.LayerNorm
-    mlp: nn.Module
+    mlp: Mlp
     next_norm: nn.LayerNorm | None
     scale1: nn.Module = IDENTITY
     scale2: nn.Module = IDENTITY
@@ -128,7 +139,12 @@ class Layers(NamedTuple):
     def are_one_node(self) -> bool:
         """Whether they can be one node of the graph now."""
         scaled = any(not isinstance(s, nn.Identity) for s in (self.scale1, self.scale2))
-        if self.next_norm is None or self.proj is IDENTITY or scaled or not builds_graph():
+        if (
+            self.next_norm is None
+            or isinstance(self.proj, nn.Identity)
+            or scaled
+            or not builds_graph()
+        ):
             return False
         return is_wide(self.proj) and is_wide(self.mlp.fc1) and is_wide(self.mlp.fc2)
 
@@ -160,12 +176,12 @@ def block_tail(
     """
     proj, norm, mlp, next_norm, scale1, scale2 = layers
     dtype = attended.dtype
-    if layers.are_one_node():
+    if next_norm is not None and layers.are_one_node():
         place = Place(mlp.act, (norm.eps, next_norm.eps), geometry, following, partition, dtype)
         linears = [t for m in (proj, mlp.fc1, mlp.fc2) for t in (m.weight, m.bias)]
         norms = norm.weight, norm.bias, next_norm.weight, next_norm.bias
         return BlockTail.apply(place, *scales, x, attended, *linears, *norms)
-    branch = scale1(attended if proj is IDENTITY else half_linear(proj, attended))
+    branch = scale1(attended if isinstance(proj, nn.Identity) else half_linear(proj, attended))
     x, normed = merge_norm(x, branch, scales[0], norm, geometry, dtype)
     branch = scale2(half_mlp(mlp, normed))
     if next_norm is None:

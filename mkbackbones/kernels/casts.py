@@ -4,14 +4,22 @@ Autocast casts each parameter, and each gradient, on its own: small kernels that
 longer than the GPU.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from .compat import copy_all, counts_changes, versions, views_of
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Tensors = TypeVarTuple('Tensors')  # each a Tensor or None
 
 #: What a copy is made of: one parameter, or query-and-value's and the key's.
 Parts = tuple[Tensor, ...]
@@ -59,8 +67,8 @@ class Pass:
         single = [parts[0] for parts in known if len(parts) == 1]
         memory = known[0][0].new_empty(sum(part.numel() for part in single), dtype=dtype)
         copies = views_of(memory, single) if single else ()
-        pairs = list(zip(copies, single))
-        for copy, part in pairs:
+        pairs: list[tuple[Tensor, Tensor | None]] = list(zip(copies, single))
+        for copy, part in zip(copies, single):
             self.copies[(id(part),)] = copy, versions([part])
         for qv, key in (parts for parts in known if len(parts) == 2):
             fused, of_both = empty_thirds(dtype, qv, key)
@@ -128,12 +136,13 @@ def lender(dtype: torch.dtype) -> Pass | None:
     return this if this is not None and this.dtype == dtype else None
 
 
-def half_copies(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
+def half_copies(dtype: torch.dtype, *tensors: Unpack[Tensors]) -> tuple[Unpack[Tensors]]:
     """Copies of tensors in another type; None for None."""
     this = lender(dtype)
-    copies = []
+    copies: list[Any] = []
     missing = []
-    for tensor in tensors:
+    each: tuple[Any, ...] = tensors
+    for tensor in each:
         copy = None if this is None or tensor is None else this.take(tensor)
         if copy is None and tensor is not None:
             copy = torch.empty_like(tensor, dtype=dtype)
@@ -141,7 +150,7 @@ def half_copies(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | No
         copies.append(copy)
     if missing:
         copy_pairs(missing)
-    return copies
+    return tuple(copies)
 
 
 def half_thirds(dtype: torch.dtype, qv: Tensor, key: Tensor | None) -> Tensor:

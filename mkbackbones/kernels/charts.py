@@ -4,6 +4,8 @@ The charts' pre-activations z (B, N, H d) are H times as large as the tokens. He
 forward call and are computed again, by one matrix product, in the backward pass.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 import triton
@@ -140,7 +142,7 @@ run_charts_op = torch.library.custom_op('mkbackbones::charts', mutates_args=())(
 
 
 @run_charts_op.register_fake
-def _(x, qkv_weight, *unused):
+def _(x: Tensor, qkv_weight: Tensor, *unused: Any) -> Tensor:
     return x.new_empty(*x.shape[:-1], qkv_weight.shape[0])
 
 
@@ -185,16 +187,16 @@ def run_charts_backward(
     )
     dqkv = dqkv.contiguous()
     z = F.linear(x, weight, bias).flatten(0, 1)
-    float32 = dict(dtype=torch.float32)
+    float32 = torch.float32
     groups = (
         num_groups(plan.num_tiles, x.device, SPATIAL_PROGRAMS) if plan.kernel else plan.num_tiles
     )
     du = torch.empty_like(z) if plan.kernel else z
     dgate = x.new_empty(
-        plan.programs[1] if gate is not None else 0, *x.shape[:2], num_charts, **float32
+        plan.programs[1] if gate is not None else 0, *x.shape[:2], num_charts, dtype=float32
     )
-    dscale = x.new_empty(plan.num_tiles if scale is not None else 0, key_channels, **float32)
-    dbias = x.new_empty(groups, channels, **float32)
+    dscale = x.new_empty(plan.num_tiles if scale is not None else 0, key_channels, dtype=float32)
+    dbias = x.new_empty(groups, channels, dtype=float32)
     taps = taps_first(spatial)
     launch(
         charts_backward,
@@ -203,8 +205,8 @@ def run_charts_backward(
         plan.constants,
     )
     dspatial = x.new_empty(0)
-    if plan.kernel:
-        dspatial = x.new_empty(groups, *taps.shape, **float32)
+    if spatial is not None and taps is not None:
+        dspatial = x.new_empty(groups, *taps.shape, dtype=float32)
         block, warps = SPATIAL_TUNING
         block = channel_block(channels, block)
         launch(
@@ -262,7 +264,17 @@ run_charts_backward_op = torch.library.custom_op('mkbackbones::charts_backward',
 
 
 @run_charts_backward_op.register_fake
-def _(dqkv, x, qkv_weight, weight, bias, spatial, gate, scale, *unused):
+def _(
+    dqkv: Tensor,
+    x: Tensor,
+    qkv_weight: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    spatial: Tensor | None,
+    gate: Tensor | None,
+    scale: Tensor | None,
+    *unused: Any,
+) -> tuple[Tensor, ...]:
     return (
         torch.empty_like(x),
         torch.empty_like(qkv_weight),
@@ -275,13 +287,13 @@ def _(dqkv, x, qkv_weight, weight, bias, spatial, gate, scale, *unused):
     )
 
 
-def charts_setup(ctx, inputs, output):
+def charts_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
     x, qkv_weight, qkv_bias, weight, bias, spatial, gate, scale, *ctx.settings = inputs
     ctx.save_for_backward(x, qkv_weight, weight, bias, spatial, gate, scale)
     ctx.has_qkv_bias = qkv_bias is not None
 
 
-def charts_gradients(ctx, dqkv):
+def charts_gradients(ctx: Any, dqkv: Tensor) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
     dx, dqkv_weight, dqkv_bias, *rest = run_charts_backward_op(dqkv, *saved, *ctx.settings)
     dweight, dbias, *optional = rest

@@ -49,7 +49,7 @@ def entry(path: str, instead: str) -> Any | None:
 def find(path: str) -> Any | None:
     """What lies at a path of names that starts with a package; None where nothing does."""
     first, *names = path.split('.')
-    found = import_module(first)
+    found: Any = import_module(first)
     for name in names:
         found = getattr(found, name, None)
     return found
@@ -119,7 +119,7 @@ def can_watch() -> bool:
 
 
 @cache
-def global_hooks() -> list[dict]:
+def global_hooks() -> list[Any]:
     """The dicts of the hooks of all modules; only if :func:`can_watch`."""
     return [entry(path, '') for path in GLOBAL_HOOKS]
 

@@ -45,7 +45,8 @@ def launch(kernel: Any, grid: Sequence[int], args: Sequence[Any], constants: dic
         compiled_kernels[key] = kernel[tuple(grid)](*args, **constants)
         return
     values = list(constants.values())[:-1]
-    if not direct(compiled, (*grid, 1, 1)[:3], [*args, *values]):
+    x, y, z = (*grid, 1, 1)[:3]
+    if not direct(compiled, (x, y, z), [*args, *values]):
         kernel[tuple(grid)](*args, **constants)
 
 
@@ -99,17 +100,17 @@ def differentiable(
 
     class Fused(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, *inputs):
+        def forward(ctx: Any, *inputs: Any) -> Any:
             output = forward(*inputs)
             setup(ctx, inputs, output)
             return output
 
         @staticmethod
         @torch.autograd.function.once_differentiable
-        def backward(ctx, *grads):
+        def backward(ctx: Any, *grads: Any) -> Any:
             return gradients(backward, ctx, *grads)
 
-    def call(*inputs):
+    def call(*inputs: Any) -> Any:
         if torch.compiler.is_compiling():
             return op(*inputs)
         return Fused.apply(*inputs) if torch.is_grad_enabled() else forward(*inputs)

@@ -7,6 +7,7 @@ in full precision.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .activation import activate, activate_again, activation_name
+from .activation import activate, activate_again, served_name
 from .casts import half_copies
 
 #: Whether matrix products can return another type than their operands have (torch 2.8, CUDA).
@@ -71,7 +72,7 @@ class HalfLinear(torch.autograd.Function):
     """``x W^T + b`` for ``x`` in half precision."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.dtype = weight.dtype
         weight, bias = half_copies(x.dtype, weight, bias)
         ctx.save_for_backward(x, weight)
@@ -79,10 +80,9 @@ class HalfLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
-        return linear_gradients(
-            dy.flatten(0, -2), *ctx.saved_tensors, ctx.dtype, ctx.needs_input_grad
-        )
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        return linear_gradients(dy.flatten(0, -2), x, weight, ctx.dtype, ctx.needs_input_grad)
 
 
 class HalfMlp(torch.autograd.Function):
@@ -90,7 +90,7 @@ class HalfMlp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
+        ctx: Any,
         x: Tensor,
         weight1: Tensor,
         bias1: Tensor | None,
@@ -98,7 +98,7 @@ class HalfMlp(torch.autograd.Function):
         bias2: Tensor | None,
         act: nn.Module,
     ) -> Tensor:
-        ctx.act, ctx.dtype = activation_name(act), weight1.dtype
+        ctx.act, ctx.dtype = served_name(act), weight1.dtype
         weight1, bias1, weight2, bias2 = half_copies(x.dtype, weight1, bias1, weight2, bias2)
         z = F.linear(x, weight1, bias1)
         ctx.save_for_backward(x, z, weight1, weight2)
@@ -106,7 +106,7 @@ class HalfMlp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, z, *weights = ctx.saved_tensors
         needed = ctx.needs_input_grad[:5]
         dy = dy.flatten(0, -2)
@@ -161,11 +161,13 @@ def half_linear(module: nn.Linear, x: Tensor) -> Tensor:
 
 def half_mlp(module: Mlp, x: Tensor) -> Tensor:
     """``module(x)`` for a timm MLP without dropout and norm, and ``x`` in half precision."""
-    fc1, act, fc2 = module.fc1, module.act, module.fc2
+    fc1: Any = module.fc1  # a Linear, also where timm types a convolution: exact.py refuses it
+    fc2: Any = module.fc2
+    act = module.act
     if torch.compiler.is_compiling() or not (is_wide(fc1) and is_wide(fc2)):
         return half_linear(fc2, act(half_linear(fc1, x)))
     if not torch.is_grad_enabled():
         halves = half_copies(x.dtype, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
-        hidden = activated_product(x, *halves[:2], activation_name(act))
+        hidden = activated_product(x, halves[0], halves[1], served_name(act))
         return F.linear(hidden, *halves[2:])
     return HalfMlp.apply(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, act)

@@ -8,7 +8,9 @@ Two operators, each one pass over memory; plain PyTorch takes five to ten passes
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -49,6 +51,30 @@ def plan(
     return sizes, ceil_div(num_rows, rows), constants
 
 
+@overload
+def run_forward(
+    x: Tensor,
+    branch: Tensor,
+    scale: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    geometry: Geometry,
+    partition: bool,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+@overload
+def run_forward(
+    x: Tensor,
+    branch: None,
+    scale: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    geometry: Geometry,
+    partition: bool,
+    dtype: torch.dtype,
+) -> tuple[None, Tensor, Tensor]: ...
 def run_forward(
     x: Tensor,
     branch: Tensor | None,
@@ -94,6 +120,28 @@ def run_forward(
     return total, y, stats
 
 
+@overload
+def run_backward(
+    x: Tensor,
+    dy: Tensor,
+    dtotal: Tensor,
+    scale: Tensor | None,
+    weight: Tensor,
+    stats: Tensor,
+    geometry: Geometry,
+    partition: bool,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+@overload
+def run_backward(
+    x: Tensor,
+    dy: Tensor,
+    dtotal: None,
+    scale: Tensor | None,
+    weight: Tensor,
+    stats: Tensor,
+    geometry: Geometry,
+    partition: bool,
+) -> tuple[Tensor, None, Tensor]: ...
 def run_backward(
     x: Tensor,
     dy: Tensor,
@@ -162,7 +210,17 @@ window_norm_forward_op = torch.library.custom_op('mkbackbones::window_norm', mut
 
 
 @window_norm_forward_op.register_fake
-def _(x, weight, bias, eps, height, width, window, shift, dtype):
+def _(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    height: int,
+    width: int,
+    window: int,
+    shift: int,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
     y = x.new_empty(Geometry(height, width, window, shift).window_shape(x.shape), dtype=dtype)
     return y, x.new_empty(2, *x.shape[:-1], dtype=torch.float32)
 
@@ -190,12 +248,21 @@ window_norm_backward_op = torch.library.custom_op(
 
 
 @window_norm_backward_op.register_fake
-def _(dy, x, weight, stats, height, width, window, shift):
+def _(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stats: Tensor,
+    height: int,
+    width: int,
+    window: int,
+    shift: int,
+) -> tuple[Tensor, Tensor]:
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
     return dx, weight.new_empty(2, *weight.shape)
 
 
-def window_norm_setup(ctx, inputs, output):
+def window_norm_setup(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     x, weight, _, _, *geometry, _ = inputs
     _, stats = output
     ctx.set_materialize_grads(False)  # none for the statistics, rather than zeros
@@ -204,7 +271,9 @@ def window_norm_setup(ctx, inputs, output):
     ctx.mark_non_differentiable(stats)
 
 
-def window_norm_gradients(backward, ctx, dy, *unused):
+def window_norm_gradients(
+    backward: Callable, ctx: Any, dy: Tensor, *unused: Tensor | None
+) -> tuple[Tensor | None, ...]:
     dx, dparams = backward(dy, *ctx.saved_tensors, *ctx.geometry)
     return dx, *dparams.unbind(0), None, None, None, None, None, None
 
@@ -244,7 +313,20 @@ merge_norm_forward_op = torch.library.custom_op('mkbackbones::merge_norm', mutat
 
 
 @merge_norm_forward_op.register_fake
-def _(x, branch, scale, weight, bias, eps, height, width, window, shift, partition, dtype):
+def _(
+    x: Tensor,
+    branch: Tensor,
+    scale: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    height: int,
+    width: int,
+    window: int,
+    shift: int,
+    partition: bool,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor]:
     total = torch.empty_like(x, memory_format=torch.contiguous_format)
     shape = Geometry(height, width, window, shift).window_shape(x.shape) if partition else x.shape
     stats = x.new_empty(2, *x.shape[:-1], dtype=torch.float32)
@@ -275,13 +357,25 @@ merge_norm_backward_op = torch.library.custom_op(
 
 
 @merge_norm_backward_op.register_fake
-def _(dtotal, dy, total, scale, weight, stats, height, width, window, shift, partition):
+def _(
+    dtotal: Tensor,
+    dy: Tensor,
+    total: Tensor,
+    scale: Tensor | None,
+    weight: Tensor,
+    stats: Tensor,
+    height: int,
+    width: int,
+    window: int,
+    shift: int,
+    partition: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     geometry = Geometry(height, width, window, shift)
     shape = total.shape if partition else geometry.window_shape(total.shape)
     return torch.empty_like(total), dy.new_empty(shape), weight.new_empty(3, *weight.shape)
 
 
-def merge_norm_setup(ctx, inputs, output):
+def merge_norm_setup(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
     _, branch, scale, weight, _, _, *place, _ = inputs
     total, y, stats = output
     ctx.set_materialize_grads(False)
@@ -292,7 +386,13 @@ def merge_norm_setup(ctx, inputs, output):
     ctx.mark_non_differentiable(stats)
 
 
-def merge_norm_gradients(backward, ctx, dtotal, dy, *unused):
+def merge_norm_gradients(
+    backward: Callable,
+    ctx: Any,
+    dtotal: Tensor | None,
+    dy: Tensor | None,
+    *unused: Tensor | None,
+) -> tuple[Tensor | None, ...]:
     total, scale, weight, stats = ctx.saved_tensors
     dtotal = torch.zeros_like(total) if dtotal is None else dtotal
     if dy is None:

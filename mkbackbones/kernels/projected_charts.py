@@ -3,6 +3,8 @@
 As in :mod:`mkbackbones.kernels.charts`, the charts' pre-activations live for one call.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,7 +47,7 @@ run_projected_op = torch.library.custom_op('mkbackbones::projected_charts', muta
 
 
 @run_projected_op.register_fake
-def _(x, qkv_weight, *unused):
+def _(x: Tensor, qkv_weight: Tensor, *unused: Any) -> Tensor:
     return x.new_empty(*x.shape[:-1], qkv_weight.shape[0])
 
 
@@ -84,19 +86,27 @@ run_projected_backward_op = torch.library.custom_op(
 
 
 @run_projected_backward_op.register_fake
-def _(dqkv, x, qkv_weight, weight, bias, proj, act):
+def _(
+    dqkv: Tensor,
+    x: Tensor,
+    qkv_weight: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    proj: Tensor,
+    act: str,
+) -> tuple[Tensor, ...]:
     qkv_bias = qkv_weight.new_empty(qkv_weight.shape[0])
     like = [torch.empty_like(tensor) for tensor in (x, qkv_weight, weight, bias, proj)]
     return like[0], like[1], qkv_bias, *like[2:]
 
 
-def projected_setup(ctx, inputs, output):
+def projected_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
     x, qkv_weight, qkv_bias, weight, bias, proj, ctx.act = inputs
     ctx.save_for_backward(x, qkv_weight, weight, bias, proj)
     ctx.has_qkv_bias = qkv_bias is not None
 
 
-def projected_gradients(ctx, dqkv):
+def projected_gradients(ctx: Any, dqkv: Tensor) -> tuple[Tensor | None, ...]:
     gradients = run_projected_backward_op(dqkv, *ctx.saved_tensors, ctx.act)
     dx, dqkv_weight, dqkv_bias, *rest = gradients
     return dx, dqkv_weight, dqkv_bias if ctx.has_qkv_bias else None, *rest, None

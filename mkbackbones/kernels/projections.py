@@ -5,7 +5,7 @@ small work that keeps the CPU busy longer than the GPU.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -132,7 +132,7 @@ class ChartedProjection(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, operator: ChartOperator, settings: tuple, x: Tensor, *inputs: Tensor | None
+        ctx: Any, operator: ChartOperator, settings: tuple, x: Tensor, *inputs: Any
     ) -> Tensor:
         parameters, tensors = KeyParameters(*inputs[:7]), inputs[7:]
         projections = half_projections(x.dtype, parameters)
@@ -144,7 +144,7 @@ class ChartedProjection(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dqkv: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dqkv: Tensor) -> tuple[Tensor | None, ...]:
         x, qkv_weight, charts, charts_bias, gamma, weight, *tensors = ctx.saved_tensors
         dx, *grads = ctx.operator.backward(
             dqkv, x, qkv_weight, charts, charts_bias, *tensors, *ctx.settings
@@ -183,13 +183,13 @@ class ScaledRows(torch.autograd.Function):
     """:func:`scaled_rows` as one node."""
 
     @staticmethod
-    def forward(ctx, dtype: torch.dtype, weight: Tensor, scale: Tensor) -> Tensor:
+    def forward(ctx: Any, dtype: torch.dtype, weight: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(weight, scale)
         return half_scaled(dtype, weight, scale)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dscaled: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dscaled: Tensor) -> tuple[Tensor | None, ...]:
         return None, *scaled_gradients(dscaled, *ctx.saved_tensors)
 
 

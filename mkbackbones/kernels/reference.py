@@ -4,16 +4,25 @@ They are what the tests compare with, values and gradients, and where to read wh
 Each works in the type of its inputs, in full precision or float64 as well.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .geometry import Geometry
+from .projections import KeyParameters
 
 
 def activation(z: Tensor, act: str) -> Tensor:
     """phi(z), elementwise; GELU is the exact one, ``z / 2 (1 + erf(z / sqrt(2)))``."""
-    return {'identity': torch.clone, 'gelu': F.gelu, 'relu': F.relu, 'silu': F.silu}[act](z)
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
+        'identity': torch.clone,
+        'gelu': F.gelu,
+        'relu': F.relu,
+        'silu': F.silu,
+    }
+    return functions[act](z)
 
 
 def to_windows(x: Tensor, geometry: Geometry) -> Tensor:
@@ -118,7 +127,8 @@ def window_attention(
 
 def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """[q, k, v] (B, N, 3 C) as three tensors (B, h, N, C / h)."""
-    return tuple(part.unflatten(-1, (num_heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1))
+    q, k, v = (part.unflatten(-1, (num_heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1))
+    return q, k, v
 
 
 def project_patches(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -214,7 +224,7 @@ def join_key(
 
 def aggregate_charts(
     x: Tensor,
-    parameters: tuple[Tensor | None, ...],
+    parameters: KeyParameters,
     num_charts: int,
     act: str,
     scale: Tensor | None = None,
@@ -228,20 +238,19 @@ def aggregate_charts(
     ``key = base + scale * sum_h gate_h z_h``, with 1 / H for the gate where there is none.
     Arguments as in :func:`mkbackbones.kernels.charts.aggregate_charts`.
     """
-    *projections, gamma, weight, bias = parameters
+    qv_weight, qv_bias, base_weight, base_bias, gamma, weight, bias = parameters
     z = chart_activations(x, gamma, weight, bias, act, spatial, grid, prefix)
     charts = z.mean(2) if gate is None else (gate[..., None] * z).sum(2)
-    return join_key(x, *projections, charts if scale is None else scale * charts)
+    scaled = charts if scale is None else scale * charts
+    return join_key(x, qv_weight, qv_bias, base_weight, base_bias, scaled)
 
 
-def project_charts(
-    x: Tensor, parameters: tuple[Tensor | None, ...], proj: Tensor, act: str
-) -> Tensor:
+def project_charts(x: Tensor, parameters: KeyParameters, proj: Tensor, act: str) -> Tensor:
     """Query, key and value (B, N, 3 d), the key with charts behind one linear map ``proj``.
 
     ``key = base + proj [z_1 .. z_H]`` for ``proj`` (d, H d'). Arguments as in
     :func:`mkbackbones.kernels.projected_charts.project_charts`.
     """
-    *projections, gamma, weight, bias = parameters
+    qv_weight, qv_bias, base_weight, base_bias, gamma, weight, bias = parameters
     z = chart_activations(x, gamma, weight, bias, act)
-    return join_key(x, *projections, z.flatten(2) @ proj.T)
+    return join_key(x, qv_weight, qv_bias, base_weight, base_bias, z.flatten(2) @ proj.T)

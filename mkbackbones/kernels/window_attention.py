@@ -5,6 +5,9 @@ wrote them, keep the scores on chip, and write the result where the next project
 mask is worked out from a token's place, so that it is never in memory.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -207,7 +210,7 @@ attend_op = torch.library.custom_op('mkbackbones::window_attention', mutates_arg
 
 
 @attend_op.register_fake
-def _(qkv, bias, rows, columns, window, shift):
+def _(qkv: Tensor, bias: Tensor, rows: int, columns: int, window: int, shift: int) -> Tensor:
     return qkv.new_empty(*qkv.shape[:2], qkv.shape[2] // 3)
 
 
@@ -255,7 +258,9 @@ attend_backward_op = torch.library.custom_op(
 
 
 @attend_backward_op.register_fake
-def _(dout, qkv, bias, rows, columns, window, shift):
+def _(
+    dout: Tensor, qkv: Tensor, bias: Tensor, rows: int, columns: int, window: int, shift: int
+) -> tuple[Tensor, Tensor]:
     contiguous = torch.contiguous_format
     return (
         torch.empty_like(qkv, memory_format=contiguous),
@@ -263,12 +268,12 @@ def _(dout, qkv, bias, rows, columns, window, shift):
     )
 
 
-def attention_setup(ctx, inputs, output):
+def attention_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
     qkv, bias, *ctx.place = inputs
     ctx.save_for_backward(qkv, bias)
 
 
-def attention_gradients(backward, ctx, dout):
+def attention_gradients(backward: Callable, ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
     return *backward(dout, *ctx.saved_tensors, *ctx.place), None, None, None, None
 
 

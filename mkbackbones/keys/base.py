@@ -17,6 +17,7 @@ not at hand. The shapes, initial values, base chart and output scale s are our d
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,9 @@ from torch import Tensor, nn
 from ..arguments import FLAG, check, check_arguments, integer, number, optional, short
 from ..fused.exact import reading_departure
 from .activation import build_activation
+
+if TYPE_CHECKING:
+    from ..kernels.projections import KeyWeights
 
 GammaInit = float | Sequence[float]
 
@@ -49,7 +53,7 @@ class Key(nn.Module):
     #: has a ``forward`` of its own and inherits ``linear_map``.
     can_be_read = True
 
-    def __init_subclass__(cls, **kwargs) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         forward, linear_map = (
             next(c for c in cls.__mro__ if name in vars(c)) for name in ('forward', 'linear_map')
@@ -108,7 +112,9 @@ class BasedKey(Key):
     ``base=False`` there is neither (our definition).
     """
 
-    linears = ('base',)
+    linears: tuple[str, ...] = ('base',)
+    base: nn.Linear | None
+    out_scale: nn.Parameter  #: None where ``base`` is
 
     def __init__(
         self, embed_dims: int, out_dims: int | None = None, bias: bool = True, base: bool = True
@@ -251,6 +257,17 @@ class ManifoldKey(BasedKey):
     @abstractmethod
     def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
         """The aggregation A: charts (B, N, H, d), tokens (B, N, C) -> (B, N, out_dims)."""
+
+    if TYPE_CHECKING:  # a class that has kernels says how they are run
+
+        def fused(
+            self,
+            x: Tensor,
+            parameters: KeyWeights,
+            grid: tuple[int, int] | None,
+            num_prefix_tokens: int,
+        ) -> Tensor:
+            """Query, key and value (B, N, 3 out_dims) of tokens (B, N, C) in half precision."""
 
     @property
     def fusable(self) -> bool:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 from ..arguments import refuse_loops, short
 from ..hints import did_you_mean
@@ -69,7 +70,7 @@ def key_arguments(key_class: type[Key]) -> set[str]:
             break
         if '__init__' not in vars(cls):
             continue
-        parameters = inspect.signature(cls.__init__).parameters.values()
+        parameters = inspect.signature(vars(cls)['__init__']).parameters.values()
         names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
@@ -143,7 +144,8 @@ def resolve_indices(name: str, indices: int | Sequence[int], length: int) -> lis
         ValueError: If one is out of range, given twice or not an integer, or there is none.
     """
     refuse_loops(name, indices)
-    indices = [indices] if not isinstance(indices, list | tuple | range) else list(indices)
+    given: Any = indices  # as it stands in a config
+    indices = list(given) if isinstance(given, list | tuple | range) else [given]
     if not indices:
         raise ValueError(f'{name} is empty; give at least one index from 0 to {length - 1}')
     for index in indices:

@@ -31,6 +31,7 @@ class LinearK(Key):
     """
 
     linears = ('proj',)
+    temperature: nn.Parameter | None
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class MLPK(BasedKey):
     """
 
     linears = ('base', 'fc1', 'fc2')
+    spatial_weight: nn.Parameter | None
 
     def __init__(
         self,
@@ -114,7 +116,7 @@ class MLPK(BasedKey):
         if isinstance(match, dict) and match.get('type') not in ('MLPK', 'mkbackbones.MLPK'):
             with torch.device('meta'):
                 target = build_key(match, embed_dims, out_dims, bias)
-        if not isinstance(target, ManifoldKey):
+        if match is None or not isinstance(target, ManifoldKey):
             raise ValueError(
                 f'match={short(match)} is not allowed; give the key_cfg of a variant with charts, '
                 "e.g. match=dict(type='SpatialK', num_charts=8)"
@@ -127,7 +129,7 @@ class MLPK(BasedKey):
             )
         super().__init__(embed_dims, out_dims, bias, base=target.base is not None)
         self.uses_grid = spatial
-        side = target.kernel_size if spatial else 0
+        side = target.kernel_size if spatial and isinstance(target, SpatialK) else 0
         wanted = count_parameters(target)
         fixed = count_parameters(self) + self.out_dims
         per_unit = self.embed_dims + 1 + side**2 + self.out_dims

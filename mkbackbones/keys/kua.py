@@ -1,5 +1,7 @@
 """KUA: charts weighted by a soft chart membership, after the Unbalanced Atlas."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ class KUA(ManifoldKey):
 
     linears = ('base', 'gate')
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.gate = nn.Linear(self.embed_dims, self.num_charts)
         nn.init.trunc_normal_(self.gate.weight, std=0.02)
@@ -46,7 +48,7 @@ class KUA(ManifoldKey):
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
-        from ..kernels.activation import activation_name
+        from ..kernels.activation import served_name
         from ..kernels.charts import aggregate_charts
         from ..kernels.linears import half_linear
 
@@ -54,7 +56,7 @@ class KUA(ManifoldKey):
             x,
             parameters,
             self.num_charts,
-            activation_name(self.act),
+            served_name(self.act),
             self.out_scale,
             gate=half_linear(self.gate, x).softmax(-1, dtype=torch.float32),
         )

@@ -24,10 +24,10 @@ class SimpleK(ManifoldKey):
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
-        from ..kernels.activation import activation_name
+        from ..kernels.activation import served_name
         from ..kernels.charts import aggregate_charts
 
-        act = activation_name(self.act)
+        act = served_name(self.act)
         return aggregate_charts(x, parameters, self.num_charts, act, self.out_scale)
 
     def charts_map(self) -> tuple[Tensor, Tensor] | None:

@@ -1,6 +1,7 @@
 """SpatialK: charts that read their neighbourhood on the token grid."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ class SpatialK(ManifoldKey):
 
     uses_grid = True
 
-    def __init__(self, *args, kernel_size: int = 3, **kwargs) -> None:
+    def __init__(self, *args: Any, kernel_size: int = 3, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check('kernel_size', kernel_size, KERNEL_SIZE)
         self.kernel_size = kernel_size
@@ -52,14 +53,14 @@ class SpatialK(ManifoldKey):
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
-        from ..kernels.activation import activation_name
+        from ..kernels.activation import served_name
         from ..kernels.charts import aggregate_charts
 
         return aggregate_charts(
             x,
             parameters,
             self.num_charts,
-            activation_name(self.act),
+            served_name(self.act),
             self.out_scale,
             spatial=self.spatial_weight,
             grid=checked_grid(grid, x.shape[1] - num_prefix_tokens),

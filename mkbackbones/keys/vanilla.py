@@ -1,5 +1,7 @@
 """VanillaK: the charts, concatenated, through one linear map."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ class VanillaK(ManifoldKey):
     adds_charts = False
     linears = ('base', 'proj')
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.proj = nn.Linear(self.num_charts * self.chart_channels, self.out_dims)
         nn.init.trunc_normal_(self.proj.weight, std=0.02)
@@ -34,18 +36,18 @@ class VanillaK(ManifoldKey):
         grid: tuple[int, int] | None,
         num_prefix_tokens: int,
     ) -> Tensor:
-        from ..kernels.activation import activation_name
+        from ..kernels.activation import served_name
         from ..kernels.projected_charts import project_charts
         from ..kernels.projections import scaled_rows
 
         proj = self.proj.weight
         if self.out_scale is not None:
             proj = scaled_rows(proj, self.out_scale, x.dtype)
-        return project_charts(x, parameters, proj, activation_name(self.act))
+        return project_charts(x, parameters, proj, served_name(self.act))
 
     def base_map(self) -> tuple[Tensor | None, Tensor]:
         weight, bias = super().base_map()
-        if self.out_scale is None:  # then there is no base chart either
+        if self.base is None:  # then there is no scale either
             return None, self.proj.bias
         if bias is None:
             return weight, self.out_scale * self.proj.bias

@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from typing import Literal
 
 import cv2
 import numpy as np
 
-from mkbackbones.leakage.level import Level
-from mkbackbones.leakage.pictures import Picture
-from mkbackbones.leakage.pieces import turned_origin
-from mkbackbones.leakage.search import (
+from .level import Level
+from .pictures import Picture
+from .pieces import turned_origin
+from .search import (
     Hit,
     Pair,
     most_partners,
@@ -23,8 +24,8 @@ from mkbackbones.leakage.search import (
     propose_turned,
     rescore,
 )
-from mkbackbones.leakage.surfaces import COARSE, FULL, MIDDLE, Surfaces
-from mkbackbones.leakage.symmetries import SYMMETRIES, turn
+from .surfaces import COARSE, FULL, MIDDLE, Surfaces
+from .symmetries import SYMMETRIES, turn
 
 __all__ = ['Shared', 'find_shared', 'overlap_slices']
 
@@ -48,6 +49,13 @@ MANY = 50
 Report = Callable[[str, int, int], None]
 
 
+#: What two pictures are to each other; a copy is encoded anew, an exposure has other brightness,
+#: contrast or gamma.
+SharedKind = Literal[
+    'identical file', 'identical pixels', 'copy', 'exposure', 'turned copy', 'overlap'
+]
+
+
 @dataclass(frozen=True)
 class Shared:
     """Two pictures that share content.
@@ -55,8 +63,7 @@ class Shared:
     Args:
         first (Picture): One picture.
         second (Picture): The other.
-        kind (str): 'identical file', 'identical pixels', 'copy' (re-encoded), 'exposure' (other
-            brightness, contrast or gamma), 'turned copy' or 'overlap'.
+        kind (SharedKind): What they are to each other.
         symmetry (str): What was done to the first picture to fit: one of :data:`SYMMETRIES`.
         shift (tuple[int, int]): x, y in pixels from a place in the (turned) first picture to the
             same place in the second.
@@ -68,7 +75,7 @@ class Shared:
 
     first: Picture
     second: Picture
-    kind: str
+    kind: SharedKind
     symmetry: str
     shift: tuple[int, int]
     overlap: float
@@ -112,14 +119,14 @@ def find_shared(
             'coarser scale: crops of the usual scale are not looked for in them'
         )
     hits = _search(surfaces, turned_crops, report, warn)
-    judged = {}
+    judged: dict[tuple[int, int], Shared] = {}
     pairs = ordered(lambda hit: judge(surfaces, pictures, hit), hits)
     for done, (hit, pair) in enumerate(zip(hits, pairs), start=1):
         report('measuring what is shared', done, len(hits))
         if pair.correlation > MIN_CORRELATION:
-            key = tuple(surfaces.pieces[index].picture for index in hit.pair[:2])
-            judged[key] = pair
-    found = {tuple(sorted(key)): pair for key, pair in judged.items()}
+            one, other = (surfaces.pieces[index].picture for index in hit.pair[:2])
+            judged[one, other] = pair
+    found = {(min(key), max(key)): pair for key, pair in judged.items()}
     found.update(_identical(pictures, surfaces))
     return sorted(found.values(), key=lambda pair: (-pair.overlap, -pair.score, pair.first.key))
 
@@ -132,11 +139,12 @@ def judge(surfaces: Surfaces, pictures: Sequence[Picture], hit: Hit) -> Shared:
     other = surfaces.lit(second.picture)
     # From the pieces to the pictures that they were cut from.
     start = turned_origin(first, surfaces.grey(first.picture).shape, symmetry)
-    shift = tuple(step + there - here for step, here, there in zip(hit.shift, start, second.origin))
+    down, right = (step + b - a for step, a, b in zip(hit.shift, start, second.origin))
+    shift = down, right
     here, there = overlap_slices(one.shape, other.shape, shift)
     overlap = one[here].size / min(one.size, other.size)
     correlation = float(np.corrcoef(one[here].ravel(), other[there].ravel())[0, 1])
-    kind = 'overlap'
+    kind: SharedKind = 'overlap'
     if overlap >= WHOLE:
         kind = 'turned copy' if symmetry else 'copy'
         grey = (
@@ -259,4 +267,4 @@ def overlap_slices(
         start, stop = max(0, -step), min(length, limit - step)
         here.append(slice(start, stop))
         there.append(slice(start + step, stop + step))
-    return tuple(here), tuple(there)
+    return (here[0], here[1]), (there[0], there[1])

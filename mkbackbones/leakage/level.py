@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from scipy.fft import irfft2, rfft2
 
-from mkbackbones.leakage.symmetries import turn
-from mkbackbones.leakage.tiles import grid_size
+from .symmetries import turn
+from .tiles import grid_size
 
 __all__ = ['MIN_OVERLAP', 'Level']
 
@@ -22,6 +23,16 @@ KEPT_BYTES = 300 * 2**20
 Shape = tuple[int, int]
 
 
+class Tiles(Protocol):
+    """What a :class:`Level` needs of a sequence of arrays."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+
+
 class Level:
     """Whitened pictures at one resolution.
 
@@ -30,12 +41,12 @@ class Level:
     for equal content it is the root of that number.
 
     Args:
-        tiles (Sequence[np.ndarray]): Output of :func:`whiten`, (height, width) each; may be made
+        tiles (Tiles): Output of :func:`whiten`, (height, width) each; may be made
             anew at each access.
         side (int): Largest side of any of them.
     """
 
-    def __init__(self, tiles: Sequence[np.ndarray], side: int) -> None:
+    def __init__(self, tiles: Tiles, side: int) -> None:
         self.tiles = tiles
         self.grid = grid_size(side)
         # Pictures of many sizes have as many pairs of shapes as pairs: only some are kept.

@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mkbackbones.leakage.check import Shared, overlap_slices
-from mkbackbones.leakage.pictures import read_pixels
-from mkbackbones.leakage.symmetries import SYMMETRIES, turn
+from .check import Shared, overlap_slices
+from .pictures import read_pixels
+from .symmetries import SYMMETRIES, turn
 
 __all__ = ['to_page']
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import IMAGE_SUFFIXES, is_image, load_image
-from mkbackbones.datasets.naming import folder_split, unique_stems
-from mkbackbones.datasets.records import SPLITS
+from ..datasets.errors import DatasetError
+from ..datasets.images import IMAGE_SUFFIXES, is_image, load_image
+from ..datasets.naming import folder_split, unique_stems
+from ..datasets.records import SPLITS
 
 __all__ = ['Picture', 'Pixels', 'find_pictures', 'read_pixels']
 
@@ -125,7 +125,7 @@ def read_pixels(path: Path) -> Pixels:
     if pixels.ndim == 3 and is_grey(pixels):
         pixels = pixels[:, :, 0]  # a grey picture saved as RGB is the same picture
     digest = hashlib.sha256(f'{pixels.shape}'.encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return Pixels(to_grey(pixels), hashlib.sha256(content).hexdigest(), digest.hexdigest())
 
 

@@ -43,7 +43,8 @@ def cut(picture: int, shape: tuple[int, int], side: float) -> list[Piece]:
         [round(i * (length - piece) / max(count - 1, 1)) for i in range(count)]
         for length, piece, count in zip(shape, lengths, counts(shape, side))
     ]
-    return [Piece(picture, (y, x), tuple(lengths)) for y in starts[0] for x in starts[1]]
+    height, width = lengths
+    return [Piece(picture, (y, x), (height, width)) for y in starts[0] for x in starts[1]]
 
 
 def counts(shape: tuple[float, float], side: float) -> list[int]:
@@ -86,7 +87,9 @@ def fitting_halvings(shape: tuple[float, float], side: float, limit: int) -> int
 
 def number_of_pieces(shape: tuple[float, float], side: float, times: int) -> int:
     """Pieces of a picture that was halved so many times."""
-    return math.prod(counts([length / 2**times for length in shape], side))
+    height, width = (length / 2**times for length in shape)
+    rows, columns = counts((height, width), side)
+    return rows * columns
 
 
 def turned_origin(piece: Piece, shape: tuple[int, int], symmetry: int) -> tuple[int, int]:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mkbackbones.cores import usable_cores
-from mkbackbones.leakage.level import Level
-from mkbackbones.leakage.symmetries import SYMMETRIES, turn
+from ..cores import usable_cores
+from .level import Level
+from .symmetries import SYMMETRIES, turn
 
 __all__ = ['Hit', 'Pair', 'most_partners', 'ordered', 'propose', 'propose_turned', 'rescore']
 
@@ -188,10 +188,10 @@ def rescore(level: Level, pairs: Iterable[Pair]) -> Iterator[Hit]:
         for pair in pairs
     }
     jobs = []
-    for (*_, first, symmetry), members in groupby(
-        sorted(keys, key=lambda pair: (keys[pair], pair.second)), key=keys.get
+    for (*_, first, symmetry), group in groupby(
+        sorted(keys, key=lambda pair: (keys[pair], pair.second)), key=keys.__getitem__
     ):
-        members = list(members)
+        members = list(group)
         jobs += [
             (first, symmetry, members[i : i + _QUERIES]) for i in range(0, len(members), _QUERIES)
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,11 +11,11 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from mkbackbones.cores import usable_cores
-from mkbackbones.leakage.level import Level
-from mkbackbones.leakage.pictures import Picture, read_pixels
-from mkbackbones.leakage.pieces import Piece, cut, halvings
-from mkbackbones.leakage.tiles import even_light, shrink, whiten
+from ..cores import usable_cores
+from .level import Level
+from .pictures import Picture, read_pixels
+from .pieces import Piece, cut, halvings
+from .tiles import even_light, shrink, whiten
 
 __all__ = ['COARSE', 'FULL', 'MIDDLE', 'Surfaces']
 
@@ -156,6 +156,9 @@ class Lazy:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.make(index)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.make, range(self.length))
 
 
 def part(grey: np.ndarray, piece: Piece) -> np.ndarray:

@@ -28,7 +28,7 @@ def even_light(grey: np.ndarray) -> np.ndarray:
     Brightness, contrast, smooth gamma and lighting gradients go.
     """
     sigma = math.sqrt(grey.size) / 16
-    rest = grey - cv2.GaussianBlur(grey, (0, 0), sigma)
+    rest: np.ndarray = grey - cv2.GaussianBlur(grey, (0, 0), sigma)
     variance = cv2.GaussianBlur(rest * rest, (0, 0), sigma)
     # One grey level squared: below it lies the noise of quantisation.
     return rest / np.sqrt(variance + 1.0)

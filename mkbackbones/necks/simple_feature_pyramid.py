@@ -1,6 +1,7 @@
 """SimpleFeaturePyramid: several scales from one map of a plain ViT."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -117,7 +118,8 @@ def require_levels(skip_levels: Sequence[int], levels: list[int]) -> list[int]:
         ValueError: If one does not.
     """
     inner = levels[1:-1]
-    wanted = [skip_levels] if isinstance(skip_levels, int) else list(skip_levels)
+    given: Any = skip_levels  # as it stands in a config
+    wanted = [given] if isinstance(given, int) else list(given)
     if not set(wanted) <= set(inner):
         raise ValueError(
             f'skip_levels={skip_levels!r} is not allowed; choose from {inner}, the levels between '

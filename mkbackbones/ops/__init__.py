@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 __all__ = ['backend', 'install']
 
@@ -39,7 +40,7 @@ class _ExtensionFinder(importlib.abc.MetaPathFinder):
 _FINDER = _ExtensionFinder()
 
 
-def backend() -> str:
+def backend() -> Literal['compiled', 'torchvision', 'none']:
     """Tell what mmcv's operators run on once :func:`install` was called. Does not import mmcv.
 
     Returns:

@@ -5,6 +5,7 @@ channel where offsets have two. Both libraries agree on that layout.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torchvision  # noqa: F401  (registers torch.ops.torchvision)
@@ -217,7 +218,7 @@ def modulated_deform_conv_backward(
 
 
 def as_read(
-    offset: Tensor, mask: Tensor, weight: Tensor, deformable_group: int, size: tuple[int, int]
+    offset: Tensor, mask: Tensor, weight: Tensor, deformable_group: int, size: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Offset and mask (B, channels, H', W') as mmcv's modulated kernels read them.
 

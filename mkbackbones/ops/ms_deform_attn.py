@@ -5,6 +5,7 @@ here depends on the device. One level at a time keeps the memory at that of the 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ def ms_deform_attn_forward(
         Tensor: (B, Q, M * D), in the type of ``value``.
     """
     value_, locations, weights = widen(value, sampling_locations, attention_weights)
-    output: Tensor | float = 0.0
+    output: Any = 0.0
     for level, start, shape in _levels(value_spatial_shapes, value_level_start_index):
         output = output + _sample_level(
             value_[:, start : start + shape[0] * shape[1]],
@@ -68,12 +69,10 @@ def ms_deform_attn_backward(
     )
     for level, start, shape in _levels(value_spatial_shapes, value_level_start_index):
         part = slice(start, start + shape[0] * shape[1])
-        leaves = [
-            t.detach().requires_grad_()
-            for t in (value[:, part], locations[:, :, :, level], weights[:, :, :, level])
-        ]
+        level_parts = value[:, part], locations[:, :, :, level], weights[:, :, :, level]
+        leaves = v, p, w = [t.detach().requires_grad_() for t in level_parts]
         with torch.enable_grad():
-            output = _sample_level(*leaves, shape)
+            output = _sample_level(v, p, w, shape)
         grads = torch.autograd.grad(output, leaves, grad_output)
         grad_value[:, part] = grads[0]
         grad_sampling_loc[:, :, :, level] = grads[1]

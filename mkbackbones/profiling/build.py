@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -134,9 +135,12 @@ def build_timm(spec: Spec, size: tuple[int, int]) -> nn.Module:
     """
     import timm
 
-    common = dict(pretrained=False, features_only=True, drop_path_rate=DROP_PATH_RATE)
+    common: dict[str, Any] = dict(
+        pretrained=False, features_only=True, drop_path_rate=DROP_PATH_RATE
+    )
     args = spec.family.peer_timm(archs()[spec.arch].name, size)
     model = timm.create_model(**args, **common)
+    module: Any
     fused = spec.get('fused', 'default')
     for module in model.modules():
         if fused != 'default' and hasattr(module, 'fused_attn'):

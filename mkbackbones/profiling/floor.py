@@ -14,7 +14,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,14 @@ from torch.overrides import TorchFunctionMode
 
 from ..cost import count_cost
 
-DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+if TYPE_CHECKING:
+    from .spec import Precision
+
+DTYPES: dict[Precision, torch.dtype] = {
+    'fp32': torch.float32,
+    'bf16': torch.bfloat16,
+    'fp16': torch.float16,
+}
 MATRIX_OPERATORS = {
     F.linear,
     F.conv1d,
@@ -75,7 +83,7 @@ def work(model: nn.Module, size: tuple[int, int, int]) -> tuple[int, int]:
     # A copy of the modules around tensors without data.
     model = copy.deepcopy(model, {id(t): shape_of(t) for t in tensors})
     model.eval()  # OpenMMLab's return None
-    flops = batch * count_cost(model, tuple(sides)).flops
+    flops = batch * count_cost(model, size[1:]).flops
     traffic = Traffic()
     with torch.no_grad(), traffic:
         model(torch.zeros(batch, 3, *sides, device='meta'))
@@ -88,7 +96,7 @@ def shape_of(tensor: Tensor) -> Tensor:
     return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
-def floor_ms(flops: int, elements: int, precision: str, rates: dict) -> float | None:
+def floor_ms(flops: int, elements: int, precision: Precision, rates: dict) -> float | None:
     """Least time of an inference in milliseconds; None if the device's rates are not known."""
     if precision not in rates['matrix_tflops']:
         return None
@@ -97,7 +105,7 @@ def floor_ms(flops: int, elements: int, precision: str, rates: dict) -> float | 
     return 1e3 * max(compute, memory)
 
 
-def measure_rates(device: torch.device, precisions: list[str]) -> dict:
+def measure_rates(device: torch.device, precisions: list[Precision]) -> dict:
     """Measure a device.
 
     Args:
@@ -113,7 +121,9 @@ def measure_rates(device: torch.device, precisions: list[str]) -> dict:
     for precision in precisions:
         a = torch.randn(side, side, device=device).to(DTYPES[precision])
         try:
-            tflops[precision] = 2 * side**3 / best_seconds(lambda a=a: a @ a, device) / 1e12
+            tflops[precision] = (
+                2 * side**3 / best_seconds(partial(torch.matmul, a, a), device) / 1e12
+            )
         except RuntimeError:  # no such product on this device
             continue
     source = torch.zeros(length, device=device)

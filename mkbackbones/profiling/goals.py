@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from .results import Profile, ratio
 
+if TYPE_CHECKING:
+    from .spec import Precision
+
 DETECTION, SEGMENTATION = '4x800x1344', '8x512x512'
-PRECISION = 'bf16'
+PRECISION: Precision = 'bf16'
 TIMM_SWIN = ('timm:swin-t', 'timm:swin-t:fused=yes')
 TIMM_VIT = ('timm:vit-b',)
 
@@ -108,10 +113,14 @@ def check_goals(profile: Profile) -> list[Verdict]:
 
 def check_goal(goal: Goal, profile: Profile) -> Verdict:
     """Compare a profile with a goal."""
-    rows = [profile.find(name, goal.size, PRECISION) for name in goal.denominators]
-    rows = [row for row in rows if row is not None and row.median(goal.quantity) is not None]
+    found = (profile.find(name, goal.size, PRECISION) for name in goal.denominators)
+    rows = [
+        (median, row)
+        for row in found
+        if row is not None and (median := row.median(goal.quantity)) is not None
+    ]
     numerator = profile.find(goal.numerator, goal.size, PRECISION)
     if numerator is None or not rows:
         return Verdict(goal, goal.denominators[0], None)
-    best = min(rows, key=lambda row: row.median(goal.quantity))
+    _, best = min(rows, key=itemgetter(0))
     return Verdict(goal, best.backbone, ratio(numerator, best, goal.quantity))

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,15 @@ from ..engine.compile_backbone import compile_options
 from .build import ignore_recompilations
 from .floor import DTYPES, synchronize
 
+if TYPE_CHECKING:
+    from .spec import Compiled, Precision
+
 WARM_UP = 3
 #: A sample lasts at least this long, in seconds: short steps are repeated.
 SAMPLE_SECONDS = 0.1
 LAUNCH = re.compile(r'(cuda|cu)(LaunchKernel|LaunchCooperativeKernel|GraphLaunch)')
-KINDS = ('train', 'inference')
+StepKind = Literal['train', 'inference']
+KINDS: tuple[StepKind, ...] = get_args(StepKind)
 
 
 class Case:
@@ -42,9 +47,9 @@ class Case:
     def __init__(
         self,
         model: nn.Module,
-        compiled: str,
+        compiled: Compiled,
         images: Tensor,
-        precision: str,
+        precision: Precision,
         optimizer: bool,
         resident: int,
     ) -> None:
@@ -54,14 +59,14 @@ class Case:
         self.resident = resident
         self.plain = model.to(self.device)
         self.graphs = compiled == 'graphs'
-        self.model = self.plain
+        self.model: Callable[[Tensor], Any] = self.plain
         if compiled != 'no':
             ignore_recompilations()
             self.model = torch.compile(self.plain, **compile_options(self.graphs))
         self.parameters = list(self.plain.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters) if optimizer else None
         self.grads: list[Tensor] | None = None
-        self.repeats: dict[str, int] = {}
+        self.repeats: dict[StepKind, int] = {}
 
     def autocast(self) -> AbstractContextManager:
         """The precision's context."""
@@ -69,7 +74,7 @@ class Case:
         dtype = DTYPES[self.precision] if enabled else None
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)
 
-    def step(self, kind: str) -> None:
+    def step(self, kind: StepKind) -> None:
         """Run one train step or one inference; the model has to be in the right mode."""
         if self.graphs:
             torch.compiler.cudagraph_mark_step_begin()
@@ -92,7 +97,7 @@ class Case:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def prepare(self, kind: str) -> float | None:
+    def prepare(self, kind: StepKind) -> float | None:
         """Warm up, and return the peak of the memory in MiB; None without CUDA."""
         self.plain.train(kind == 'train')
         for _ in range(WARM_UP):
@@ -102,7 +107,7 @@ class Case:
         self.repeats[kind] = max(1, math.ceil(SAMPLE_SECONDS / seconds))
         return peak
 
-    def trace(self, kind: str) -> tuple[int | None, float | None]:
+    def trace(self, kind: StepKind) -> tuple[int | None, float | None]:
         """Launches of a step, and milliseconds that its kernels take; None without CUDA.
 
         Not to be called before the last sample of any backbone: a profiler that has run slows later
@@ -115,7 +120,7 @@ class Case:
             self.step(kind)
         return trace_kernels(lambda: self.step(kind))
 
-    def sample(self, kind: str) -> float:
+    def sample(self, kind: StepKind) -> float:
         """Milliseconds of a step, the mean of enough consecutive ones to be measured well."""
         self.plain.train(kind == 'train')
         repeats = self.repeats[kind]
@@ -133,7 +138,7 @@ class Case:
         self.clear_gradients()
         self.grads = None
 
-    def drop(self, kind: str) -> None:
+    def drop(self, kind: StepKind) -> None:
         """Give up on a kind of step, and free what a failed one has left."""
         self.repeats.pop(kind, None)
         self.clear_gradients()

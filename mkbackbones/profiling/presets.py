@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .goals import GOALS, PRECISION
 from .sizes import SIZES
-from .spec import Spec, expand, parse_spec
+from .spec import Precision, Spec, expand, parse_spec
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Job:
 
     specs: tuple[Spec, ...]
     size: str
-    precision: str
+    precision: Precision
 
 
 def goal_jobs() -> list[Job]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def grouped(profile: Profile) -> list[tuple[tuple[str, str], list[Row]]]:
     return [(key, list(rows)) for key, rows in groups]
 
 
-def table(header: tuple[str, ...], rows) -> list[str]:  # noqa: ANN001
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Lines of a Markdown table, padded so that it reads well as text too."""
     rows = [header, *rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]

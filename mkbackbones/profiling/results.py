@@ -8,8 +8,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..files import written_aside
+
+if TYPE_CHECKING:
+    from .spec import Precision
 
 
 def median(values: list[float]) -> float | None:
@@ -42,7 +46,7 @@ class Row:
 
     backbone: str
     size: str
-    precision: str
+    precision: Precision
     parameters: int | None = None
     gflops: float | None = None
     train_ms: list[float] = field(default_factory=list)
@@ -79,7 +83,7 @@ class Profile:
     rates: dict
     rows: list[Row] = field(default_factory=list)
 
-    def find(self, backbone: str, size: str, precision: str) -> Row | None:
+    def find(self, backbone: str, size: str, precision: Precision) -> Row | None:
         """The row of a backbone."""
         wanted = (backbone, size, precision)
         found = (row for row in self.rows if (row.backbone, row.size, row.precision) == wanted)

@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from rich.progress import Progress
@@ -16,11 +16,11 @@ from torch import nn
 from ..version import __version__
 from .build import Unavailable, build_backbone
 from .floor import floor_ms, measure_rates, work
-from .measure import KINDS, Case, allocated, free
+from .measure import KINDS, Case, StepKind, allocated, free
 from .presets import Job
 from .results import Profile, Row
 from .sizes import parse_size
-from .spec import Spec
+from .spec import Precision, Spec
 
 T = TypeVar('T')
 DISTRIBUTIONS = (
@@ -36,7 +36,7 @@ DISTRIBUTIONS = (
 )
 
 
-def new_profile(device: torch.device, precisions: Sequence[str], settings: dict) -> Profile:
+def new_profile(device: torch.device, precisions: Sequence[Precision], settings: dict) -> Profile:
     """A profile without measurements: the environment and the measured rates of the device."""
     rates = measure_rates(device, list(dict.fromkeys(precisions)))
     return Profile(environment(device), settings, rates)
@@ -153,13 +153,13 @@ def set_up(spec: Spec, row: Row, images: torch.Tensor, optimizer: bool, rates: d
         return None
     row.parameters = sum(p.numel() for p in model.parameters())
     attempt(row, 'operations', lambda: set_floor(spec, model, row, size, rates))
-    compiled = spec.get('compile', 'no')
+    compiled: Any = spec.get('compile', 'no')  # one of Compiled, or it would be no spec
     build_case = partial(Case, model, compiled, images, row.precision, optimizer, resident)
     case = attempt(row, '', build_case)
     if case is None:
         return None
     for kind in KINDS:
-        prepared = attempt(row, kind, lambda k=kind: (case.prepare(k),))
+        prepared = attempt(row, kind, partial(prepare, case, kind))
         if prepared is None:
             case.drop(kind)
         else:
@@ -167,7 +167,18 @@ def set_up(spec: Spec, row: Row, images: torch.Tensor, optimizer: bool, rates: d
     return case if case.repeats else None
 
 
-def attempt(row: Row, what: str, run: Callable[[], T]) -> T | None:
+def prepare(case: Case, kind: StepKind) -> tuple[float | None]:
+    """Prepare a kind of step; not None, which is for what cannot be done."""
+    return (case.prepare(kind),)
+
+
+class Noted(Protocol):
+    """A row that says why something is missing."""
+
+    note: str
+
+
+def attempt(row: Noted, what: str, run: Callable[[], T]) -> T | None:
     """Return what ``run`` returns; if it fails, note why in the row and return None.
 
     Whatever fails in one backbone, the others are still to be measured.

@@ -26,4 +26,5 @@ def parse_size(text: str) -> tuple[int, int, int]:
             f'size {text!r} is not understood; give images x height x width, e.g. 4x800x1344, or '
             f'one of {", ".join(SIZES)}{did_you_mean(text, SIZES)}'
         )
-    return tuple(int(part) for part in parts)
+    batch, height, width = map(int, parts)
+    return batch, height, width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from ..hints import did_you_mean
 
@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from ..backbones.base import Backbone
     from ..checkpoints.families import Family
 
+#: Numbers that a profile is made in.
+Precision = Literal['fp32', 'bf16', 'fp16']
+#: How a backbone is run: as it is, by torch.compile, or that with CUDA graphs.
+Compiled = Literal['no', 'yes', 'graphs']
 WIDTHS = ('full', 'half', '1/H')
 YES_NO = ('yes', 'no')
 #: Options by name: allowed values, or a type.
-OPTIONS = {
+OPTIONS: dict[str, type[int] | tuple[str, ...]] = {
     'charts': int,
     'width': WIDTHS,
     'act': ('gelu', 'none'),
@@ -23,7 +27,7 @@ OPTIONS = {
     'fold': YES_NO,
     'cp': YES_NO,
     'fused': YES_NO,
-    'compile': ('no', 'yes', 'graphs'),
+    'compile': get_args(Compiled),
 }
 KEY_OPTIONS = ('charts', 'width', 'act', 'base', 'fold')
 FORM = '[library:]arch[/Key][:option=value ...]'
@@ -150,7 +154,7 @@ def parse_option(part: str, spec: Spec, text: str) -> tuple[str, str]:
     if name == 'cp' and spec.library in ('timm', 'mmpretrain'):
         raise SpecError(f'{text}: option cp is for ours, mmdet: and mmseg: alone')
     allowed = OPTIONS[name]
-    if allowed is int:
+    if isinstance(allowed, type):
         if not value.isdecimal() or int(value) < 1:
             raise SpecError(f'{text}: {name}={value} is not a number of at least 1')
         return name, str(int(value))
@@ -202,7 +206,7 @@ def expand(
     return list(dict.fromkeys(expanded))
 
 
-def key_class(key: str | None) -> type | None:
+def key_class(key: str | None) -> Any:
     """The class of a key."""
     from .. import keys  # noqa: F401 - registers them
     from ..registry import KEYS

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from ..files import written_aside
 from .build import backbone_cfg, import_library
@@ -23,7 +23,7 @@ from .measure import Case, allocated, free, peak_mib
 from .render import number, spread, table
 from .results import median
 from .run import attempt
-from .spec import Spec
+from .spec import Precision, Spec
 
 if TYPE_CHECKING:
     from mmengine.config import Config, ConfigDict
@@ -32,9 +32,12 @@ if TYPE_CHECKING:
 
 NUM_IMAGES, IMAGE_SIDE = 4, 1024
 #: Optimiser wrappers with mixed precision; others train in float32.
-PRECISIONS = {'mkbackbones.BFloat16OptimWrapper': 'bf16', 'AmpOptimWrapper': 'fp16'}
-HEADER = ('config', 'backbone', 'size', 'images/s', 'step ms', 'waits for data', 'backbone ms')
-HEADER += ('share', 'MiB', 'note')
+PRECISIONS: dict[str, Precision] = {
+    'mkbackbones.BFloat16OptimWrapper': 'bf16',
+    'AmpOptimWrapper': 'fp16',
+}
+HEADER: tuple[str, ...] = ('config', 'backbone', 'size', 'images/s', 'step ms')
+HEADER += ('waits for data', 'backbone ms', 'share', 'MiB', 'note')
 
 
 @dataclass
@@ -66,16 +69,17 @@ class TrainRow:
     def cells(self) -> tuple[str, ...]:
         """The row of a Markdown table."""
         step, wait = median(self.step_ms), median(self.wait_ms)
-        known = step and self.backbone_ms
+        waits = 100 * wait / step if step and wait is not None else None
+        share = 100 * self.backbone_ms / step if step and self.backbone_ms else None
         return (
             self.config,
             self.backbone,
             self.size,
             spread(self.images_per_s),
             spread(self.step_ms),
-            number(100 * wait / step if step else None, '.0f') + ' %',
+            number(waits, '.0f') + ' %',
             number(self.backbone_ms, '.1f'),
-            number(100 * self.backbone_ms / step if known else None, '.0f') + ' %',
+            number(share, '.0f') + ' %',
             number(self.peak_mib, '.0f'),
             self.note.replace('|', '/'),
         )
@@ -134,7 +138,7 @@ class Trainee:
 
         self.device = device
         self.resident = allocated(device)
-        self.model: nn.Module = MODELS.build(model_cfg).to(device).train()
+        self.model: Any = MODELS.build(model_cfg).to(device).train()
         self.optim_wrapper: OptimWrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         self.precision = PRECISIONS.get(cfg.optim_wrapper.type, 'fp32')
 
@@ -168,7 +172,12 @@ class Trainee:
         case.prepare('train')
         samples = [case.sample('train') for _ in range(5)]
         self.model.train()
-        return median(samples)
+        return statistics.median(samples)
+
+
+def train_with(spec: Spec, cfg: Config, device: torch.device) -> Trainee:
+    """A config's model on one of the backbones."""
+    return Trainee(with_backbone(cfg, spec), cfg, device)
 
 
 def profile_config(
@@ -213,7 +222,7 @@ def profile_config(
     for spec in specs:
         row = TrainRow(name, str(spec), 'x'.join(map(str, size)))
         rows.append(row)
-        trainee = attempt(row, '', lambda s=spec: Trainee(with_backbone(cfg, s), cfg, device))
+        trainee = attempt(row, '', partial(train_with, spec, cfg, device))
         if trainee is not None:
             row.peak_mib = attempt(row, 'memory', partial(trainee.peak_mib, batch))
             row.backbone_ms = attempt(row, 'backbone', partial(trainee.backbone_ms, batch))

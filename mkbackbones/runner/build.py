@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .config_values import settle_loaders
 
@@ -27,4 +27,5 @@ def build_runner(cfg: Config, trusted: bool = False) -> Runner:
 
     use_safe_loader(trusted)
     settle_loaders(cfg)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    found: Any = cfg  # the registry takes a Config, too
+    return RUNNERS.build(found) if 'runner_type' in cfg else Runner.from_cfg(cfg)

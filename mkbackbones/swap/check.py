@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,17 +33,21 @@ def check_model(model: ConfigDict, old: ConfigDict, where: str, scope: str) -> l
     Raises:
         SwapError: It does not build or run, and the old one does.
     """
-    new = attempt(lambda: build(model, scope))
+
+    def was_without_gradient(side: int) -> list[str]:
+        return without_gradient(build(old, scope), side, scope)
+
+    new: Any = attempt(lambda: build(model, scope))
     lost, error = [], new if isinstance(new, Exception) else None
     if error is not None:
         broken = not isinstance(attempt(lambda: build(old, scope)), Exception)
     for side in () if error else SIDES:
-        found = attempt(lambda side=side: without_gradient(new, side, scope))
+        found = attempt(partial(without_gradient, new, side, scope))
         error = found if isinstance(found, Exception) else None
         if error is None:
             lost = found
             break
-        before = attempt(lambda side=side: without_gradient(build(old, scope), side, scope))
+        before = attempt(partial(was_without_gradient, side))
         broken = not isinstance(before, Exception)
         if broken:
             break
@@ -87,7 +92,7 @@ def build(cfg: ConfigDict, scope: str) -> nn.Module:
     return model
 
 
-def without_gradient(model: nn.Module, side: int, scope: str) -> list[str]:
+def without_gradient(model: Any, side: int, scope: str) -> list[str]:
     """Names of parameters of backbone and neck that no output depends on.
 
     Args:
@@ -101,7 +106,9 @@ def without_gradient(model: nn.Module, side: int, scope: str) -> list[str]:
         if scope == 'mmseg':
             read = [out for head in heads(model) for out in tensors(head.forward(feats))]
             outs = read or outs
-        sum(out.float().sum() for out in outs if out.requires_grad).backward()
+        sums = [out.float().sum() for out in outs if out.requires_grad]
+        if sums:
+            torch.stack(sums).sum().backward()
     return [
         name
         for name, parameter in model.named_parameters()
@@ -111,9 +118,9 @@ def without_gradient(model: nn.Module, side: int, scope: str) -> list[str]:
     ]
 
 
-def heads(model: nn.Module) -> list[nn.Module]:
+def heads(model: nn.Module) -> list[Any]:
     """The heads of a segmentor; none where they take more than maps."""
-    found: list[nn.Module] = []
+    found: list[Any] = []
     for name in ('decode_head', 'auxiliary_head'):
         head = getattr(model, name, None)
         found += head if isinstance(head, nn.ModuleList) else [head]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.config import ConfigDict
 
@@ -199,7 +200,7 @@ def renumber(reader: Reader, slots: Mapping[int, int], total: int, changes: list
     if 'in_index' not in part:
         return
     index = part.in_index
-    moved = [slots[i % total] for i in ([index] if isinstance(index, int) else index)]
+    moved: Any = [slots[i % total] for i in ([index] if isinstance(index, int) else index)]
     count = len(set(slots.values()))
     before = [index] if isinstance(index, int) else list(index)
     if [i % count for i in before] == moved and count == total:
@@ -235,7 +236,7 @@ def fit_channels(reader: Reader, old: Features, new: Mapping[int, int], changes:
                 f'{place} is {value}, which does not follow from the outputs of the old backbone '
                 f'({", ".join(map(str, old.channels))} channels); change it by hand'
             )
-        fitted = [new[i] for i in positions if i in new]
+        fitted: Any = [new[i] for i in positions if i in new]
         fitted = fitted[0] if isinstance(value, int) else type(value)(fitted)
         if fitted != value:
             changes.append(f'{place}: {value} -> {fitted}')

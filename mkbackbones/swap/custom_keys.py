@@ -81,18 +81,18 @@ def find_goal(
     ):
         return None
     norms = set().union(*(v for kind, v in by_kind.items() if kind.startswith('norm')))
-    goal = {}
-    for name, (kind, stage) in after.items():
-        values = by_stage.get((kind, stage)) if staged else by_kind.get(kind)
-        if not values and staged and stage is not None:  # e.g. no norm between these stages
-            values = by_stage.get(('norm of a block', stage) if 'norm' in kind else ('rest', stage))
-        if not values and kind.startswith('norm') and len(norms) == 1:
-            values = norms
-        if not values:
-            values = by_kind.get(kind) or by_kind.get('rest', set())
-        if len(values) != 1:
+    goal: dict[str, Multipliers] = {}
+    for name, (what, stage) in after.items():
+        found = by_stage.get((what, stage)) if staged else by_kind.get(what)
+        if not found and staged and stage is not None:  # e.g. no norm between these stages
+            found = by_stage.get(('norm of a block', stage) if 'norm' in what else ('rest', stage))
+        if not found and what.startswith('norm') and len(norms) == 1:
+            found = norms
+        if not found:
+            found = by_kind.get(what) or by_kind.get('rest', set())
+        if len(found) != 1:
             return None
-        goal[name] = next(iter(values))
+        goal[name] = next(iter(found))
     return goal
 
 

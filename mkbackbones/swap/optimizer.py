@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
@@ -28,7 +30,7 @@ def fit_optimizer(
         advice (list[str]): Extended in place.
     """
     wrapper = cfg.get('optim_wrapper')
-    if not isinstance(wrapper, dict):
+    if not isinstance(wrapper, ConfigDict):
         return
     fit_constructor(wrapper, new, changes, advice)
     keys = (wrapper.get('paramwise_cfg') or {}).get('custom_keys')
@@ -37,9 +39,7 @@ def fit_optimizer(
     advise_rate(wrapper, advice)
 
 
-def fit_constructor(
-    wrapper: ConfigDict, new: nn.Module, changes: list[str], advice: list[str]
-) -> None:
+def fit_constructor(wrapper: ConfigDict, new: Any, changes: list[str], advice: list[str]) -> None:
     """Put our layer-wise decay in the place of mmdet's and mmseg's, which know few backbones."""
     name = str(wrapper.get('constructor') or 'DefaultOptimWrapperConstructor')
     short = name.rpartition('.')[2]

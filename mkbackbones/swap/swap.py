@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -278,11 +279,11 @@ def find_model(cfg: Config) -> tuple[str, ConfigDict]:
     model = cfg.get('model')
     if not isinstance(model, dict):
         raise SwapError('the config has no model')
-    places = {'model': model}
+    places: dict[str, Any] = {'model': model}
     for name in ('detector', 'segmentor'):  # semi-supervised and tracking models
         places[f'model.{name}'] = model.get(name)
     for where, part in places.items():
-        if isinstance(part, dict) and 'backbone' in part:
+        if isinstance(part, ConfigDict) and 'backbone' in part:
             if not isinstance(part.backbone, dict) or not part.backbone.get('type'):
                 raise SwapError(f'{where}.backbone has no type, so it cannot be built')
             return where, part

@@ -40,6 +40,15 @@ def test_swin_round_trip(naming, outputs):
     assert same(read_weights(to_naming(state, naming)).state, dict(state))
 
 
+@pytest.mark.parametrize('naming', ['official', 'mmdet'])
+def test_positions_of_windows_that_are_not_square_are_refused(naming):
+    state = dict(timm_swin(32).state_dict())
+    tables = [name for name in state if name.endswith('relative_position_bias_table')]
+    state |= {name: torch.zeros(13 * 27, state[name].shape[1]) for name in tables}
+    with pytest.raises(CheckpointError, match='is not of a square window'):
+        to_naming(state, naming)
+
+
 @pytest.mark.parametrize('naming', VIT_NAMINGS)
 def test_vit_round_trip(naming):
     state = randomise(manifold_vit()).state_dict()

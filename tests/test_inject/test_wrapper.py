@@ -252,6 +252,19 @@ def test_copies_and_pickles(name):
             assert max_error(twin(x), model(x)) == 0
 
 
+def test_copies_where_objects_have_no_state_of_their_own(monkeypatch):
+    """As they have none before Python 3.11."""
+
+    def missing(self):
+        raise AttributeError('__getstate__')
+
+    _, model = pair(next(iter(INNER)))
+    monkeypatch.setattr(type(model).__bases__[-1], '__getstate__', property(missing), raising=False)
+    x = torch.randn(1, 3, 32, 64)
+    with torch.no_grad():
+        assert max_error(copy.deepcopy(model)(x), model(x)) == 0
+
+
 @every_inner
 def test_a_folded_backbone_loads_into_the_stock_one(name):
     stock, model = pair(name, dict(type='VanillaK', num_charts=2, act_cfg=None))

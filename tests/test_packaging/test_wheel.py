@@ -43,6 +43,10 @@ def test_it_holds_every_module_and_data_file(names, source):
     assert any(name.startswith('mkbackbones/datasets/splits/') for name in names)
 
 
+def test_type_checkers_are_told_that_it_has_types(names):
+    assert 'mkbackbones/py.typed' in names
+
+
 @pytest.mark.parametrize('package', ['mkbackbones', '_mkbackbones_mim'])
 def test_both_mim_folders_hold_all_configs_and_tools(names, source, package):
     prefix = f'{package}/.mim/'

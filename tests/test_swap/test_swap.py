@@ -5,6 +5,7 @@ import torch
 from mmengine.config import Config
 
 from mkbackbones.swap import SwapError, backbone_features, swap_backbone
+from mkbackbones.swap.check import without_gradient
 
 from . import zoo
 from .shipped import SWIN, SWIN_V2, VIT, shipped_config, train_step
@@ -219,3 +220,16 @@ def test_a_backbone_that_cannot_be_built():
     cfg = Config(dict(model=dict(backbone=dict(SWIN))))
     with pytest.raises(SwapError, match=r'ManifoldSwin cannot be built: .*choose from'):
         swap_backbone(cfg, {**SWIN, 'key_cfg': dict(type='SpatialKey')})
+
+
+def test_a_model_whose_outputs_need_no_gradient_names_what_gets_none():
+    class Frozen(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = torch.nn.Conv2d(3, 4, 3).requires_grad_(False)
+            self.neck = torch.nn.Linear(4, 4)
+
+        def extract_feat(self, images):
+            return (self.backbone(images),)
+
+    assert without_gradient(Frozen(), 16, 'mmdet') == ['neck.weight', 'neck.bias']

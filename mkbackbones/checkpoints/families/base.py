@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..namings import Naming
 from ..report import CheckpointError, Entry, Report
@@ -77,8 +77,8 @@ class Family:
             CheckpointError: If the checkpoint is damaged.
         """
 
-    def fit(self, state: dict[str, Tensor], model: nn.Module, report: Report) -> None:
-        """Resample to a model's sizes, and leave out what it was built without."""
+    def fit(self, state: dict[str, Tensor], model: Any, report: Report) -> None:
+        """Resample to the sizes of a backbone, and leave out what it was built without."""
 
     def excuse(self, weights: Weights, report: Report) -> None:
         """Rename entries of the report that are no loss."""
@@ -93,7 +93,7 @@ class Family:
         """
         return state
 
-    def facts(self, backbone: nn.Module) -> dict[str, Any]:
+    def facts(self, backbone: Any) -> dict[str, Any]:
         """What :meth:`stock_config` needs of a model that its weights do not tell."""
         return {}
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..namings import Naming, Pairs
 from ..report import CheckpointError, Entry, Report
@@ -116,7 +117,7 @@ class SwinFamily(Family):
     name = 'swin'
     title = 'Swin'
     classes = ('SwinTransformer', 'ManifoldSwin')
-    namings = {
+    namings: ClassVar[Mapping[str, SwinNaming]] = {
         'timm': SwinNaming('timm', TIMM_SWIN),
         'official': SwinNaming('official', OFFICIAL_SWIN, stores_index=True),
         'mmdet': _MM_SWIN,
@@ -130,7 +131,7 @@ class SwinFamily(Family):
         ),
     }
     #: timm's and the official Swin differ in where patches are merged.
-    signs = (
+    signs: ClassVar[tuple[tuple[str, str], ...]] = (
         ('mmdet', r'stages\.\d+\.blocks\.\d+\.'),
         ('official', r'layers\.0\.downsample\.'),
         ('timm', r'layers\.\d+\.downsample\.'),
@@ -140,10 +141,14 @@ class SwinFamily(Family):
     )
     #: Pattern of what reads 2x2 pixels in a row.
     merging = r'.*\.downsample\.'
-    peers = ('mmdet', 'mmseg', 'mmpretrain', 'timm')
-    hints = ((r'absolute_pos_embed', 'absolute positions in Swin are not supported'),)
+    peers: ClassVar[tuple[str, ...]] = ('mmdet', 'mmseg', 'mmpretrain', 'timm')
+    hints: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r'absolute_pos_embed', 'absolute positions in Swin are not supported'),
+    )
 
-    def read(self, weights: Weights, naming: SwinNaming) -> None:
+    def read(  # type: ignore[override]  # its namings are all of this class
+        self, weights: Weights, naming: SwinNaming
+    ) -> None:
         """Bring patch merging and positions into the official order, and place the final norm."""
         fuse_projections(weights)
         self.read_positions(weights)
@@ -177,13 +182,14 @@ class SwinFamily(Family):
             state[table] = ordered
             weights.entries.append(Entry('dropped', name, 'buffer'))
 
-    def fit(self, state: dict[str, Tensor], model: nn.Module, report: Report) -> None:
+    def fit(self, state: dict[str, Tensor], model: Any, report: Report) -> None:
         """Resample position bias to the window; leave out stages that the model lacks."""
         num_stages = len(model.layers)
         for name, value in list(state.items()):
             match = re.match(r'(?:layers\.|norm)(\d+)\.(downsample)?', name)
             stage = int(match[1]) if match else -1
-            merges_last = bool(match) and match[2] is not None and stage == num_stages - 1
+            merges = match is not None and match[2] is not None
+            merges_last = merges and stage == num_stages - 1
             if num_stages <= stage < len(model.depths) or (
                 merges_last and num_stages < len(model.depths)
             ):
@@ -221,21 +227,23 @@ class SwinFamily(Family):
                 state[name] = merging_to_unfold(state[name])
             if naming.stores_index and name.endswith('.relative_position_bias_table'):
                 index = name.replace('_bias_table', '_index')
-                state[index] = window_index(state[name])
+                state[index] = square_index(state[name], name)
         return state
 
-    def stock_config(self, weights: Weights, library: str) -> dict[str, Any]:
+    def stock_config(  # type: ignore[override]  # weights tell all
+        self, weights: Weights, library: str
+    ) -> dict[str, Any]:
         """The config of a library's SwinTransformer."""
         state = weights.state
         depths = count_blocks(state)
         stages = range(len(depths))
         tables = [f'layers.{i}.blocks.0.attn.relative_position_bias_table' for i in stages]
-        arch = dict(
+        arch: dict[str, Any] = dict(
             embed_dims=state['patch_embed.proj.weight'].shape[0],
             depths=tuple(depths),
             num_heads=tuple(state[table].shape[1] for table in tables),
         )
-        index = window_index(state[tables[0]])
+        index = square_index(state[tables[0]], tables[0])
         common = dict(
             window_size=math.isqrt(index.shape[0]),
             out_indices=tuple(i for i in stages if f'norm{i}.weight' in state),
@@ -269,6 +277,21 @@ def square(index: Tensor) -> Tensor:
     """An index (N, N) that torchvision stores as one row (N^2,)."""
     side = math.isqrt(index.numel())
     return index.view(side, side) if index.shape == (side * side,) else index
+
+
+def square_index(table: Tensor, name: str) -> Tensor:
+    """The standard index (N, N) that belongs to a table of position biases.
+
+    Raises:
+        CheckpointError: If the table is of no square window.
+    """
+    index = window_index(table)
+    if index is None:
+        raise CheckpointError(
+            f'{name} {tuple(table.shape)} is not of a square window, the only ones that libraries '
+            'index alike; keep such a checkpoint in the naming of its own library'
+        )
+    return index
 
 
 def last_stage(state: dict[str, Tensor]) -> int:

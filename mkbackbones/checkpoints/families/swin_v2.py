@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from timm.models.swin_transformer import get_relative_position_index
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..namings import Pairs
 from ..report import CheckpointError, Entry, Report
@@ -70,7 +70,9 @@ class SwinV2Family(SwinFamily):
         (r'.*\.norm3\.', 'extra norms of the huge and giant Swin V2 are not supported'),
     )
 
-    def read(self, weights: Weights, naming: SwinNaming) -> None:
+    def read(  # type: ignore[override]  # its namings are all of this class
+        self, weights: Weights, naming: SwinNaming
+    ) -> None:
         """As for V1; biases of query and value come from wherever the library has them."""
         state = weights.state
         for name in [n for n in state if n.endswith(('.attn.query.bias', '.attn.value.bias'))]:
@@ -96,7 +98,7 @@ class SwinV2Family(SwinFamily):
                 )
             weights.entries.append(Entry('dropped', name, 'buffer'))
 
-    def fit(self, state: dict[str, Tensor], model: nn.Module, report: Report) -> None:
+    def fit(self, state: dict[str, Tensor], model: Any, report: Report) -> None:
         """As for V1; position biases need no resampling, but windows of the size they know."""
         super().fit(state, model, report)
         for name in [n for n in state if n.endswith('.relative_coords_table')]:
@@ -128,12 +130,12 @@ class SwinV2Family(SwinFamily):
                 state[attention + side] = state.get(attention + side, 0) + bias
         return super().write(state, library, entries)
 
-    def facts(self, backbone: nn.Module) -> dict[str, Any]:
+    def facts(self, backbone: Any) -> dict[str, Any]:
         """Windows, which weights do not tell."""
         sizes = tuple(stage.blocks[0].attn.pretrained_window_size[0] for stage in backbone.layers)
         return dict(window_size=backbone.window_size, pretrained_window_sizes=sizes)
 
-    def stock_config(
+    def stock_config(  # type: ignore[override]  # it takes what facts gives
         self,
         weights: Weights,
         library: str,

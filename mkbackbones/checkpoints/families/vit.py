@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..namings import Naming, Pairs
 from ..report import Report
@@ -153,9 +153,9 @@ class ViTFamily(Family):
         """
         fuse_projections(weights)
         state, unknown = weights.state, weights.unknown
-        registers = [state.pop('reg_token', None), unknown.pop('register_tokens', None)]
-        registers += [state.pop('dist_token', None), unknown.pop('dist_token', None)]
-        registers = [token for token in registers if token is not None]
+        places = [(state, 'reg_token'), (unknown, 'register_tokens')]
+        places += [(state, 'dist_token'), (unknown, 'dist_token')]
+        registers = [where.pop(name) for where, name in places if name in where]
         if registers:
             state['reg_token'] = torch.cat(registers, dim=1)
         num_registers = state['reg_token'].shape[1] if registers else 0
@@ -172,7 +172,7 @@ class ViTFamily(Family):
         elif not registers and num_prefix == 0:
             state['pos_embed'] = torch.cat([torch.zeros_like(pos_embed[:, :1]), pos_embed], dim=1)
 
-    def fit(self, state: dict[str, Tensor], model: nn.Module, report: Report) -> None:
+    def fit(self, state: dict[str, Tensor], model: Any, report: Report) -> None:
         """Resample the embeddings; leave out blocks that the model was built without."""
         for name in list(state):
             match = re.match(r'blocks\.(\d+)\.', name)
@@ -187,12 +187,12 @@ class ViTFamily(Family):
         if 'pos_embed' in state and state['pos_embed'].dim() == 3:
             fit_positions(state, model, report)
 
-    def facts(self, backbone: nn.Module) -> dict[str, Any]:
+    def facts(self, backbone: Any) -> dict[str, Any]:
         """Heads, which weights do not tell, and outputs, which have no norms of their own."""
         heads = backbone.blocks[0].attn.num_heads
         return dict(num_heads=heads, out_indices=backbone.out_indices)
 
-    def stock_config(
+    def stock_config(  # type: ignore[override]  # it takes what facts gives
         self,
         weights: Weights,
         library: str,
@@ -249,7 +249,7 @@ class ViTFamily(Family):
         return dict(model_name=model, dynamic_img_size=True, out_indices=[-1])
 
 
-def fit_positions(state: dict[str, Tensor], model: nn.Module, report: Report) -> None:
+def fit_positions(state: dict[str, Tensor], model: Any, report: Report) -> None:
     """Let the position embedding cover the prefix tokens that the model's covers, and its grid."""
     pos_embed = state['pos_embed']
     covered = 0 if 'reg_token' in state else 1

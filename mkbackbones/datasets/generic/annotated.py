@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.generic.base import (
+from ..errors import DatasetError
+from ..naming import first_few
+from ..records import Instance, Record
+from ..sources import Source
+from ..windows import Window
+from .base import (
     FileSet,
     attempt,
     class_names,
@@ -16,11 +21,7 @@ from mkbackbones.datasets.generic.base import (
     other_formats,
     without_masks,
 )
-from mkbackbones.datasets.generic.pairing import pair_files
-from mkbackbones.datasets.naming import first_few
-from mkbackbones.datasets.records import Instance, Record
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.windows import Window
+from .pairing import Unannotated, pair_files
 
 __all__ = ['AnnotatedFiles', 'Annotation', 'FilePerImage']
 
@@ -42,15 +43,16 @@ class Annotation(Protocol):
     def ignored(self, width: int, height: int) -> Window | None: ...
 
 
+File = TypeVar('File', bound=Annotation)
+
+
 class FilePerImage(FileSet, Generic[Content]):
     """A file set whose images have an annotation file each, or none."""
 
     def _parse_files(self, names: Sequence[str | None], skip_bad: bool) -> list[Content]:
         """Parse the file of each image, and return the contents of those without a fault."""
         self._files = [
-            self._empty()
-            if name is None
-            else attempt(lambda name=name: self._parse(name), skip_bad)
+            self._empty() if name is None else attempt(partial(self._parse, name), skip_bad)
             for name in names
         ]
         return [file for file in self._files if not isinstance(file, DatasetError)]
@@ -84,13 +86,13 @@ class FilePerImage(FileSet, Generic[Content]):
         """Read a file of the source."""
 
 
-class AnnotatedFiles(FilePerImage[Annotation]):
+class AnnotatedFiles(FilePerImage[File], Generic[File]):
     """Records of images with annotation files, matched by stem.
 
     Args:
         src (str | Path): Folder or zip.
         classes (Sequence[str] | None): Names in their order; None takes those found, sorted.
-        unannotated (str): What an image without a file is; see
+        unannotated (Unannotated): What an image without a file is; see
             :func:`~mkbackbones.datasets.generic.pairing.pair_files`.
         bit_depth (int): Used bits of images that store 16.
         skip_bad (bool): Leave faults to :meth:`read`.
@@ -106,7 +108,7 @@ class AnnotatedFiles(FilePerImage[Annotation]):
         self,
         src: str | Path,
         classes: Sequence[str] | None = None,
-        unannotated: str = 'error',
+        unannotated: Unannotated = 'error',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:
@@ -115,7 +117,7 @@ class AnnotatedFiles(FilePerImage[Annotation]):
         if not names:
             hint = other_formats(source, self.what)
             raise DatasetError(f'{source.path} holds no {self.what} file (*{self.suffix}){hint}')
-        files, notes = self._images(source, names)
+        files, notes = self._find_images(source, names)
         pairs, remarks = pair_files(
             source,
             files,
@@ -131,12 +133,8 @@ class AnnotatedFiles(FilePerImage[Annotation]):
         self._good = self._parse_files(self._names, skip_bad)
         for index, (image, name) in enumerate(pairs):
             if name is not None and not isinstance(self._files[index], DatasetError):
-                self._files[index] = attempt(
-                    lambda image=image, name=name, file=self._files[index]: self._checked(
-                        image, name, file
-                    ),
-                    skip_bad,
-                )
+                check = partial(self._checked, image, name, self._file(index))
+                self._files[index] = attempt(check, skip_bad)
         self._good = [file for file in self._files if not isinstance(file, DatasetError)]
         if not classes and not any(file.labels for file in self._good):
             self._tell_faults()
@@ -154,14 +152,14 @@ class AnnotatedFiles(FilePerImage[Annotation]):
         ignored = file.ignored(image.width, image.height)
         return self._record(index, image, instances, fixes, ignored=ignored)
 
-    def _checked(self, image: str, name: str, file: Annotation) -> Annotation:
+    def _checked(self, image: str, name: str, file: File) -> File:
         self._check(image, name, file)
         return file
 
-    def _check(self, image: str, name: str, file: Annotation) -> None:
+    def _check(self, image: str, name: str, file: File) -> None:
         """Raise DatasetError where a file belongs to another image than that of its stem."""
 
-    def _images(self, source: Source, names: list[str]) -> tuple[list[str], list[str]]:
+    def _find_images(self, source: Source, names: list[str]) -> tuple[list[str], list[str]]:
         """The images of a source with these annotations, and notes."""
         return without_masks(image_names(source))
 

@@ -7,21 +7,21 @@ from typing import TypeVar
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.images import LoadedImage, is_image, load_image
-from mkbackbones.datasets.instances import instances_to_seg_map
-from mkbackbones.datasets.naming import (
+from ..errors import DatasetError, FileFault
+from ..formats import reader_hint
+from ..images import LoadedImage, is_image, load_image
+from ..instances import instances_to_seg_map
+from ..naming import (
     first_few,
     folder_split,
     natural_order,
     stem_of,
     unique_stems,
 )
-from mkbackbones.datasets.records import IGNORE, Instance, Record
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import check_class_name
-from mkbackbones.datasets.windows import Window
+from ..records import IGNORE, Instance, Record
+from ..sources import Source
+from ..text import check_class_name
+from ..windows import Window
 
 __all__ = ['FileSet', 'attempt', 'class_names', 'image_names', 'other_formats', 'without_masks']
 
@@ -152,12 +152,12 @@ def without_masks(images: Sequence[str]) -> tuple[list[str], list[str]]:
     masks = [name for name in images if _MASK_FOLDERS & {part.lower() for part in name.split('/')}]
     pictures = set(images).difference(masks)
     stems = {stem_of(name) for name in pictures}
-    masks = {name for name in masks if stem_of(name) in stems}
-    if not masks:
+    paired = {name for name in masks if stem_of(name) in stems}
+    if not paired:
         return list(images), []
-    folders = sorted({name.rpartition('/')[0] for name in masks})
-    note = f'{len(masks)} masks are no images and were passed over: {first_few(folders)}'
-    return [name for name in images if name not in masks], [note]
+    folders = sorted({name.rpartition('/')[0] for name in paired})
+    note = f'{len(paired)} masks are no images and were passed over: {first_few(folders)}'
+    return [name for name in images if name not in paired], [note]
 
 
 def attempt(parse: Callable[[], Parsed], skip_bad: bool) -> Parsed | DatasetError:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.windows import Window
+from ..errors import DatasetError
+from ..windows import Window
 
 __all__ = ['draw_brush']
 

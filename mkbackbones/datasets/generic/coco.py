@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.coco_file import is_no_mask
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.generic.base import class_names, other_formats
-from mkbackbones.datasets.generic.listed import Listed, ListedImages, split_of
-from mkbackbones.datasets.naming import first_few, shortened
-from mkbackbones.datasets.records import Instance, Record
-from mkbackbones.datasets.rle import run_lengths
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import flag, parse_json, stated_size
-from mkbackbones.datasets.windows import Window, draw_polygons, draw_runs
+from ..boxes import clean_box
+from ..coco_file import is_no_mask
+from ..errors import DatasetError, FileFault
+from ..formats import reader_hint
+from ..naming import first_few, shortened
+from ..records import Instance, Record
+from ..rle import run_lengths
+from ..sources import Source
+from ..text import flag, parse_json, stated_size
+from ..windows import Window, draw_polygons, draw_runs
+from .base import class_names, other_formats
+from .listed import Listed, ListedImages, split_of
+
+if TYPE_CHECKING:
+    from .pairing import Unannotated
 
 __all__ = ['Coco', 'coco_window']
 
@@ -36,8 +40,8 @@ class Coco(ListedImages):
         annotations (Sequence[str] | None): JSONs to read, by their path in the source.
         classes (Sequence[str] | None): Names in their order; None takes those of the categories,
             by id.
-        unannotated (str): ``negative`` takes a set without a single object; an image without
-            one beside others with some is always a negative.
+        unannotated (Unannotated): ``negative`` takes a set without a single object; an image
+            without one beside others with some is always a negative.
         bit_depth (int): Used bits of images that store 16.
         skip_bad (bool): Leave missing images to :meth:`read`.
 
@@ -53,7 +57,7 @@ class Coco(ListedImages):
         src: str | Path,
         annotations: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
-        unannotated: str = 'error',
+        unannotated: Unannotated = 'error',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:
@@ -173,8 +177,8 @@ def _instance(
     if _has_mask(segmentation):
         window = coco_window(segmentation, (height, width), where)
         if window.any():
-            mask = dict(mask=window.mask, x=window.x, y=window.y)
-            return Instance.from_mask(label, **mask, crowd=crowd), None
+            instance = Instance.from_mask(label, window.mask, x=window.x, y=window.y, crowd=crowd)
+            return instance, None
         return None, 'segmentation without a pixel in the image dropped'
     bbox = item.get('bbox')
     if (
@@ -283,7 +287,7 @@ def _by_id(items: list, what: str, several: str, where: str) -> dict[int | str, 
     return found
 
 
-def _is_id(value: object) -> bool:
+def _is_id(value: object) -> TypeGuard[int | str]:
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 

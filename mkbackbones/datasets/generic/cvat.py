@@ -10,21 +10,21 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.generic.base import class_names, other_formats
-from mkbackbones.datasets.generic.listed import Listed, split_of
-from mkbackbones.datasets.generic.regions import Region, RegionImages, regions_of
-from mkbackbones.datasets.naming import first_few, folder_split, natural_order, shortened
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import parse_xml, stated_size
-from mkbackbones.datasets.windows import (
+from ..errors import DatasetError, FileFault
+from ..formats import reader_hint
+from ..naming import first_few, folder_split, natural_order, shortened
+from ..sources import Source
+from ..text import parse_xml, stated_size
+from ..windows import (
     Window,
     draw_ellipse,
     draw_polygons,
     hull,
     rotated_corners,
 )
+from .base import class_names, other_formats
+from .listed import Listed, split_of
+from .regions import Region, RegionImages, regions_of
 
 __all__ = ['Cvat']
 
@@ -117,7 +117,8 @@ def _declared(root: Element) -> dict[str, str]:
 
 
 def _classes(declared: dict[str, str], regions: Iterable[Region]) -> list[str]:
-    objects, others = set(), set()
+    objects: set[str] = set()
+    others: set[str] = set()
     for region in regions:
         (objects if region.is_object else others).add(region.label)
     kept = [

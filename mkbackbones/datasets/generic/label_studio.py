@@ -7,21 +7,25 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError, FileFault
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.generic.base import class_names, other_formats
-from mkbackbones.datasets.generic.brush import draw_brush
-from mkbackbones.datasets.generic.listed import Listed, split_of
-from mkbackbones.datasets.generic.regions import Region, RegionImages, regions_of
-from mkbackbones.datasets.images import is_image
-from mkbackbones.datasets.naming import first_few, natural_order, shortened
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import flag, parse_json, stated_size
-from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, rotated_corners
+from ..errors import DatasetError, FileFault
+from ..formats import reader_hint
+from ..images import is_image
+from ..naming import first_few, natural_order, shortened
+from ..sources import Source
+from ..text import flag, parse_json, stated_size
+from ..windows import Window, draw_ellipse, draw_polygons, rotated_corners
+from .base import class_names, other_formats
+from .brush import draw_brush
+from .listed import Listed, split_of
+from .regions import Region, RegionImages, regions_of
+
+if TYPE_CHECKING:
+    from .pairing import Unannotated
 
 __all__ = ['LabelStudio']
 
@@ -53,7 +57,7 @@ class LabelStudio(RegionImages):
     Args:
         src (str | Path): Folder or zip with the JSONs and the images.
         classes (Sequence[str] | None): Names in their order; None takes those found, sorted.
-        unannotated (str): What the image of a task without an annotation is: ``error``,
+        unannotated (Unannotated): What the image of a task without an annotation is: ``error``,
             ``negative`` or ``skip``.
         bit_depth (int): Used bits of images that store 16.
         skip_bad (bool): Leave missing images and faulty regions to :meth:`read`.
@@ -66,7 +70,7 @@ class LabelStudio(RegionImages):
         self,
         src: str | Path,
         classes: Sequence[str] | None = None,
-        unannotated: str = 'error',
+        unannotated: Unannotated = 'error',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:
@@ -137,6 +141,7 @@ def _entry(
     file_name, others = _image_names(task['data'], results, place)
     entry = Listed(file_name, _size(results, place), name, split_of(name), other_names=others)
     for items in _by_region(results, told).values():
+        region: Region | DatasetError
         try:
             region = _region(
                 items, told, f'{place} ({file_name}), region {shortened(items[0]["id"])}'
@@ -208,7 +213,7 @@ def _size(results: list[dict], where: str) -> tuple[int, int] | None:
         stated_size(item.get('original_width'), item.get('original_height'), f'{where}, original')
         for item in results
     ]
-    sizes = set(stated) - {None}
+    sizes = {size for size in stated if size is not None}
     if len(sizes) > 1:
         raise DatasetError(f'{where}: regions of images of different sizes: {sorted(sizes)}')
     return sizes.pop() if sizes else None
@@ -263,11 +268,12 @@ def _bare(value: dict) -> dict:
 
 
 def _region(items: list[dict], told: Counter[str], where: str) -> Region:
-    shape = next((item for item in items if _geometry(item['value'])), None)
-    if shape is None:
-        kinds = shortened(items[0].get('type'))
-        raise DatasetError(f'{where}: no coordinates of a shape that is read (type {kinds})')
-    value, kind = shape['value'], _geometry(shape['value'])
+    kinds = [(item, _geometry(item['value'])) for item in items]
+    shape, kind = next(((item, kind) for item, kind in kinds if kind), (None, None))
+    if shape is None or kind is None:
+        found = shortened(items[0].get('type'))
+        raise DatasetError(f'{where}: no coordinates of a shape that is read (type {found})')
+    value = shape['value']
     shapes = [item['value'] for item in items if _geometry(item['value'])]
     if any(_bare(other) != _bare(value) for other in shapes):
         raise DatasetError(f'{where}: two regions have one id')

@@ -7,22 +7,24 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.generic.annotated import AnnotatedFiles
-from mkbackbones.datasets.generic.base import image_names, without_masks
-from mkbackbones.datasets.generic.pairing import match_files
-from mkbackbones.datasets.images import is_image, load_mask
-from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.records import Instance
-from mkbackbones.datasets.sources import Source, normal_form
-from mkbackbones.datasets.text import parse_json, stated_size
-from mkbackbones.datasets.windows import Window, draw_ellipse, draw_polygons, hull, unite
+from ..boxes import clean_box
+from ..errors import DatasetError
+from ..formats import reader_hint
+from ..images import is_image, load_mask
+from ..naming import natural_order
+from ..records import Instance
+from ..sources import Source, normal_form
+from ..text import parse_json, stated_size
+from ..windows import Window, draw_ellipse, draw_polygons, hull, unite
+from .annotated import AnnotatedFiles
+from .base import image_names, without_masks
+from .pairing import match_files
 
 __all__ = ['IGNORED', 'Labelme', 'LabelmeFile', 'LabelmeShape', 'parse_labelme']
 
@@ -81,8 +83,10 @@ class LabelmeShape:
     def _bitmap_window(self, width: int, height: int) -> Window:
         x, y = np.round(np.clip(self.points.min(axis=0), -1e9, 1e9)).astype(int).tolist()
         left, top = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
-        part = self.bitmap[max(-y, 0) :, max(-x, 0) :] if x < width and y < height else None
-        if part is None or not part.size:
+        if self.bitmap is None or x >= width or y >= height:
+            return Window(np.zeros((1, 1), bool))
+        part = self.bitmap[max(-y, 0) :, max(-x, 0) :]
+        if not part.size:
             return Window(np.zeros((1, 1), bool))
         return Window(part[: height - top, : width - left], left, top)
 
@@ -140,8 +144,10 @@ class LabelmeFile:
                 )
             label = list(classes).index(shape.label)
             if shape.kind == 'rectangle':
-                corners = (*shape.points.min(axis=0), *shape.points.max(axis=0))
-                box, fix = clean_box(*map(float, corners), width, height, shape.where)
+                (x1, y1), (x2, y2) = shape.points.min(axis=0), shape.points.max(axis=0)
+                box, fix = clean_box(
+                    float(x1), float(y1), float(x2), float(y2), width, height, shape.where
+                )
                 fixes += [] if fix is None else [f'{fix}: {shape.where}']
                 instances += [] if box is None else [Instance(label, box)]
                 continue
@@ -272,7 +278,7 @@ def _instance(label: int, window: Window) -> Instance:
     return Instance.from_mask(label, window.mask, x=window.x, y=window.y)
 
 
-class Labelme(AnnotatedFiles):
+class Labelme(AnnotatedFiles[LabelmeFile]):
     """Records of images with labelme files, matched by stem; arguments of AnnotatedFiles.
 
     Where no image file has the stem of a file, the image that the file embeds is taken.
@@ -281,7 +287,7 @@ class Labelme(AnnotatedFiles):
     what = 'labelme'
     suffix = '.json'
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.has_masks = any(file.has_areas for file in self._good)
         blanks = sum(file.blanks for file in self._good)
@@ -302,7 +308,7 @@ class Labelme(AnnotatedFiles):
     def _parse(self, name: str) -> LabelmeFile:
         return parse_labelme(self._source.read(name), self._source.where(name))
 
-    def _images(self, source: Source, names: list[str]) -> tuple[list[str], list[str]]:
+    def _find_images(self, source: Source, names: list[str]) -> tuple[list[str], list[str]]:
         files, notes = without_masks([name for name in source.names if is_image(name)])
         _, alone = match_files(source, files, names)
         added = []
@@ -310,10 +316,7 @@ class Labelme(AnnotatedFiles):
             content = _embedded(source.read(name), source.where(name))
             if content is not None:
                 added.append(f'{name[: -len(self.suffix)]}.png')
-                source.add(
-                    added[-1],
-                    lambda name=name: _embedded(source.read(name), source.where(name)),
-                )
+                source.add(added[-1], partial(_picture, source, name))
         if added:
             notes.append(f'{len(added)} images taken out of their labelme files')
         if not files and not added:
@@ -332,6 +335,11 @@ class Labelme(AnnotatedFiles):
                 f'{self._source.where(name)}: its imagePath is {file.image_path}, another image of '
                 f'the set than {PurePosixPath(image).name}: rename the file, or mend imagePath'
             )
+
+
+def _picture(source: Source, name: str) -> bytes:
+    """The image inside a file that has one."""
+    return _embedded(source.read(name), source.where(name)) or b''
 
 
 def _embedded(content: bytes, where: str) -> bytes | None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.generic.base import FileSet, image_names, without_masks
-from mkbackbones.datasets.images import LoadedImage
-from mkbackbones.datasets.naming import first_few, folder_split
-from mkbackbones.datasets.sources import Source, normal_form
+from ..errors import DatasetError
+from ..images import LoadedImage
+from ..naming import first_few, folder_split
+from ..sources import Source, normal_form
+from .base import FileSet, image_names, without_masks
 
 __all__ = ['Listed', 'ListedImages', 'split_of']
 
@@ -72,7 +72,7 @@ class ListedImages(FileSet):
                 f'missing: {first_few(missing)}'
             )
         self._missing = missing
-        self._stated = {entry.split for entry in entries} - {None}
+        self._stated = {entry.split for entry in entries if entry.split is not None}
         kept = [(entry, name) for entry, name in zip(entries, found) if name is not None]
         first: dict[str, str] = {}
         for entry, name in kept:

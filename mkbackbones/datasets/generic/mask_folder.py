@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.generic.base import (
+from ..errors import DatasetError
+from ..images import load_mask
+from ..instances import components, specks_fix
+from ..naming import shortened, stem_of
+from ..records import IGNORE, Record
+from ..sources import Source
+from .base import (
     FileSet,
     class_names,
     image_names,
     other_formats,
     without_masks,
 )
-from mkbackbones.datasets.generic.pairing import pair_files
-from mkbackbones.datasets.images import load_mask
-from mkbackbones.datasets.instances import components, specks_fix
-from mkbackbones.datasets.naming import shortened, stem_of
-from mkbackbones.datasets.records import IGNORE, Record
-from mkbackbones.datasets.sources import Source
+from .pairing import Unannotated, pair_files
 
 __all__ = ['MaskFolder', 'MaskValue', 'parse_value']
 
@@ -59,7 +59,8 @@ def parse_value(text: str) -> MaskValue:
                 f'class {shortened(text)}: mask values go up to 65535: write a smaller VALUE'
             )
         return MaskValue(name, int(number))
-    return MaskValue(name, tuple(bytes.fromhex(colour)))
+    red, green, blue = bytes.fromhex(colour)
+    return MaskValue(name, (red, green, blue))
 
 
 class MaskFolder(FileSet):
@@ -75,7 +76,7 @@ class MaskFolder(FileSet):
         suffix (str): End of a mask's stem, e.g. ``_mask`` or ``_GT``.
         threshold (int | None): Pixels above it are the one class.
         ignore (int | None): Value of pixels that neither train nor count.
-        unannotated (str): What an image without a mask is; see
+        unannotated (Unannotated): What an image without a mask is; see
             :func:`~mkbackbones.datasets.generic.pairing.pair_files`.
         bit_depth (int): Used bits of images that store 16.
         skip_bad (bool): Leave faults to :meth:`read`.
@@ -94,7 +95,7 @@ class MaskFolder(FileSet):
         suffix: str = '',
         threshold: int | None = None,
         ignore: int | None = None,
-        unannotated: str = 'error',
+        unannotated: Unannotated = 'error',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:

@@ -6,19 +6,21 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
+from typing import Literal, get_args
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.formats import reader_hint
-from mkbackbones.datasets.images import is_image
-from mkbackbones.datasets.naming import KIND_WORDS, first_few, folder_split, stem_of
-from mkbackbones.datasets.sources import Source, normal_form
+from ..errors import DatasetError
+from ..formats import reader_hint
+from ..images import is_image
+from ..naming import KIND_WORDS, first_few, folder_split, stem_of
+from ..sources import Source, normal_form
 
 __all__ = ['UNANNOTATED', 'match_files', 'pair_files']
 
 _UNREAD = ('.gif', '.jp2', '.pbm', '.pgm', '.ppm', '.heic', '.avif', '.jxl', '.npy', '.dcm', '.dng')
 _TEXTS = ('.txt', '.json', '.xml', '.csv', '.yaml', '.yml')
 _ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.7z', '.rar', '.zst')
-UNANNOTATED = ('error', 'negative', 'skip')
+Unannotated = Literal['error', 'negative', 'skip']
+UNANNOTATED: tuple[Unannotated, ...] = get_args(Unannotated)
 
 
 def pair_files(
@@ -27,7 +29,7 @@ def pair_files(
     annotations: Sequence[str],
     *,
     suffix: str = '',
-    unannotated: str = 'error',
+    unannotated: Unannotated = 'error',
     skip_bad: bool = False,
     own: str = '',
     others: Collection[str] = (),
@@ -44,8 +46,8 @@ def pair_files(
         images (Sequence[str]): Names of the images.
         annotations (Sequence[str]): Names of the annotations.
         suffix (str): End of the annotations' stems that images do not have, e.g. ``_mask``.
-        unannotated (str): What an image without an annotation is: an ``error``, a ``negative``
-            (it has no defect), or to ``skip``.
+        unannotated (Unannotated): What an image without an annotation is: an ``error``, a
+            ``negative`` (it has no defect), or to ``skip``.
         skip_bad (bool): Leave annotations without an image out, with a note, instead of raising.
         own (str): Format of the annotations, where it is one that is read as text.
         others (Collection[str]): Files that are known to be no annotation.
@@ -116,7 +118,7 @@ def _check_negatives(
             )
         key = _key(name)
         stem = next((stem for stem in _stems(PurePosixPath(name).name) if stem in by_stem), None)
-        same = by_stem.get(stem, [])
+        same = [] if stem is None else by_stem[stem]
         near = [image for image, other in same if _agree(key, other)]
         doubtful = [image for image in near or [image for image, _ in same] if image in without]
         if doubtful:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.generic.listed import Listed, ListedImages
-from mkbackbones.datasets.records import Instance, Record
-from mkbackbones.datasets.windows import Window
+from ..boxes import clean_box
+from ..errors import DatasetError
+from ..records import Instance, Record
+from ..windows import Window
+from .listed import Listed, ListedImages
 
 __all__ = ['Region', 'RegionImages', 'region_instances', 'regions_of']
 
@@ -69,8 +69,8 @@ def region_instances(
             fixes += [] if fix is None else [f'{fix}: {region.where}']
             instances += [] if box is None else [Instance(label, box)]
             continue
-        window = region.window(width, height)
-        if window.any():
+        window = None if region.window is None else region.window(width, height)
+        if window is not None and window.any():
             instances.append(Instance.from_mask(label, window.mask, x=window.x, y=window.y))
         else:
             fixes.append(f'{region.kind} without a pixel in the image dropped: {region.where}')

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from mkbackbones.datasets.generic.annotated import AnnotatedFiles
-from mkbackbones.datasets.naming import folder_split, stem_of
-from mkbackbones.datasets.sources import ONE_IMAGE, Source
-from mkbackbones.datasets.text import decode_text
-from mkbackbones.datasets.voc_xml import VocAnnotation, parse_voc
+from ..naming import folder_split, stem_of
+from ..sources import ONE_IMAGE, Source
+from ..text import decode_text
+from ..voc_xml import VocAnnotation, parse_voc
+from .annotated import AnnotatedFiles
 
 __all__ = ['Voc']
 
@@ -16,7 +16,7 @@ __all__ = ['Voc']
 _LISTS = dict(trainval='train', train='train', val='val', test='test')
 
 
-class Voc(AnnotatedFiles):
+class Voc(AnnotatedFiles[VocAnnotation]):
     """Records of images with VOC files, matched by stem; arguments of :class:`AnnotatedFiles`.
 
     The official split is that of ``ImageSets/Main/{train,val,trainval,test}.txt`` where there are

@@ -10,18 +10,23 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.formats import name_format, reader_hint
-from mkbackbones.datasets.generic.annotated import FilePerImage
-from mkbackbones.datasets.generic.base import (
+from ..boxes import clean_box
+from ..errors import DatasetError
+from ..formats import name_format, reader_hint
+from ..naming import first_few, stem_of
+from ..records import Instance, Record
+from ..sources import Source, normal_form
+from ..text import decode_text
+from ..windows import draw_polygons
+from .annotated import FilePerImage
+from .base import (
     class_names,
     image_names,
     other_formats,
     without_masks,
 )
-from mkbackbones.datasets.generic.pairing import pair_files
-from mkbackbones.datasets.generic.yolo_config import (
+from .pairing import Unannotated, pair_files
+from .yolo_config import (
     LISTS,
     NAME_FILES,
     YoloConfig,
@@ -30,11 +35,6 @@ from mkbackbones.datasets.generic.yolo_config import (
     read_config,
     split_images,
 )
-from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.records import Instance, Record
-from mkbackbones.datasets.sources import Source, normal_form
-from mkbackbones.datasets.text import decode_text
-from mkbackbones.datasets.windows import draw_polygons
 
 __all__ = ['Yolo', 'YoloLine', 'parse_yolo']
 
@@ -75,7 +75,8 @@ class YoloLine:
         if not window.any():
             return None, 'polygon without a pixel in the image dropped'
         low, high = points.min(axis=0), points.max(axis=0)
-        _, fix = clean_box(*low.tolist(), *high.tolist(), width, height)
+        (x1, y1), (x2, y2) = low.tolist(), high.tolist()
+        _, fix = clean_box(x1, y1, x2, y2, width, height)
         clipped = fix is not None and 'clipped' in fix
         instance = Instance.from_mask(self.label, window.mask, x=window.x, y=window.y)
         return instance, 'polygon cut to the image' if clipped else None
@@ -142,7 +143,7 @@ class Yolo(FilePerImage[list[YoloLine]]):
     Args:
         src (str | Path): Folder or zip.
         classes (Sequence[str] | None): Names in their order.
-        unannotated (str): What an image without a file is; see
+        unannotated (Unannotated): What an image without a file is; see
             :func:`~mkbackbones.datasets.generic.pairing.pair_files`. YOLO's tools take it as free
             of defects.
         bit_depth (int): Used bits of images that store 16.
@@ -156,7 +157,7 @@ class Yolo(FilePerImage[list[YoloLine]]):
         self,
         src: str | Path,
         classes: Sequence[str] | None = None,
-        unannotated: str = 'negative',
+        unannotated: Unannotated = 'negative',
         bit_depth: int = 16,
         skip_bad: bool = False,
     ) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import is_image
-from mkbackbones.datasets.naming import first_few, shortened
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.text import decode_text, parse_yaml
+from ..errors import DatasetError
+from ..images import is_image
+from ..naming import first_few, shortened
+from ..sources import Source
+from ..text import decode_text, parse_yaml
 
 __all__ = [
     'LISTS',
@@ -229,9 +229,9 @@ def _darknet(source: Source) -> YoloConfig:
         lines = decode_text(source.read(name), source.where(name)).splitlines()
         pairs = [line.partition('=')[::2] for line in lines if '=' in line]
         values = {key.strip().lower(): value.strip() for key, value in pairs}
-        splits = {split: [values[key]] for key, split in _SPLIT_KEYS.items() if values.get(key)}
-        if splits:
-            return YoloConfig(name, splits=splits)
+        stated = {split: [values[key]] for key, split in _SPLIT_KEYS.items() if values.get(key)}
+        if stated:
+            return YoloConfig(name, splits=stated)
     splits: dict[str, list[str]] = {}
     for name in source.names:
         # Deeper ones may be labels of an image of that name.

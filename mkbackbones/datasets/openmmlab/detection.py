@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from mmdet.datasets import CocoDataset
 
-from mkbackbones.datasets import metainfo
-from mkbackbones.registry import DATASETS
+from ...registry import DATASETS
+from .. import metainfo
 
 _METAINFO = {
     'NeuDetDataset': metainfo.NEU_DET,

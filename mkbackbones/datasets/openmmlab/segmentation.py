@@ -12,8 +12,8 @@ from os.path import splitext
 from mmengine.fileio import list_dir_or_file
 from mmseg.datasets import BaseSegDataset
 
-from mkbackbones.datasets import metainfo
-from mkbackbones.registry import DATASETS
+from ...registry import DATASETS
+from .. import metainfo
 
 _METAINFO = {
     'NeuSegDataset': metainfo.NEU_SEG_INSTANCES,
@@ -46,7 +46,7 @@ class DefectSegDataset(BaseSegDataset):
         names = list_dir_or_file(
             self.data_prefix['img_path'],
             list_dir=False,
-            suffix=_IMAGE_SUFFIXES,
+            suffix=_IMAGE_SUFFIXES,  # type: ignore[arg-type]  # it takes tuples of any length
             recursive=True,
             backend_args=self.backend_args,
         )

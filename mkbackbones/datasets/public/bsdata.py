@@ -6,14 +6,14 @@ import json
 import re
 from pathlib import Path
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.generic.labelme import parse_labelme
-from mkbackbones.datasets.images import load_image
-from mkbackbones.datasets.instances import instances_to_seg_map
-from mkbackbones.datasets.metainfo import BSDATA
-from mkbackbones.datasets.naming import natural_order, stem_of
-from mkbackbones.datasets.records import Record
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..generic.labelme import parse_labelme
+from ..images import load_image
+from ..instances import instances_to_seg_map
+from ..metainfo import BSDATA
+from ..naming import natural_order, stem_of
+from ..records import Record
+from ..sources import Source
 
 __all__ = ['BsData', 'spindle_place']
 

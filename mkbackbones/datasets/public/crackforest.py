@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.metainfo import CRACKFOREST
-from mkbackbones.datasets.naming import first_few, stem_of
-from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..metainfo import CRACKFOREST
+from ..naming import first_few, stem_of
+from ..sources import Source
+from .masked import MaskedSample, MaskedSet
 
 __all__ = ['CrackForest']
 
@@ -57,9 +57,9 @@ class CrackForest(MaskedSet):
         notes = [f'left out, without ground truth: {first_few(bare)}'] if bare else []
         super().__init__(source, samples, notes)
 
-    def _defect(self, sample: MaskedSample, shape: tuple[int, int]) -> np.ndarray:
-        where = self._source.where(sample.mask)
-        content = self._source.read(sample.mask)
+    def _defect(self, sample: MaskedSample, mask: str, shape: tuple[int, int]) -> np.ndarray:
+        where = self._source.where(mask)
+        content = self._source.read(mask)
         try:
             values = loadmat(io.BytesIO(content))['groundTruth'][0, 0]['Segmentation']
         # scipy raises whatever a damaged file makes of its parser.

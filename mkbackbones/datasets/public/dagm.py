@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.metainfo import DAGM
-from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..metainfo import DAGM
+from ..naming import natural_order
+from ..sources import Source
+from .masked import MaskedSample, MaskedSet
 
 __all__ = ['Dagm', 'ellipse_mask']
 
@@ -102,10 +102,11 @@ class Dagm(MaskedSet):
                 if image is not None:
                     self._ellipses[image] = tuple(ellipse)
 
-    def _defect(self, sample: MaskedSample, shape: tuple[int, int]) -> np.ndarray:
-        if sample.mask == sample.image:
-            return ellipse_mask(*self._ellipses[sample.image], shape)
-        return super()._defect(sample, shape)
+    def _defect(self, sample: MaskedSample, mask: str, shape: tuple[int, int]) -> np.ndarray:
+        if mask == sample.image:
+            major, minor, rotation, x, y = self._ellipses[sample.image]
+            return ellipse_mask(major, minor, rotation, x, y, shape)
+        return super()._defect(sample, mask, shape)
 
 
 def _split_samples(source: Source) -> list[MaskedSample]:

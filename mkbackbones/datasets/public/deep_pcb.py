@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mkbackbones.datasets.boxes import clean_box
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import load_image
-from mkbackbones.datasets.metainfo import DEEP_PCB
-from mkbackbones.datasets.naming import stem_of
-from mkbackbones.datasets.records import Instance, Record
-from mkbackbones.datasets.sources import Source
+from ..boxes import clean_box
+from ..errors import DatasetError
+from ..images import load_image
+from ..metainfo import DEEP_PCB
+from ..naming import stem_of
+from ..records import Instance, Record
+from ..sources import Source
 
 __all__ = ['DeepPcb']
 

@@ -6,13 +6,13 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import load_image
-from mkbackbones.datasets.metainfo import GC10_DET
-from mkbackbones.datasets.naming import first_few, natural_order, stem_of
-from mkbackbones.datasets.records import Record
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.voc_xml import VocAnnotation, parse_voc
+from ..errors import DatasetError
+from ..images import load_image
+from ..metainfo import GC10_DET
+from ..naming import first_few, natural_order, stem_of
+from ..records import Record
+from ..sources import Source
+from ..voc_xml import VocAnnotation, parse_voc
 
 __all__ = ['Gc10Det']
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.metainfo import KOLEKTOR
-from mkbackbones.datasets.naming import first_few, natural_order
-from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..metainfo import KOLEKTOR
+from ..naming import first_few, natural_order
+from ..sources import Source
+from .masked import MaskedSample, MaskedSet
 
 __all__ = ['KolektorSdd', 'KolektorSdd2']
 

@@ -10,10 +10,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.metainfo import MAGNETIC_TILE
-from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..metainfo import MAGNETIC_TILE
+from ..sources import Source
+from .masked import MaskedSample, MaskedSet
 
 __all__ = ['MagneticTile', 'capture_groups']
 
@@ -56,7 +56,8 @@ class MagneticTile(MaskedSet):
         source.require(
             (f'{name[:-4]}.png' for name in images), (f'{key}.png' for key in masks), 'mask'
         )
-        groups = capture_groups(match.groups() for match in images.values())
+        captured = {name: (match[1], match[2]) for name, match in images.items()}
+        groups = capture_groups(captured.values())
         samples = []
         for name, match in images.items():
             folder, stem = match.group(1).lower(), match.group(2)
@@ -72,7 +73,7 @@ class MagneticTile(MaskedSet):
                     name,
                     None if free else masks[name[:-4]],
                     0 if free else self.classes.index(folder),
-                    group=groups[match.groups()],
+                    group=groups[captured[name]],
                 )
             )
         super().__init__(source, samples)

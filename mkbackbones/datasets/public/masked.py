@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import load_image, load_mask
-from mkbackbones.datasets.instances import components, specks_fix
-from mkbackbones.datasets.records import Record
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..images import load_image, load_mask
+from ..instances import components, specks_fix
+from ..records import Record
+from ..sources import Source
 
 __all__ = ['MaskedSample', 'MaskedSet', 'read_mask']
 
@@ -78,7 +78,7 @@ class MaskedSet:
         seg_map = np.zeros(shape, np.uint8)
         fixes = sample.fixes + image.fixes
         if sample.mask is not None:
-            defect = self._defect(sample, shape)
+            defect = self._defect(sample, sample.mask, shape)
             seg_map[defect] = sample.label + 1
             if not (self.masks_may_be_empty or defect.any()):
                 fixes.append(f'empty mask, image kept as defect-free: {where}')
@@ -95,9 +95,9 @@ class MaskedSet:
             fixes + specks_fix(dropped, where),
         )
 
-    def _defect(self, sample: MaskedSample, shape: tuple[int, int]) -> np.ndarray:
-        """Pixels of the defect, (height, width) bool."""
-        return read_mask(self._source, sample.mask, shape) > self.threshold
+    def _defect(self, sample: MaskedSample, mask: str, shape: tuple[int, int]) -> np.ndarray:
+        """Pixels of the defect that ``mask`` describes, (height, width) bool."""
+        return read_mask(self._source, mask, shape) > self.threshold
 
 
 def read_mask(source: Source, name: str, shape: tuple[int, int]) -> np.ndarray:

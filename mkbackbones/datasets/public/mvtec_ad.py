@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.metainfo import ANOMALY
-from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.sources import Source
-from mkbackbones.hints import did_you_mean
+from ...hints import did_you_mean
+from ..errors import DatasetError
+from ..metainfo import ANOMALY
+from ..naming import natural_order
+from ..sources import Source
+from .masked import MaskedSample, MaskedSet
 
 __all__ = ['MvtecAd', 'check_categories']
 

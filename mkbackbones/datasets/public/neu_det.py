@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import load_image
-from mkbackbones.datasets.metainfo import NEU_DET
-from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.records import Record
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.splits import neu_det_split
-from mkbackbones.datasets.voc_xml import parse_voc
+from ..errors import DatasetError
+from ..images import load_image
+from ..metainfo import NEU_DET
+from ..naming import natural_order
+from ..records import Record
+from ..sources import Source
+from ..splits import neu_det_split
+from ..voc_xml import parse_voc
 
 __all__ = ['NeuDet', 'find_images']
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import load_image, load_mask
-from mkbackbones.datasets.instances import components, specks_fix
-from mkbackbones.datasets.metainfo import NEU_SEG_INSTANCES
-from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.public.neu_det import find_images
-from mkbackbones.datasets.records import Record
-from mkbackbones.datasets.sources import Source
-from mkbackbones.datasets.splits import neu_seg_rows
+from ..errors import DatasetError
+from ..images import load_image, load_mask
+from ..instances import components, specks_fix
+from ..metainfo import NEU_SEG_INSTANCES
+from ..naming import natural_order
+from ..records import Record
+from ..sources import Source
+from ..splits import neu_seg_rows
+from .neu_det import find_images
 
 __all__ = ['NeuSeg']
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.images import load_image
-from mkbackbones.datasets.instances import components, specks_fix
-from mkbackbones.datasets.metainfo import SEVERSTAL
-from mkbackbones.datasets.naming import stem_of
-from mkbackbones.datasets.records import Record
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..images import load_image
+from ..instances import components, specks_fix
+from ..metainfo import SEVERSTAL
+from ..naming import stem_of
+from ..records import Record
+from ..sources import Source
 
 __all__ = ['Severstal', 'decode_runs']
 
@@ -44,9 +44,9 @@ class Severstal:
         self.notes = ['only the training images: the labels of the test images are not public']
         self._source = source = Source(src, 'Severstal')
         table = next((name for name in source.names if name.split('/')[-1] == 'train.csv'), None)
-        folder = None if table is None else f'{table.removesuffix("train.csv")}train_images/'
-        images = [] if folder is None else [n for n in source.names if n.startswith(folder)]
-        if not images:
+        folder = f'{(table or "").removesuffix("train.csv")}train_images/'
+        images = [n for n in source.names if table is not None and n.startswith(folder)]
+        if table is None or not images:
             raise DatasetError(
                 f'{source.path} does not look like Severstal: expected train.csv beside '
                 'train_images/*.jpg'

@@ -8,12 +8,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mkbackbones.datasets.errors import DatasetError
-from mkbackbones.datasets.metainfo import ANOMALY
-from mkbackbones.datasets.naming import natural_order
-from mkbackbones.datasets.public.masked import MaskedSample, MaskedSet
-from mkbackbones.datasets.public.mvtec_ad import check_categories
-from mkbackbones.datasets.sources import Source
+from ..errors import DatasetError
+from ..metainfo import ANOMALY
+from ..naming import natural_order
+from ..sources import Source
+from .masked import MaskedSample, MaskedSet
+from .mvtec_ad import check_categories
 
 __all__ = ['SETUPS', 'Visa']
 
@@ -50,7 +50,9 @@ class Visa(MaskedSet):
             raise DatasetError(f'VisA: unknown setup {setup!r}, not one of {", ".join(SETUPS)}')
         source = Source(src, 'VisA')
         found = ((name, _IMAGE.fullmatch(name)) for name in natural_order(source.names))
-        images = {name: match.groups() for name, match in found if match}
+        images: dict[str, tuple[str, ...]] = {
+            name: match.groups() for name, match in found if match
+        }
         if not images:
             raise DatasetError(
                 f'{source.path} does not look like VisA: expected '
@@ -59,7 +61,7 @@ class Visa(MaskedSet):
         check_categories(categories, {row[1] for row in images.values()}, source)
         splits = _read_split(source, setup)
         samples = [
-            _sample(name, *row, split=splits.get(_key(name)))
+            _sample(name, row, splits.get(_key(name)))
             for name, row in images.items()
             if (not categories or row[1] in categories) and (not splits or _key(name) in splits)
         ]
@@ -74,9 +76,8 @@ class Visa(MaskedSet):
         super().__init__(source, samples, notes)
 
 
-def _sample(
-    name: str, data: str, category: str, state: str, stem: str, suffix: str, split: str | None
-) -> MaskedSample:
+def _sample(name: str, row: tuple[str, ...], split: str | None) -> MaskedSample:
+    data, category, state, stem, _ = row
     state = state.lower()
     mask = f'{data}/Masks/Anomaly/{stem}.png' if state == 'anomaly' else None
     return MaskedSample(f'{category}_{state}_{stem}', name, mask, split=split)

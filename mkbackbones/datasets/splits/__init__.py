@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from typing import Any
 
 __all__ = ['neu_det_split', 'neu_seg_rows']
 
 
-def _load(name: str):
+def _load(name: str) -> Any:
     return json.loads(resources.files(__package__).joinpath(name).read_text())
 
 

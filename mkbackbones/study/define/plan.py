@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from .spec import Study
 
-__all__ = ['STAGES', 'Run', 'plan_runs']
+__all__ = ['STAGES', 'Run', 'Stage', 'plan_runs']
 
 #: Kinds of runs: timing tells the iterations of a budget in minutes, a trial scores one learning
 #: rate on the validation split, a main run is what the study is about.
-STAGES = ('timing', 'trial', 'main')
+Stage = Literal['timing', 'trial', 'main']
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Run:
     """One training.
 
     Args:
-        stage (str): One of :data:`STAGES`.
+        stage (Stage): What kind of run it is.
         task (str): Key of the task.
         arm (str): Key of the arm.
         seed (int): Seed.
@@ -26,7 +28,7 @@ class Run:
         needs (tuple[str, ...]): Keys of the runs that have to be done before.
     """
 
-    stage: str
+    stage: Stage
     task: str
     arm: str
     seed: int
@@ -64,7 +66,7 @@ def plan_runs(study: Study, timing: bool | None = None) -> list[Run]:
     timings, trials, mains = [], [], []
     for task in study.tasks.values():
         for arm in study.arms_of(task.key):
-            before = ()
+            before: tuple[str, ...] = ()
             if timing:
                 run = Run('timing', task.key, arm, study.seeds[0])
                 timings.append(run)

@@ -127,11 +127,13 @@ def settle_plan(new: Plan | None, old: Plan | None, started: int) -> Plan | None
     """
     if not started or new == old:
         return new
-    if old is None:
-        return _deviates(new, [], f'The plan was made after {started} runs had been started.')
     if new is None:
+        if old is None:
+            return None
         gone = f'The plan is gone from the study file after {started} runs had been started.'
         return _deviates(old, old.deviations, gone)
+    if old is None:
+        return _deviates(new, [], f'The plan was made after {started} runs had been started.')
     if new.digest == old.digest:
         return old
     changed = (

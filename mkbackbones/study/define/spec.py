@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ...arguments import is_number
 from ...hints import did_you_mean
@@ -21,9 +21,10 @@ from .entries import (
 from .precision import Plan, parse_plan
 from .tasks import Task, in_order, parse_task
 
-__all__ = ['Arm', 'Budget', 'LearningRates', 'Study', 'StudyError', 'read_study']
+__all__ = ['Arm', 'Budget', 'LearningRates', 'Role', 'Study', 'StudyError', 'read_study']
 
-ROLES = ('baseline', 'control', 'candidate')
+Role = Literal['baseline', 'control', 'candidate']
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Arm:
     Args:
         key (str): Name in folders and tables.
         label (str): Name for readers.
-        role (str): One of :data:`ROLES`.
+        role (Role): What it is for.
         backbone (dict): Entries of ``model.backbone`` that the arm replaces, each as a whole; with
             ``_delete_=True`` the whole backbone.
         initial_arm (str | None): Another arm, whose networks it starts from, with their keys folded
@@ -42,7 +43,7 @@ class Arm:
 
     key: str
     label: str
-    role: str
+    role: Role
     backbone: dict
     initial_arm: str | None = None
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ...hints import did_you_mean
 from ...runner.config_files import find_config
 from ...runner.errors import InputError
 from .entries import StudyError, allow, parse_folds, positive
 
-__all__ = ['Task', 'in_order', 'parse_task']
+__all__ = ['Task', 'TaskKind', 'in_order', 'parse_task']
 
-TASK_KINDS = ('classification', 'detection', 'instance-segmentation', 'segmentation')
+TaskKind = Literal['classification', 'detection', 'instance-segmentation', 'segmentation']
+TASK_KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 #: Kind of task -> primary metrics and the name and factor of each in the evaluator's output.
-PRIMARY = {
+PRIMARY: dict[TaskKind, dict[str, tuple[str, float]]] = {
     'classification': {'top1': ('accuracy/top1', 1.0)},
     'detection': {
         'AP': ('coco/bbox_mAP', 100.0),
@@ -37,7 +38,7 @@ class Task:
 
     Args:
         key (str): Name in folders and tables.
-        kind (str): One of :data:`TASK_KINDS`.
+        kind (TaskKind): What it is.
         config (Path): The mmengine config of the baseline.
         primary (str): Primary metric.
         data_root (str | None): Takes the place of the config's ``data_root``.
@@ -50,7 +51,7 @@ class Task:
     """
 
     key: str
-    kind: str
+    kind: TaskKind
     config: Path
     primary: str
     data_root: str | None
@@ -75,8 +76,7 @@ class Task:
 def parse_task(key: str, task: dict, weights: Any, folder: Path) -> Task:
     """One entry of ``tasks``."""
     known = ('kind', 'config', 'primary', 'data_root', 'options', 'initial_weights')
-    known += ('iters', 'gpus', 'splits')
-    allow(task, known, f'task {key}')
+    allow(task, (*known, 'iters', 'gpus', 'splits'), f'task {key}')
     kind = task.get('kind')
     if kind not in TASK_KINDS:
         raise StudyError(

@@ -6,7 +6,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -104,7 +104,9 @@ class Evidence(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write an ``.npz`` file, whole or not at all."""
-        content = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        content: dict[str, Any] = {
+            field.name: np.asarray(getattr(self, field.name)) for field in fields(self)
+        }
         with written_aside(Path(path)) as work, work.open('wb') as file:
             np.savez_compressed(file, evidence=type(self).__name__, **content)
 

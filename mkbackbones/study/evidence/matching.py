@@ -96,7 +96,7 @@ def _gather(
     num_images, num_thresholds = len(params.imgIds), len(params.iouThrs)
     num_truths = np.zeros((num_images, len(category_ids)), dtype=np.int64)
     defective = np.zeros(num_images, dtype=bool)
-    parts = {
+    parts: dict[str, list[np.ndarray]] = {
         'image': [np.zeros(0, np.int64)],
         'category': [np.zeros(0, np.int64)],
         'score': [np.zeros(0)],

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...arguments import short
 from ..define.entries import StudyError
@@ -18,6 +19,9 @@ from ..records.run_folder import read_object, read_output, write_json
 from ..records.study_folder import FINGERPRINTS, LOCK, planned_in_json
 from .pack import CONFIG, INFO, PackError
 from .unpack import Pack, Planned, parse_planned
+
+if TYPE_CHECKING:
+    from ..define.plan import Stage
 
 __all__ = ['Difference', 'DifferentStudies', 'Merged', 'merge_packs']
 
@@ -178,7 +182,9 @@ def take(packs: list[Pack], folder: Path, here: Planned, new: bool) -> list[Merg
     work = folder / '.merge.partial'
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    merged, differences, origin = [], [], {}
+    merged: list[Merged] = []
+    differences: list[Difference] = []
+    origin: dict[str, tuple[Path, Pack]] = {}
     try:
         for pack in packs:
             taken, known, cards = 0, 0, set()
@@ -250,25 +256,25 @@ def give_data(folder: Path, root: str) -> None:
     write_json(folder / CONFIG, json.loads(text))
 
 
-def device_of(folder: Path, stage: str) -> str:
+def device_of(folder: Path, stage: Stage) -> str:
     """The card that a main run was done with."""
     content = read_output(folder, stage)[0] or {}
     environment = content.get('environment')
     return str(environment.get('device', '')) if isinstance(environment, dict) else ''
 
 
-def other_result(here: Path, there: Path, stage: str) -> tuple[str, str, str] | None:
+def other_result(here: Path, there: Path, stage: Stage) -> tuple[str, str, str] | None:
     """What two outcomes of one run first differ in, and both values; times and cards may differ."""
     one, other = (read_output(folder, stage)[0] or {} for folder in (here, there))
     for name in sorted(one.keys() | other.keys()):
-        pair = one.get(name), other.get(name)
-        if name in MEASURED or pair[0] == pair[1]:
+        mine, theirs = one.get(name), other.get(name)
+        if name in MEASURED or mine == theirs:
             continue
-        if all(isinstance(value, dict) for value in pair):
-            name, pair = next(
-                (f'{name}: {key}', (pair[0].get(key), pair[1].get(key)))
-                for key in sorted(pair[0].keys() | pair[1].keys())
-                if pair[0].get(key) != pair[1].get(key)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            name, mine, theirs = next(
+                (f'{name}: {key}', mine.get(key), theirs.get(key))
+                for key in sorted(mine.keys() | theirs.keys())
+                if mine.get(key) != theirs.get(key)
             )
-        return (f'result: {name}', *(short(value) for value in pair))
+        return f'result: {name}', short(mine), short(theirs)
     return None

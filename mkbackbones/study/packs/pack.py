@@ -14,12 +14,16 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...files import written_aside
 from ..records.ledger import Ledger, Row
 from ..records.results import read_info
 from ..records.run_folder import BEST, EVIDENCE, FOLDED, OUTPUTS, About, read_object, read_output
 from ..records.study_folder import FINGERPRINTS
+
+if TYPE_CHECKING:
+    from ..define.plan import Stage
 
 __all__ = ['CONTENT', 'FORMAT', 'LOG', 'PackError', 'pack_study', 'without_paths']
 
@@ -108,7 +112,7 @@ def entry(row: Row, folder: Path) -> dict:
 
 
 def members(
-    folder: Path, stage: str, places: dict[str, str], weights: bool, predictions: bool
+    folder: Path, stage: Stage, places: dict[str, str], weights: bool, predictions: bool
 ) -> Iterator[tuple[str, bytes | str]]:
     """Names and contents of the files of a run."""
     output = json.loads((folder / OUTPUTS[stage]).read_text(encoding='utf-8'))
@@ -159,7 +163,7 @@ def places_of(folder: Path, data_roots: list[str]) -> dict[str, str]:
         str(Path.home()): '<home>',
         str(Path.cwd()): '<here>',
     }
-    found = {}
+    found: dict[str, str] = {}
     for place, name in named.items():
         for form in {place, str(Path(place).resolve())}:
             if len(form.rstrip('/\\')) > 1 and Path(form).is_absolute():

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
-from torch.utils.data import Dataset
 
 from ...runner.config_files import one_line
 from ..define.spec import StudyError
 from ..define.tasks import Task
 from .split_checks import count_classes
+
+if TYPE_CHECKING:
+    from ..define.tasks import TaskKind
 
 __all__ = ['DataSets', 'build_data_sets']
 
@@ -24,14 +26,14 @@ class DataSets:
     """
 
     def __init__(self) -> None:
-        self.built: dict[str, Dataset] = {}
+        self.built: dict[str, Any] = {}
         self.counts: dict[tuple[int, str], Sequence[int] | None] = {}
 
-    def of(self, task: Task, cfg: Config) -> dict[str, Dataset]:
+    def of(self, task: Task, cfg: Config) -> dict[str, Any]:
         """The data sets of a task by split; see :func:`build_data_sets`."""
         scope = cfg.get('default_scope', 'mmengine')
 
-        def build(dataset: Any) -> Dataset:
+        def build(dataset: Any) -> Any:
             known = f'{scope} {dataset!r}'
             if known not in self.built:
                 self.built[known] = DATASETS.build(dataset)
@@ -39,7 +41,7 @@ class DataSets:
 
         return build_data_sets(task, cfg, build)
 
-    def count_classes(self, dataset: Dataset, kind: str) -> Sequence[int] | None:
+    def count_classes(self, dataset: Any, kind: TaskKind) -> Sequence[int] | None:
         """Images with each class, of a data set that is kept here; see :func:`count_classes`."""
         known = id(dataset), kind
         if known not in self.counts:
@@ -48,8 +50,8 @@ class DataSets:
 
 
 def build_data_sets(
-    task: Task, cfg: Config, build: Callable[[Any], Dataset] = DATASETS.build
-) -> dict[str, Dataset]:
+    task: Task, cfg: Config, build: Callable[[Any], Any] = DATASETS.build
+) -> dict[str, Any]:
     """The data sets of a task by split.
 
     Args:

@@ -12,9 +12,9 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
-from torch.utils.data import Dataset
 
 from ...datasets.naming import first_few
 from ...datasets.records import SPLITS
@@ -162,7 +162,7 @@ class Folds:
         )
 
 
-def make_folds(task: Task, cfg: Config, datasets: Mapping[str, Dataset], data_root: str) -> Folds:
+def make_folds(task: Task, cfg: Config, datasets: Mapping[str, Any], data_root: str) -> Folds:
     """Deal the images of a data set to folds, group by group and stratified by class.
 
     The rest of the images of a fold is for training and validation, in the proportions that the
@@ -171,7 +171,7 @@ def make_folds(task: Task, cfg: Config, datasets: Mapping[str, Dataset], data_ro
     Args:
         task (Task): The task, with folds.
         cfg (Config): Its config.
-        datasets (Mapping[str, Dataset]): Its data sets by split, as the set is prepared.
+        datasets (Mapping[str, Any]): Its data sets by split, as the set is prepared.
         data_root (str): Folder of the data set, with ``groups.json``.
 
     Raises:

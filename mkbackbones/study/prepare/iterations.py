@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -68,7 +69,7 @@ def count_iterations(cfg: Config, num_images: int) -> None:
     if hook:
         hook.interval = hook.get('interval', 1) * length
     cfg.log_processor = dict(cfg.get('log_processor') or {}, by_epoch=False)
-    sampler = cfg.train_dataloader.get('sampler') or {}
+    sampler: Any = cfg.train_dataloader.get('sampler') or {}
     if sampler.get('type') == 'DefaultSampler':  # which would restart its workers every epoch
         sampler.type = 'InfiniteSampler'
 

@@ -33,7 +33,7 @@ class Pool(ABC):
     Args:
         task (Task): The task.
         cfg (Config): Its config; it is left as it is.
-        datasets (Mapping[str, Dataset]): Its data sets by split.
+        datasets (Mapping[str, Any]): Its data sets by split.
 
     Raises:
         StudyError: The data sets of the config are none that lists can be made for.
@@ -41,7 +41,7 @@ class Pool(ABC):
 
     suffix = '.txt'
 
-    def __init__(self, task: Task, cfg: Config, datasets: Mapping[str, Dataset]) -> None:
+    def __init__(self, task: Task, cfg: Config, datasets: Mapping[str, Any]) -> None:
         self.task = task
         #: Names as evidence has them.
         self.names: list[str] = []
@@ -57,7 +57,7 @@ class Pool(ABC):
             )
 
     @abstractmethod
-    def read(self, inner: dict[str, dict], datasets: dict[str, Dataset]) -> None:
+    def read(self, inner: dict[str, dict], datasets: dict[str, Any]) -> None:
         """Fill in names and labels, from the configs of the data sets and the data sets."""
 
     @abstractmethod
@@ -97,7 +97,7 @@ class CocoPool(Pool):
 
     suffix = '.json'
 
-    def read(self, inner: dict[str, dict], datasets: dict[str, Dataset]) -> None:
+    def read(self, inner: dict[str, dict], datasets: dict[str, Any]) -> None:
         classes = list((getattr(datasets['train'], 'metainfo', None) or {}).get('classes') or [])
         folders = {split: image_folder(found, 'img') for split, found in inner.items()}
         self.base = os.path.commonpath(list(folders.values()))
@@ -127,8 +127,8 @@ class CocoPool(Pool):
                 seen.add(name)
                 mine = by_image.get(image['id'], [])
                 self.names.append(Path(name).stem)
-                labels = {label_of.get(item['category_id']) for item in mine} - {None}
-                self.labels.append(frozenset(labels))
+                labels = (label_of.get(item['category_id']) for item in mine)
+                self.labels.append(frozenset(label for label in labels if label is not None))
                 self.images.append({**image, 'file_name': name})
                 self.annotations.append(mine)
 
@@ -143,7 +143,8 @@ class CocoPool(Pool):
         raise self.refuse(f'{file} is no COCO file')
 
     def text(self, indices: Sequence[int]) -> str:
-        images, annotations = [], []
+        images: list[dict] = []
+        annotations: list[dict] = []
         for index in indices:  # ids of several files meet here, so they are made anew
             images.append({**self.images[index], 'id': index + 1})
             for annotation in self.annotations[index]:
@@ -160,7 +161,7 @@ class CocoPool(Pool):
 class MapPool(Pool):
     """Images with a class map each."""
 
-    def read(self, inner: dict[str, dict], datasets: dict[str, Dataset]) -> None:
+    def read(self, inner: dict[str, dict], datasets: dict[str, Any]) -> None:
         folders = {split: image_folder(found, 'img_path') for split, found in inner.items()}
         maps = {split: image_folder(found, 'seg_map_path') for split, found in inner.items()}
         self.bases = tuple(os.path.commonpath(list(found.values())) for found in (folders, maps))
@@ -203,7 +204,7 @@ class MapPool(Pool):
 class FolderPool(Pool):
     """Images in a folder a class."""
 
-    def read(self, inner: dict[str, dict], datasets: dict[str, Dataset]) -> None:
+    def read(self, inner: dict[str, dict], datasets: dict[str, Any]) -> None:
         if not all(isinstance(found, ImageFolder) for found in datasets.values()):
             raise self.refuse('its data set is no mkbackbones.ImageFolder')
         root, *others = {os.path.abspath(found['data_root']) for found in inner.values()}
@@ -234,7 +235,7 @@ POOLS: dict[str, type[Pool]] = {
 }
 
 
-def read_pool(task: Task, cfg: Config, datasets: Mapping[str, Dataset]) -> Pool:
+def read_pool(task: Task, cfg: Config, datasets: Mapping[str, Any]) -> Pool:
     """The pool of a task; see :class:`Pool`."""
     return POOLS[task.kind](task, cfg, datasets)
 
@@ -251,7 +252,7 @@ def inner_dataset(task: Task, cfg: Config, split: str) -> dict:
     return found[0]
 
 
-def unwrapped(dataset: Dataset) -> Dataset:
+def unwrapped(dataset: Any) -> Any:
     """The data set within wrappers."""
     while isinstance(getattr(dataset, 'dataset', None), Dataset):
         dataset = dataset.dataset

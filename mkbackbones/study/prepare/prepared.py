@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
-from torch.utils.data import Dataset
 
 from ...late_imports import bring_in
 from ...runner.config_values import check_values, settle_loaders
@@ -228,7 +228,8 @@ def prepare_study(
         Needed: The command has to start again for what a config names.
     """
     configs, tasks, data, notes, folds = {}, {}, {}, [], {}
-    data_sets, built, finite = DataSets(), BuiltBefore(), set()
+    data_sets, built = DataSets(), BuiltBefore()
+    finite: set[str] = set()
     bring_in(study.arms)
     for task in study.tasks.values():
         note(f'checking task {task.key}')
@@ -354,7 +355,7 @@ def check_lists(task: Task, cfg: Config, folds: Folds) -> None:
             )
 
 
-def describe_task(task: Task, cfg: Config, datasets: dict[str, Dataset]) -> TaskInfo:
+def describe_task(task: Task, cfg: Config, datasets: dict[str, Any]) -> TaskInfo:
     """What a report tells about a task."""
     dataset = datasets['test']
     num_images = {split: len(found) for split, found in datasets.items()}

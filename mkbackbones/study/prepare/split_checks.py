@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import Dataset
 
 from ..define.spec import StudyError
 from ..evidence.groups import groups_of
+
+if TYPE_CHECKING:
+    from ..define.tasks import TaskKind
 
 __all__ = ['check_splits', 'count_classes', 'image_names', 'labels_of_map', 'lacking']
 
@@ -21,14 +24,14 @@ MAX_CLASS_MAPS = 5000
 MIN_GROUPS = 2
 
 
-def count_classes(dataset: Dataset, kind: str) -> Sequence[int] | None:
+def count_classes(dataset: Any, kind: TaskKind) -> Sequence[int] | None:
     """Images with each class; None where that cannot be told quickly."""
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or []
     counts = np.zeros(len(classes), dtype=int)
     if kind == 'classification':
         for _, label in dataset.samples:
             counts[label] += 1
-        return counts
+        return counts.tolist()
     if kind == 'segmentation' and len(dataset) > MAX_CLASS_MAPS:
         return None
     for index in range(len(dataset)):
@@ -40,7 +43,7 @@ def count_classes(dataset: Dataset, kind: str) -> Sequence[int] | None:
         for label in labels:
             if 0 <= label < len(counts):
                 counts[label] += 1
-    return counts
+    return counts.tolist()
 
 
 def labels_of_map(about: Mapping) -> set[int]:
@@ -59,17 +62,17 @@ def labels_of_map(about: Mapping) -> set[int]:
 
 def check_splits(
     key: str,
-    kind: str,
-    datasets: Mapping[str, Dataset],
+    kind: TaskKind,
+    datasets: Mapping[str, Any],
     data_root: str,
-    count: Callable[[Dataset, str], Sequence[int] | None] = count_classes,
+    count: Callable[[Any, TaskKind], Sequence[int] | None] = count_classes,
 ) -> list[str]:
     """Check the splits of a task.
 
     Args:
         key (str): Key of the task.
-        kind (str): Kind of the task.
-        datasets (Mapping[str, Dataset]): Data sets by split.
+        kind (TaskKind): Kind of the task.
+        datasets (Mapping[str, Any]): Data sets by split.
         data_root (str): Folder of the data set.
         count (Callable): Counts images by class.
 
@@ -117,7 +120,7 @@ def check_splits(
     return notes
 
 
-def lacking(counts: Sequence[int], classes: Sequence[str], kind: str) -> list[str]:
+def lacking(counts: Sequence[int], classes: Sequence[str], kind: TaskKind) -> list[str]:
     """Classes without an image that a task needs images of."""
     missing = [name for label, name in enumerate(classes) if not counts[label]]
     if kind == 'segmentation' and 'background' in missing:
@@ -125,7 +128,7 @@ def lacking(counts: Sequence[int], classes: Sequence[str], kind: str) -> list[st
     return missing
 
 
-def image_names(dataset: Dataset, kind: str) -> list[str]:
+def image_names(dataset: Any, kind: TaskKind) -> list[str]:
     """Names of images as evidence has them."""
     if kind == 'classification':
         paths = [Path(path) for path, _ in dataset.samples]

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
-from ..define.plan import Run
+from ..define.plan import Run, Stage
 from .run_folder import About
 
-__all__ = ['STATES', 'Ledger', 'LedgerError', 'Row']
+__all__ = ['STATES', 'Ledger', 'LedgerError', 'Row', 'State']
 
-STATES = ('pending', 'running', 'done', 'failed', 'stale')
+State = Literal['pending', 'running', 'done', 'failed', 'stale']
+STATES: tuple[State, ...] = get_args(State)
 FILE = 'ledger.sqlite'
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -52,7 +54,7 @@ class Row:
         arm (str): Its arm.
         seed (int): Its seed.
         lr (float | None): Learning rate of a trial.
-        state (str): One of :data:`STATES`.
+        state (State): How far it is.
         error (str): Why it failed or is stale.
         fingerprint (dict[str, str]): Of what it was started with; empty before.
         attempts (int): How often it was started.
@@ -62,12 +64,12 @@ class Row:
     """
 
     key: str
-    stage: str
+    stage: Stage
     task: str
     arm: str
     seed: int
     lr: float | None
-    state: str
+    state: State
     error: str
     fingerprint: dict[str, str]
     attempts: int
@@ -163,7 +165,7 @@ class Ledger:
                 (json.dumps(fingerprint), time.time(), key),
             )
 
-    def set_state(self, key: str, state: str, error: str = '') -> None:
+    def set_state(self, key: str, state: State, error: str = '') -> None:
         """A run has changed its state."""
         finished = time.time() if state in ('done', 'failed') else None
         with self.transaction() as cursor:

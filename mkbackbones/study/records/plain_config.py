@@ -14,7 +14,8 @@ from ...files import written_aside
 
 __all__ = ['config_text', 'write_config', 'write_plainly']
 
-PRETTY = Config.pretty_text
+#: The property, which mmengine's annotations take for what it gives.
+PRETTY: Any = vars(Config)['pretty_text']
 
 
 def config_text(cfg: Config) -> str:
@@ -40,9 +41,12 @@ def literal(value: Any, indent: int = 0, width: int = 100) -> str:
     if type(value) not in (dict, list, tuple):
         return repr(value)
     named = type(value) is dict and all(map(is_name, value))
-    left, right = {dict: ('dict(', ')') if named else ('{', '}'), list: '[]', tuple: '()'}[
-        type(value)
-    ]
+    brackets: dict[type, Any] = {
+        dict: ('dict(', ')') if named else ('{', '}'),
+        list: '[]',
+        tuple: '()',
+    }
+    left, right = brackets[type(value)]
     parts = [('', entry) for entry in value]
     if type(value) is dict:
         parts = [(f'{key}=' if named else f'{key!r}: ', entry) for key, entry in value.items()]
@@ -76,4 +80,4 @@ def write_config(folder: Path, cfg: Config) -> None:
 
 def write_plainly() -> None:
     """Let mmengine write configs so in this process: it does four times before the first step."""
-    Config.pretty_text = property(config_text)
+    setattr(Config, 'pretty_text', property(config_text))  # noqa: B010 - mypy refuses the plain way

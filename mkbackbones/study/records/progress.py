@@ -10,10 +10,11 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, Literal
 
 from ...files import written_aside
 
-__all__ = ['Heartbeat', 'Progress', 'is_alive', 'read_progress']
+__all__ = ['Heartbeat', 'Phase', 'Progress', 'is_alive', 'read_progress']
 
 FILE = 'progress.json'
 LOCK = 'worker.lock'
@@ -27,12 +28,15 @@ BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 180.0
 
 
+Phase = Literal['starting', 'training', 'validating', 'testing']
+
+
 @dataclass
 class Progress:
     """State of a worker.
 
     Args:
-        phase (str): ``starting``, ``training``, ``validating`` or ``testing``.
+        phase (Phase): What it is doing.
         iter (int): Iterations done.
         max_iters (int): Iterations to do.
         loss (float | None): Last training loss.
@@ -43,7 +47,7 @@ class Progress:
         pid (int): Process.
     """
 
-    phase: str = 'starting'
+    phase: Phase = 'starting'
     iter: int = 0
     max_iters: int = 0
     loss: float | None = None
@@ -117,7 +121,7 @@ class Heartbeat:
                 continue
 
 
-def take_lock(path: Path, patience: float = 2.0) -> object:
+def take_lock(path: Path, patience: float = 2.0) -> IO[str]:
     """Lock a file for this process, until it ends however it ends.
 
     A record lock, since children of a fork (workers of a data loader) do not inherit those.

@@ -17,10 +17,15 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...files import written_aside
 from ..define.precision import Plan
 from .run_folder import About, read_object
+
+if TYPE_CHECKING:
+    from ..define.spec import Role
+    from ..define.tasks import TaskKind
 
 __all__ = ['ArmInfo', 'RunResult', 'StudyInfo', 'StudyResults', 'TaskInfo', 'load_results']
 
@@ -30,7 +35,7 @@ class TaskInfo:
     """One task of a study.
 
     Args:
-        kind (str): One of ``TASK_KINDS`` of a study file's tasks.
+        kind (TaskKind): What it is.
         primary (str): Name of the primary metric, a key of ``RunResult.metrics``, e.g. ``'AP'``.
         classes (list[str]): Class names; segmentation has the background first.
         num_images (dict[str, int]): Images by split; the mean over folds, where there are some.
@@ -40,7 +45,7 @@ class TaskInfo:
         source (str | None): The task whose networks this one starts from.
     """
 
-    kind: str
+    kind: TaskKind
     primary: str
     classes: list[str]
     num_images: dict[str, int] = field(default_factory=dict)
@@ -68,13 +73,13 @@ class ArmInfo:
 
     Args:
         label (str): Name for readers, e.g. ``'SpatialK, 8 charts'``.
-        role (str): ``'baseline'`` (exactly one arm), ``'control'`` or ``'candidate'``.
+        role (Role): ``'baseline'`` (exactly one arm), ``'control'`` or ``'candidate'``.
         backbone (dict): What the arm changes in ``model.backbone``.
         initial_arm (str | None): The arm whose networks it starts from, where it has none.
     """
 
     label: str
-    role: str = 'candidate'
+    role: Role = 'candidate'
     backbone: dict = field(default_factory=dict)
     initial_arm: str | None = None
 
@@ -277,7 +282,7 @@ def read_info(path: Path) -> StudyInfo:
         raise FileNotFoundError(f'{path.parent} holds no study: {path.name} is missing')
     content = read_object(path)
     try:
-        return parse_info(content)
+        return parse_info(content or {})
     except (TypeError, KeyError, AttributeError, StopIteration) as error:
         raise ValueError(
             f'{path} is damaged; `study run` with the same --work-dir writes it again'
@@ -307,8 +312,13 @@ def read_result(folder: Path) -> RunResult:
         raise FileNotFoundError(path)
     content = read_object(path)
     try:
-        result = RunResult(**{**content, 'folder': str(folder)})
-        numbers = [result.lr, result.step_seconds, result.train_seconds, *result.metrics.values()]
+        result = RunResult(**{**(content or {}), 'folder': str(folder)})
+        numbers: list[Any] = [
+            result.lr,
+            result.step_seconds,
+            result.train_seconds,
+            *result.metrics.values(),
+        ]
         numbers += [value for name, value in result.treatment.items() if name != 'off']
         if result.treatment.get('off', 'scale') not in ('scale', 'linear'):
             raise TypeError('an unknown treatment')

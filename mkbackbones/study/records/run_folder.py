@@ -7,9 +7,12 @@ import shutil
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...files import written_aside
+
+if TYPE_CHECKING:
+    from ..define.plan import Stage
 
 __all__ = [
     'BEST',
@@ -96,7 +99,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def read_output(folder: Path, stage: str) -> tuple[dict[str, Any] | None, str]:
+def read_output(folder: Path, stage: Stage) -> tuple[dict[str, Any] | None, str]:
     """What a finished run left.
 
     Args:

@@ -29,10 +29,10 @@ def applied(results: StudyResults) -> list[Block]:
     for task, arm, runs in looked_at(results):
         row = [task, results.info.arms[arm].label]
         for name in shown:
-            values = [run.treatment[name] for run in runs if name in run.treatment]
+            values = [float(run.treatment[name]) for run in runs if name in run.treatment]
             row.append(COLUMNS[name][1].format(fmean(values)) if values else NONE)
         changes, linear = lost(results, task, runs), lost(results, task, runs, 'score_linear')
-        how = {OFF[run.treatment['off']] for run in runs if 'off' in run.treatment}
+        how = {OFF[str(run.treatment['off'])] for run in runs if 'off' in run.treatment}
         row += [', '.join(sorted(how)) or NONE, changes_in_words(changes)]
         rows.append([*row, changes_in_words(linear), len(runs)])
     if not rows:
@@ -87,7 +87,9 @@ def lost(
 ) -> list[float]:
     """What the primary metric of each run loses without its charts, in points."""
     metric = results.info.tasks[task].primary
-    return [run.metrics[metric] - run.treatment[score] for run in runs if score in run.treatment]
+    return [
+        run.metrics[metric] - float(run.treatment[score]) for run in runs if score in run.treatment
+    ]
 
 
 def changes_in_words(changes: list[float]) -> str:

@@ -144,15 +144,15 @@ def _settings(info: StudyInfo, other: StudyInfo) -> dict[str, str]:
         about = info.arms[arm]
         found |= _flat(f'arm {arm}: ', {'role': about.role} | about.backbone)
     for task in [task for task in info.tasks if task in other.tasks]:
-        about = info.tasks[task]
-        facts = {'kind': about.kind, 'decides': about.primary, 'classes': ', '.join(about.classes)}
-        images = {f'{split} images': str(count) for split, count in about.num_images.items()}
-        found |= _flat(f'task {task}: ', facts | images | about.settings)
+        told = info.tasks[task]
+        facts = {'kind': told.kind, 'decides': told.primary, 'classes': ', '.join(told.classes)}
+        images = {f'{split} images': str(count) for split, count in told.num_images.items()}
+        found |= _flat(f'task {task}: ', facts | images | told.settings)
     return found | info.environment
 
 
 def _flat(path: str, content: Mapping) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for key, value in content.items():
         if isinstance(value, Mapping):
             found |= _flat(f'{path}{key}.', value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,15 +25,18 @@ BOX = dict(facecolor=PAPER, edgecolor='none', pad=1)
 
 def forest(analysis: Analysis, look: Look, task: str) -> Figure | None:
     """Paired difference to the baseline with its interval, a row an arm; None without any."""
-    arms = [a for a in analysis.labels if a != analysis.baseline and analysis.difference(task, a)]
-    if not arms:
+    differences = {
+        arm: found
+        for arm in analysis.labels
+        if arm != analysis.baseline and (found := analysis.difference(task, arm))
+    }
+    if not differences:
         return None
-    figure, axis = _rows(len(arms))
+    figure, axis = _rows(len(differences))
     axis.axvline(0, color=MUTED, lw=1)
-    for row, arm in enumerate(arms):
-        found = analysis.difference(task, arm)
+    for row, (arm, found) in enumerate(differences.items()):
         colour = look.colour(arm)
-        if found.low is not None:
+        if found.low is not None and found.high is not None:
             axis.plot([found.low, found.high], [row, row], color=colour, lw=2.2)
         filled = colour if found.num_seeds > 1 else 'none'
         axis.plot(found.mean, row, look.marker(arm), color=colour, mfc=filled, ms=7)
@@ -68,7 +72,7 @@ def seed_dots(analysis: Analysis, look: Look, task: str) -> Figure | None:
     for row, summary in enumerate(found):
         colour = look.colour(summary.arm)
         values = list(summary.per_seed.values())
-        marks = dict(color=colour, ls='', ms=6, alpha=0.75, mew=0)
+        marks: dict[str, Any] = dict(color=colour, ls='', ms=6, alpha=0.75, mew=0)
         axis.plot(values, [row] * len(values), look.marker(summary.arm), **marks)
         if len(values) > 1:
             axis.plot([summary.mean] * 2, [row - 0.17, row + 0.17], color=INK, lw=2)
@@ -111,7 +115,7 @@ def class_differences(
             break
     if len(found) > MAX_CLASSES:
         largest = {label: max(abs(d.mean) for d in ds) for label, ds in found.items()}
-        kept = set(sorted(largest, key=largest.get, reverse=True)[:MAX_CLASSES])
+        kept = set(sorted(largest, key=largest.__getitem__, reverse=True)[:MAX_CLASSES])
         found = {label: ds for label, ds in found.items() if label in kept}
     return name, found
 
@@ -162,7 +166,7 @@ def _rows(count: int) -> tuple[Figure, Axes]:
 def _label(axis: Axes, row: int, left: str, right: str) -> None:
     """Name and number above the marks of a row."""
     across = axis.get_yaxis_transform()
-    style = dict(transform=across, va='center', fontsize=FONT, color=INK, bbox=BOX)
+    style: dict[str, Any] = dict(transform=across, va='center', fontsize=FONT, color=INK, bbox=BOX)
     if len(left) > MAX_LABEL:
         left = f'{left[: MAX_LABEL - 1].rstrip()}…'
     axis.text(0, row - 0.48, left, **style)

@@ -53,7 +53,7 @@ def draw_layers(
         axis.set_title(title, fontsize=SMALL, color=INK)
     if present:
         figure.legend(
-            handles=[Patch(color=_colour(palette, k), label=classes[k]) for k in present],
+            handles=[Patch(color=tuple(_colour(palette, k)), label=classes[k]) for k in present],
             loc='outside lower left',
             ncols=columns_below,
             fontsize=SMALL,
@@ -106,7 +106,7 @@ def _draw(
         overlay[..., 3] = np.where(shown, 140, 0)
         axis.imshow(overlay, interpolation='nearest')
     for i, box in enumerate(() if layer.boxes is None else layer.boxes):
-        colour = _colour(palette, layer.labels[i])
+        colour = _colour(palette, 0 if layer.labels is None else layer.labels[i])
         if layer.masks:
             overlay = np.zeros((*layer.masks[i].shape, 4))
             overlay[layer.masks[i]] = (*colour, 0.5)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...datasets.palette import make_palette
-from ..evidence import ClassificationEvidence, Evidence
+from ..evidence import ClassificationEvidence
 from ..records.results import StudyResults
 from ..statistics.jackknife import load_task_evidence
 from .blocks import Block, Fold, Gallery, Heading, Notice, Picture
@@ -99,7 +101,7 @@ def _picture(
     arm: str,
     choice: Choice,
     images: TestImages,
-    evidence: dict[tuple[str, int], Evidence],
+    evidence: Mapping[tuple[str, int], Any],
 ) -> Picture | None:
     """One picture; None where no difference between the arms can be seen in it."""
     info = results.info

@@ -16,8 +16,10 @@ __all__ = ['to_csv', 'to_json']
 
 COLUMNS = ('table', 'task', 'arm', 'reference', 'metric', 'seed', 'quantity', 'value')
 #: Of a run, what is no single number, or is given otherwise.
-NOT_COSTS = ('task', 'arm', 'seed', 'metrics', 'val_curve', 'losses', 'treatment')
-NOT_COSTS += ('environment', 'folder')
+NOT_COSTS = (
+    *('task', 'arm', 'seed', 'metrics', 'val_curve', 'losses', 'treatment'),
+    *('environment', 'folder'),
+)
 
 
 def to_json(results: StudyResults, analysis: Analysis) -> str:
@@ -57,8 +59,8 @@ def _rows_of_runs(results: StudyResults) -> Iterator[tuple]:
         for name, value in asdict(run).items():
             if name not in NOT_COSTS and value is not None:
                 yield 'run', *key, '', run.seed, name, value
-        for name, value in run.treatment.items():
-            yield 'treatment', *key, '', run.seed, name, value
+        for name, entry in run.treatment.items():
+            yield 'treatment', *key, '', run.seed, name, entry
         metric = results.info.tasks[run.task].primary
         for iteration, value in run.val_curve:
             yield 'curve', *key, metric, run.seed, f'validation at {iteration:g}', value
@@ -66,13 +68,13 @@ def _rows_of_runs(results: StudyResults) -> Iterator[tuple]:
 
 def _rows_of_analysis(analysis: Analysis) -> Iterator[tuple]:
     for summary in analysis.summaries:
-        key = ('mean', summary.task, summary.arm, '', summary.metric, '')
-        yield from _quantities(key, summary, ('mean', 'sd'))
+        row = ('mean', summary.task, summary.arm, '', summary.metric, '')
+        yield from _quantities(row, summary, ('mean', 'sd'))
     for found in analysis.differences:
         key = ('difference', found.task, found.arm, found.reference, found.metric)
         for seed, value in found.per_seed.items():
             yield *key, seed, 'difference', value
-        names = (
+        names: tuple[str, ...] = (
             'mean', 'low', 'high', 'standard_error', 'seed_sd', 'test_sd', 'p', 'p_holm',
             'p_sign_flip', 'smallest_effect', 'rules_out', 'effective_groups',
         )  # fmt: skip
@@ -81,29 +83,29 @@ def _rows_of_analysis(analysis: Analysis) -> Iterator[tuple]:
             yield *key, '', f'smallest_effect: {end}', value
     base = analysis.baseline
     for ratio in analysis.carry_over:
-        key = ('carry-over', ratio.task, ratio.arm, base, analysis.primary[ratio.task], '')
+        row = ('carry-over', ratio.task, ratio.arm, base, analysis.primary[ratio.task], '')
         names = ('ratio', 'low', 'high', 'correlation', 'correlation_low', 'correlation_high')
-        yield from _quantities(key, ratio, names)
+        yield from _quantities(row, ratio, names)
     for crossed in analysis.crossed:
-        key = ('crossed', crossed.task, crossed.arm, base, analysis.primary[crossed.task], '')
+        row = ('crossed', crossed.task, crossed.arm, base, analysis.primary[crossed.task], '')
         for name in ('mean', 'low', 'high', 'p'):
             value = getattr(crossed, name)
             if value is not None:
-                yield *key, f'{crossed.effect}: {name}', value
+                yield *row, f'{crossed.effect}: {name}', value
     for verdict in analysis.verdicts:
-        key = ('verdict', verdict.task, verdict.arm, base, analysis.primary[verdict.task], '')
-        yield from _quantities(key, verdict, ('kind',))
+        row = ('verdict', verdict.task, verdict.arm, base, analysis.primary[verdict.task], '')
+        yield from _quantities(row, verdict, ('kind',))
         for name in ('estimate', 'low', 'high', 'limit') if verdict.seeds_needed else ():
             value = getattr(verdict.seeds_needed, name)
             if value is not None:
-                yield *key, f'seeds needed: {name}', value
+                yield *row, f'seeds needed: {name}', value
     for cost in analysis.efficiency:
-        key = ('efficiency', cost.task, cost.arm, base, analysis.primary[cost.task], '')
+        row = ('efficiency', cost.task, cost.arm, base, analysis.primary[cost.task], '')
         names = ('baseline', 'value', 'increase', 'gain_per_10', 'low', 'high')
         for name in names:
             value = getattr(cost, name)
             if value is not None:
-                yield *key, f'{cost.cost}: {name}', value
+                yield *row, f'{cost.cost}: {name}', value
 
 
 def _quantities(key: tuple, found: object, names: tuple[str, ...]) -> Iterator[tuple]:

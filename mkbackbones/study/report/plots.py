@@ -70,7 +70,7 @@ class _Plots:
             'the mean, the number behind ± the standard deviation over seeds.'
         )
         found = self.draw('runs', lambda task: seed_dots(self.analysis, self.look, task))
-        tables = [
+        tables: list[Block] = [
             Fold(f'All metrics of {task}', [metric_table(self.analysis, self.info, task)])
             for task in self.tasks
         ]

@@ -36,8 +36,9 @@ def cost_scatter(analysis: Analysis, look: Look, task: str) -> Figure | None:
         axis.axhline(0, color=MUTED, lw=1)
         axis.axvline(0, color=LINE, lw=1)
         for e in rows:
-            if e.cost == cost:
-                mark(axis, look, e.arm, x=e.increase, y=analysis.difference(task, e.arm))
+            found = analysis.difference(task, e.arm)
+            if e.cost == cost and found is not None:
+                mark(axis, look, e.arm, x=e.increase, y=found)
         axis.margins(x=0.18)
         axis.set_xlabel(f'{COST_NAMES[cost]}, % more')
     for axis in axes.flat[len(costs) :]:
@@ -54,13 +55,13 @@ def carry_over_scatter(
     analysis: Analysis, look: Look, task: str, classification: str
 ) -> Figure | None:
     """Gains downstream over gains in classification: a small mark a seed, a large one the mean."""
-    arms = [
-        a
-        for a in analysis.labels
-        if a != analysis.baseline
-        and analysis.difference(task, a)
-        and analysis.difference(classification, a)
-    ]
+    arms = {
+        arm: (below, above)
+        for arm in analysis.labels
+        if arm != analysis.baseline
+        and (above := analysis.difference(task, arm))
+        and (below := analysis.difference(classification, arm))
+    }
     if not arms:
         return None
     figure = new_figure(255 + 13 * len(arms))
@@ -68,15 +69,14 @@ def carry_over_scatter(
     tidy(axis, left=True)
     axis.axhline(0, color=MUTED, lw=1)
     axis.axvline(0, color=MUTED, lw=1)
-    for arm in arms:
-        below, above = analysis.difference(classification, arm), analysis.difference(task, arm)
+    for arm, (below, above) in arms.items():
         pairs = [(x, above.per_seed[s]) for s, x in below.per_seed.items() if s in above.per_seed]
         for x, y in pairs if len(pairs) > 1 else ():
             axis.plot(x, y, look.marker(arm), color=look.colour(arm), ms=4.5, alpha=0.75, mew=0)
         mark(axis, look, arm, x=below, y=above)
     axis.set_xlabel(f'{classification}: {analysis.primary[classification]}, points')
     axis.set_ylabel(f'{task}: {analysis.primary[task]}, points')
-    look.legend(figure, task, arms)
+    look.legend(figure, task, list(arms))
     return figure
 
 
@@ -84,9 +84,9 @@ def mark(axis: Axes, look: Look, arm: str, x: Difference | float, y: Difference)
     """One arm, with its intervals as a cross; hollow where it rests on one seed."""
     colour = look.colour(arm)
     place = x.mean if isinstance(x, Difference) else x
-    if isinstance(x, Difference) and x.low is not None:
+    if isinstance(x, Difference) and x.low is not None and x.high is not None:
         axis.plot([x.low, x.high], [y.mean, y.mean], color=colour, lw=1.2)
-    if y.low is not None:
+    if y.low is not None and y.high is not None:
         axis.plot([place, place], [y.low, y.high], color=colour, lw=1.2)
     filled = colour if y.num_seeds > 1 else 'none'
     axis.plot(place, y.mean, look.marker(arm), color=colour, mfc=filled, ms=7)

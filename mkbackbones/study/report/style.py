@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -168,7 +169,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 def to_svg(figure: Figure, name: str) -> bytes:
     """Render a figure; text becomes outlines, so that it looks the same everywhere."""
     buffer = io.BytesIO()
-    settings = {'svg.fonttype': 'path', 'svg.hashsalt': name, 'path.simplify': True}
+    settings: Any = {'svg.fonttype': 'path', 'svg.hashsalt': name, 'path.simplify': True}
     with matplotlib.rc_context(settings):
         figure.savefig(buffer, format='svg', metadata={'Date': None})
     return buffer.getvalue()

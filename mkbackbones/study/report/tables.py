@@ -31,7 +31,7 @@ def verdict_table(analysis: Analysis) -> Table:
     rows = []
     for verdict in analysis.verdicts:
         found = analysis.difference(verdict.task, verdict.arm)
-        kind = verdict.kind
+        kind: str = verdict.kind
         for control, standing in verdict.against_controls.items():
             if verdict.kind in ('gains in both', 'better'):
                 label = analysis.labels[control]
@@ -194,7 +194,7 @@ def crossed_table(analysis: Analysis) -> Table | None:
 
 def cost_table(results: StudyResults) -> Table | None:
     """What each arm costs in each task, medians over seeds; None without a run."""
-    columns: dict[str, Callable[[RunResult], str | float]] = {
+    columns: dict[str, Callable[[RunResult], float]] = {
         'parameters, M': lambda run: run.parameters / 1e6,
         'operations, G': lambda run: run.flops / 1e9,
         'training step, ms': lambda run: run.step_seconds * 1e3,

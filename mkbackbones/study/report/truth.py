@@ -8,12 +8,15 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from ..records.run_folder import read_object
+
+if TYPE_CHECKING:
+    from ..define.tasks import TaskKind
 
 __all__ = ['Layer', 'TestImages', 'read_image', 'read_prediction']
 
@@ -106,12 +109,12 @@ class TestImages:
 
     __test__ = False  # not a test, whatever pytest thinks of the name
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    def __init__(self, folder: Path, kind: TaskKind) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # libraries print while they read
             self.data = build_known(read_config(folder))
         if kind == 'classification':
-            paths = [Path(path) for path, _ in self.data.samples]
-            self.index = {f'{path.parent.name}/{path.stem}': i for i, path in enumerate(paths)}
+            files = [Path(path) for path, _ in self.data.samples]
+            self.index = {f'{path.parent.name}/{path.stem}': i for i, path in enumerate(files)}
         else:
             paths = (self.data.get_data_info(i)['img_path'] for i in range(len(self.data)))
             self.index = {Path(path).stem: i for i, path in enumerate(paths)}
@@ -138,7 +141,7 @@ class TestImages:
         )
 
 
-def read_prediction(folder: Path, image: str, kind: str) -> Layer:
+def read_prediction(folder: Path, image: str, kind: TaskKind) -> Layer:
     """What a run predicted for an image.
 
     Args:

@@ -6,8 +6,9 @@ import contextlib
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from ..records.ledger import Ledger, LedgerError
+from ..records.ledger import Ledger, LedgerError, State
 from ..records.results import StudyResults
 
 __all__ = ['OpenRun', 'open_runs']
@@ -19,13 +20,13 @@ class OpenRun:
 
     Args:
         run (str): Which one.
-        state (str): ``failed``, ``stale``, ``running``, ``pending``, or ``missing`` where there is
-            no ledger to tell.
+        state (State | Literal['missing']): How far it is; ``missing`` where there is no ledger to
+            tell.
         reason (str): Why, where it is known.
     """
 
     run: str
-    state: str
+    state: State | Literal['missing']
     reason: str = ''
 
 

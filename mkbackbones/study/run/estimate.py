@@ -35,6 +35,8 @@ def start_seconds(schedule: Schedule, run: Run) -> float:
     timing = Run('timing', run.task, run.arm, schedule.prepared.study.seeds[0])
     row = schedule.ledger.rows()[timing.key]
     steps = TIMED_ITERATIONS * schedule.needs.output(timing)['step_seconds']
+    if row.started is None or row.finished is None:
+        return 0.0
     return max(row.finished - row.started - steps, 0.0)
 
 
@@ -53,7 +55,7 @@ def estimate_table(schedule: Schedule, slots: int) -> Table:
         table.add_column(name, justify='right')
     total = 0.0
     for task in study.tasks:
-        for arm in study.arms_of(task.key):
+        for arm in study.arms_of(task):
             runs = [
                 run
                 for run in schedule.runs.values()

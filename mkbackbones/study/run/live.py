@@ -12,12 +12,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..records.ledger import STATES, Ledger, Row
+from ..records.ledger import STATES, Ledger, Row, State
 from ..records.progress import Progress, read_progress
 
 __all__ = ['Watch', 'duration', 'overview']
 
-STYLES = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'stale': 'yellow', 'pending': 'dim'}
+STYLES: dict[State, str] = {
+    'done': 'green',
+    'running': 'cyan',
+    'failed': 'red',
+    'stale': 'yellow',
+    'pending': 'dim',
+}
 MAX_FAILURES = 8
 
 
@@ -30,7 +36,7 @@ def overview(folder: Path, rows: Iterable[Row]) -> Group:
     """
     rows = list(rows)
     running = {row.key: read_progress(folder / row.key) for row in rows if row.state == 'running'}
-    parts = [counts(rows, remaining_seconds(rows, running))]
+    parts: list[Text | Table] = [counts(rows, remaining_seconds(rows, running))]
     if running:
         parts.append(worker_table([row for row in rows if row.key in running], running))
     troubled = [row for row in rows if row.state in ('failed', 'stale')]

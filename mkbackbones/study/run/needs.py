@@ -35,7 +35,7 @@ class Needs:
         if planned is not None or run.stage == 'timing':
             return planned
         timing = self.output(Run('timing', run.task, run.arm, self.prepared.study.seeds[0]))
-        seconds = 60 * self.prepared.study.budget.minutes
+        seconds = 60 * (self.prepared.study.budget.minutes or 0.0)
         return max(int(seconds / timing['step_seconds']), 1)
 
     def learning_rate(self, run: Run) -> float | None:
@@ -54,7 +54,7 @@ class Needs:
             )
             for lr in sorted(rates.grid)
         }
-        best = max(means, key=means.get)
+        best = max(means, key=means.__getitem__)
         if means[best] == -math.inf:
             raise StudyError(
                 f'task {run.task}, arm {run.arm}: every learning rate of the grid diverged; '

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..define.parts import part_of
-from ..define.plan import Run, plan_runs
+from ..define.plan import Run, Stage, plan_runs
 from ..define.precision import Plan, settle_plan
 from ..define.spec import StudyError
 from ..prepare.prepared import PreparedStudy
-from ..records.ledger import Ledger, Row
+from ..records.ledger import Ledger, Row, State
 from ..records.plain_config import write_config
 from ..records.progress import is_alive, take_lock
 from ..records.results import read_info
@@ -30,19 +30,20 @@ if TYPE_CHECKING:
 __all__ = ['Schedule', 'open_schedule']
 
 POLL_SECONDS = 0.5
+#: What to do with runs whose config, code or data have changed since they were started.
+Stale = Literal['stop', 'rerun', 'keep']
 
 
 @contextlib.contextmanager
 def open_schedule(
-    prepared: PreparedStudy, folder: Path, stale: str = 'stop', timing: bool | None = None
+    prepared: PreparedStudy, folder: Path, stale: Stale = 'stop', timing: bool | None = None
 ) -> Iterator[Schedule]:
     """Take hold of a study's folder.
 
     Args:
         prepared (PreparedStudy): The study.
         folder (Path): Its folder.
-        stale (str): What to do with runs whose config, code or data have changed since they were
-            started: ``stop``, ``rerun`` or ``keep``.
+        stale (Stale): What to do with runs that are stale.
         timing (bool | None): See :func:`plan_runs`.
 
     Raises:
@@ -96,7 +97,7 @@ class Schedule:
 
     # ---- what is there already
 
-    def reconcile(self, stale: str) -> None:
+    def reconcile(self, stale: Stale) -> None:
         """Bring the ledger in line with the plan and with what lies on disk.
 
         Raises:
@@ -153,7 +154,8 @@ class Schedule:
 
     def settle(self, row: Row) -> None:
         """Let what lies on disk tell the state of a run that no job of this process is at."""
-        folder, state, error = self.folder / row.key, 'pending', ''
+        folder, error = self.folder / row.key, ''
+        state: State = 'pending'
         if is_alive(folder):
             self.orphans.add(row.key)
             state = 'running'
@@ -244,7 +246,7 @@ class Schedule:
             raise
 
     def run_stage(
-        self, stage: str, executor: Executor, watch: Callable[[], None] = lambda: None
+        self, stage: Stage, executor: Executor, watch: Callable[[], None] = lambda: None
     ) -> None:
         """Do the runs of one stage alone; see :meth:`run`."""
         self.tried |= {key for key, run in self.runs.items() if run.stage != stage}
@@ -267,7 +269,8 @@ class Schedule:
             set[str]: Keys of the runs that were not needed.
         """
         seeds = self.prepared.study.seeds
-        for look in self.prepared.study.plan.looks:
+        planned = self.prepared.study.plan
+        for look in () if planned is None else planned.looks:
             later = {
                 key
                 for key, run in self.runs.items()

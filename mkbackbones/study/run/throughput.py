@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from rich.table import Table
@@ -105,10 +106,13 @@ def measure_slots(
                 if error:  # the others would wait
                     return Throughput(slots, [], error=error)
             time.sleep(0.1)
-    content = [read_object(place / MEASURED) for place in folders]
-    if None in content:
-        lost = folders[content.index(None)] / 'console.log'
-        return Throughput(slots, [], error=lost.read_text(errors='replace').strip()[-300:])
+    content: list[dict[str, Any]] = []
+    for place in folders:
+        measured = read_object(place / MEASURED)
+        if measured is None:
+            lost = (place / 'console.log').read_text(errors='replace')
+            return Throughput(slots, [], error=lost.strip()[-300:])
+        content.append(measured)
     taken = [entry['memory'] for entry in content]
     return Throughput(
         slots,

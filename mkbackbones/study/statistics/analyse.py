@@ -60,12 +60,12 @@ def analyse_tasks(
     results, scored_worst = score_worst(results)
     results, old_alarms = without_old_alarms(results, jackknives)
     info = results.info
-    jackknives = {task: found for task, found in jackknives.items() if found is not None}
-    for task, jackknife in jackknives.items():
+    known = {task: found for task, found in jackknives.items() if found is not None}
+    for task, jackknife in known.items():
         jackknife.set_constant({(a, s, m) for t, a, s, m in scored_worst if t == task})
         runs = [run for run in results.runs if run.task == task]
         jackknife.check(runs, info.tasks[task].primary)
-    comparisons = [c for task in info.tasks for c in compare(results, task, jackknives.get(task))]
+    comparisons = [c for task in info.tasks for c in compare(results, task, known.get(task))]
     correct(comparisons, info)
     primary = {
         (c.difference.task, c.difference.arm, c.difference.reference): c
@@ -96,15 +96,12 @@ def analyse_tasks(
             if reference == info.baseline
             for found in efficiency(results, c.difference)
         ],
-        notes=_notes(results, jackknives, classification, old_alarms),
+        notes=_notes(results, known, classification, old_alarms),
         test_groups={
-            task: describe_groups(found, info.tasks[task].primary)
-            for task, found in jackknives.items()
+            task: describe_groups(found, info.tasks[task].primary) for task, found in known.items()
         },
         scored_worst=[f'{t}, {a}, seed {s}: {m}' for t, a, s, m in scored_worst],
-        good_images={
-            task: found.good_images for task, found in jackknives.items() if found.good_images
-        },
+        good_images={task: found.good_images for task, found in known.items() if found.good_images},
         crossed=[
             effect
             for task in info.tasks
@@ -143,7 +140,7 @@ def _carry_over(
     for task, about in info.tasks.items():
         for arm in arms:
             downstream = primary.get((task, arm, info.baseline))
-            stage = primary.get((classification, arm, info.baseline))
+            stage = primary.get((classification or '', arm, info.baseline))
             if about.kind != 'classification' and downstream and stage:
                 ratio = carry_over(info, downstream, stage, nominal_level(ALPHA, info.looks))
                 if ratio is not None:

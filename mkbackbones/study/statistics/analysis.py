@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from .paired import SeedsNeeded
 
@@ -10,12 +11,26 @@ __all__ = [
     'Analysis',
     'ArmSummary',
     'CarryOver',
+    'Cost',
+    'Covers',
     'Crossed',
     'Difference',
     'Efficiency',
     'SplitGroups',
+    'Standing',
     'Verdict',
+    'VerdictKind',
 ]
+
+
+#: What an interval takes as random; seeds alone where runs on one split left no evidence.
+Covers = Literal['seeds', 'seeds and test images']
+#: What is said of an arm, see :class:`Verdict`.
+VerdictKind = Literal['gains in both', 'better', 'worse', 'equivalent', 'undecided', 'no verdict']
+#: How a candidate stands against a control.
+Standing = Literal['better', 'worse', 'undecided', 'no verdict']
+#: What a gain may cost, as results name it.
+Cost = Literal['parameters', 'flops', 'step_seconds', 'inference_seconds', 'peak_memory']
 
 
 @dataclass
@@ -71,8 +86,7 @@ class Difference:
         test_sd (float | None): Standard deviation of the mean difference that test images add for
             every seed alike (with folds, the part of the whole that they account for); None where
             it is unknown.
-        covers (str): What the interval takes as random: ``'seeds and test images'``, or
-            ``'seeds'`` where runs on one split left no evidence.
+        covers (Covers): What the interval takes as random.
         effective_groups (float | None): Number of equally large groups of test images that would
             weigh the same in this metric; None without evidence. Below 8 there is no interval.
         p (float | None): Two-sided p of the t test that belongs to the interval.
@@ -102,7 +116,7 @@ class Difference:
     standard_error: float | None = None
     seed_sd: float | None = None
     test_sd: float | None = None
-    covers: str = 'seeds'
+    covers: Covers = 'seeds'
     effective_groups: float | None = None
     p: float | None = None
     p_holm: float | None = None
@@ -164,23 +178,23 @@ class Verdict:
     Args:
         task (str): Key of the task.
         arm (str): Key of the arm.
-        kind (str): ``'gains in both'`` (better than the baseline here and in classification),
-            ``'better'`` (here; no classification stage, or no gain found there), ``'worse'``,
-            ``'equivalent'`` (within the margin that was named beforehand), ``'undecided'``, or
-            ``'no verdict'`` (fewer than two seeds, or too few groups of test images).
+        kind (VerdictKind): ``'gains in both'`` (better than the baseline here and in
+            classification), ``'better'`` (here; no classification stage, or no gain found there),
+            ``'worse'``, ``'equivalent'`` (within the margin that was named beforehand),
+            ``'undecided'``, or ``'no verdict'`` (fewer than two seeds, or too few groups of test
+            images).
         sentence (str): The verdict in words, with numbers.
         seeds_needed (SeedsNeeded | None): For ``'undecided'``: seeds that would find the observed
             difference with 80 per cent power (or the planned one), were it the true one.
-        against_controls (dict[str, str]): For a candidate, by key of each control: ``'better'``,
-            ``'undecided'``, ``'worse'`` or ``'no verdict'``.
+        against_controls (dict[str, Standing]): For a candidate, by key of each control.
     """
 
     task: str
     arm: str
-    kind: str
+    kind: VerdictKind
     sentence: str
     seeds_needed: SeedsNeeded | None = None
-    against_controls: dict[str, str] = field(default_factory=dict)
+    against_controls: dict[str, Standing] = field(default_factory=dict)
 
 
 @dataclass
@@ -190,8 +204,7 @@ class Efficiency:
     Args:
         task (str): Key of the task.
         arm (str): Key of the arm.
-        cost (str): ``'parameters'``, ``'flops'``, ``'step_seconds'``, ``'inference_seconds'`` or
-            ``'peak_memory'``.
+        cost (Cost): What it costs more of.
         baseline (float): The baseline's cost, median over seeds.
         value (float): The arm's.
         increase (float): Additional cost in per cent of the baseline's.
@@ -204,7 +217,7 @@ class Efficiency:
 
     task: str
     arm: str
-    cost: str
+    cost: Cost
     baseline: float
     value: float
     increase: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,8 @@ def chance(info: StudyInfo, run: RunResult) -> float:
     if task.kind == 'classification':
         return 100.0 / len(task.classes)
     if task.kind == 'segmentation':
-        return background_miou(load_evidence(Path(run.folder) / 'evidence.npz'))
+        evidence: Any = load_evidence(Path(run.folder) / 'evidence.npz')  # of this kind
+        return background_miou(evidence)
     return 0.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -136,18 +137,19 @@ def correct(comparisons: list[Comparison], info: StudyInfo) -> None:
         comparisons (list[Comparison]): Of all tasks.
         info (StudyInfo): The study; looks that it planned are corrected for, too.
     """
-    families = defaultdict(list)
+    families: dict[tuple, list[tuple[Comparison, PairedMean]]] = defaultdict(list)
     for comparison in comparisons:
         found = comparison.difference
         if comparison.estimate is not None:
             where = () if found.primary else (found.task, found.metric)
-            families[found.reference, where].append(comparison)
+            families[found.reference, where].append((comparison, comparison.estimate))
     power = info.plan.power if info.plan else POWER
     for family in families.values():
         alpha = nominal_level(ALPHA / len(family), info.looks)
-        corrected = holm([overall_level(c.difference.p, info.looks) for c in family])
-        for comparison, p in zip(family, corrected):
-            found, estimate = comparison.difference, comparison.estimate
+        single = [1.0 if c.difference.p is None else c.difference.p for c, _ in family]
+        corrected = holm([overall_level(p, info.looks) for p in single])
+        for (comparison, estimate), p in zip(family, corrected):
+            found = comparison.difference
             comparison.alpha = alpha
             found.p_holm = float(p)
             if found.standard_error is not None:
@@ -224,7 +226,8 @@ def estimate_contrast(
         tuple: The estimate, None where there are too few groups of test images; and whether it
         knows what test images do.
     """
-    influence, df, folds = None, np.inf, info.tasks[task].folds
+    influence: Any = None
+    df, folds = np.inf, info.tasks[task].folds
     by_fold: dict[int, list[int]] = defaultdict(list)
     for seed in per_seed:
         by_fold[info.fold_of(task, seed)].append(seed)
@@ -233,14 +236,15 @@ def estimate_contrast(
         df = groups.df
         if groups.effective < FEWEST_GROUPS:
             return None, False
-        where = by_fold if folds else list(per_seed)
-        parts = [jackknife.influence(arm, ref, where, metric) for arm, ref, _ in terms]
+        where: Any = by_fold if folds else list(per_seed)
+        parts: list[Any] = [jackknife.influence(arm, ref, where, metric) for arm, ref, _ in terms]
         if all(part is not None for part in parts):
             weights = [weight for _, _, weight in terms]
             # With folds, a list of arrays.
             splits = zip(*parts) if folds else [parts]
             sums = [sum(w * part for w, part in zip(weights, split)) for split in splits]
             influence = sums if folds else sums[0]
+    estimate: PairedMean
     if folds:
         grouped = [np.array([per_seed[seed] for seed in mine]) for mine in by_fold.values()]
         estimate = folded_mean(grouped, folds, influence)

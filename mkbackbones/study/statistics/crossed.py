@@ -83,7 +83,8 @@ def crossed_effects(
         task (str): Key of the task.
         jackknife (AnyJackknife | None): None where runs left no evidence.
     """
-    info, found = results.info, []
+    info = results.info
+    found: list[Crossed] = []
     if info.tasks[task].source is None:
         return found
     metric = info.tasks[task].primary

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from statistics import median
+from typing import get_args
 
 from ..records.results import StudyResults
-from .analysis import Difference, Efficiency
+from .analysis import Cost, Difference, Efficiency
 
 __all__ = ['COSTS', 'efficiency']
 
-COSTS = ('parameters', 'flops', 'step_seconds', 'inference_seconds', 'peak_memory')
+COSTS: tuple[Cost, ...] = get_args(Cost)
 LEAST_INCREASE = 1.0  # per cent; below it, a gain for each 10 per cent says nothing
 
 
@@ -25,13 +26,13 @@ def efficiency(results: StudyResults, difference: Difference) -> list[Efficiency
     """
     found = []
     for cost in COSTS:
-        value, baseline = (
+        values, baselines = (
             [getattr(run, cost) for run in results.of(difference.task, arm).values()]
             for arm in (difference.arm, difference.reference)
         )
-        if not all(value) or not all(baseline):  # None or 0: not measured
+        if not all(values) or not all(baselines):  # None or 0: not measured
             continue
-        value, baseline = float(median(value)), float(median(baseline))
+        value, baseline = float(median(values)), float(median(baselines))
         increase = 100 * (value / baseline - 1)
         per_10 = 10 / increase if increase >= LEAST_INCREASE else None
         gain, low, high = (

@@ -190,7 +190,10 @@ class FoldedJackknife:
             seeds (Mapping[int, list[int]]): Seeds of each fold.
             metric (str): Name of the metric.
         """
-        found = [
-            self.folds[fold].influence(arm, reference, mine, metric) for fold, mine in seeds.items()
-        ]
-        return None if any(one is None for one in found) else found
+        found = []
+        for fold, mine in seeds.items():
+            one = self.folds[fold].influence(arm, reference, mine, metric)
+            if one is None:
+                return None
+            found.append(one)
+        return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .analysis import Analysis, Verdict
+from .analysis import Analysis, Verdict, VerdictKind
 
 __all__ = ['headline']
 
-PHRASES = {
+PHRASES: dict[VerdictKind, str] = {
     'gains in both': 'it gains in classification and in {}',
     'better': 'it is better in {}',
     'worse': 'it is worse in {}',
@@ -15,7 +15,7 @@ PHRASES = {
     'no verdict': 'there is no verdict on {}',
 }
 
-GAINS = ('gains in both', 'better')
+GAINS: tuple[VerdictKind, ...] = ('gains in both', 'better')
 
 
 def headline(analysis: Analysis) -> str:

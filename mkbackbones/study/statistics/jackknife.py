@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -130,10 +131,10 @@ class TaskJackknife:
             return None
         rows = []
         for seed in seeds:
-            pair = [self.change(key, metric) for key in ((arm, seed), (reference, seed))]
-            if any(change is None or np.isnan(change).any() for change in pair):
+            own, other = (self.change(key, metric) for key in ((arm, seed), (reference, seed)))
+            if own is None or other is None or np.isnan(own).any() or np.isnan(other).any():
                 return None
-            rows.append(pair[0] - pair[1])
+            rows.append(own - other)
         return np.stack(rows) * self.groups[metric].scale
 
     def change(self, key: tuple[str, int], metric: str) -> np.ndarray | None:
@@ -145,7 +146,16 @@ class TaskJackknife:
         return self.without[key][metric] - self.full[key][metric]
 
 
-def describe_groups(jackknife: TaskJackknife, primary: str) -> SplitGroups:
+class Grouped(Protocol):
+    """What leaves out groups, of one split or of folds."""
+
+    groups: dict[str, ImageGroups]
+
+    @property
+    def num_groups(self) -> int: ...
+
+
+def describe_groups(jackknife: Grouped, primary: str) -> SplitGroups:
     """Groups of the test images, and of the class that has the fewest effective ones."""
     of_metric = jackknife.groups.get(primary)
     by_class = {
@@ -153,7 +163,7 @@ def describe_groups(jackknife: TaskJackknife, primary: str) -> SplitGroups:
         for name, groups in jackknife.groups.items()
         if '/' in name and groups.effective
     }
-    worst = min(by_class, key=by_class.get, default='')
+    worst = min(by_class, key=by_class.__getitem__, default='')
     effective = None if of_metric is None else of_metric.effective
     return SplitGroups(jackknife.num_groups, effective, worst, by_class.get(worst))
 

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def load_jackknife(results: StudyResults, task: str) -> AnyJackknife | None:
     if all((folder / LEFT_OUT).is_file() for folder in folders.values()):
         if not results.info.tasks[task].folds:
             return read_left_out(folders, GROUPS)
-        by_fold = defaultdict(dict)
+        by_fold: dict[int, dict[tuple[str, int], Path]] = defaultdict(dict)
         for (arm, seed), folder in folders.items():
             by_fold[results.info.fold_of(task, seed)][arm, seed] = folder
         return FoldedJackknife(
@@ -159,7 +160,7 @@ def write_task(runs: list[RunResult], jackknife: TaskJackknife, folder: Path, na
         )
 
 
-def save(path: Path, **content: np.ndarray) -> None:
+def save(path: Path, **content: Any) -> None:
     """Write an archive whole or not at all."""
     with written_aside(path) as work, work.open('wb') as file:
         np.savez_compressed(file, **content)

@@ -6,6 +6,7 @@ parts of the variance of the mean difference.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +26,7 @@ class PairedMean:
 
     Args:
         mean (float): Mean over the seeds.
-        num_seeds (int): Number of seeds n, at least two.
+        num_seeds (float): Number of seeds n, at least two.
         v_seed (float): Variance of the mean over draws of n seeds, for this test split.
         v_test (float): Variance that the draw of test images adds, for all seeds alike.
         test_df (float): Degrees of freedom of ``v_test``.
@@ -36,7 +37,7 @@ class PairedMean:
     """
 
     mean: float
-    num_seeds: int
+    num_seeds: float
     v_seed: float
     v_test: float = 0.0
     test_df: float = np.inf
@@ -194,8 +195,8 @@ def paired_mean(
     whole, own = chi_square_range(of_mean, df), chi_square_range(of_single_seeds, (n - 1) * df)
     less = np.hypot(of_mean - whole[0], own[1] - of_single_seeds)
     more = np.hypot(whole[1] - of_mean, of_single_seeds - own[0])
-    ends = (max(0.0, of_mean - of_single_seeds + float(end)) for end in (-less, more))
-    return PairedMean(mean, n, v_seed, v_test, df, tuple(ends))
+    low, high = (max(0.0, of_mean - of_single_seeds + float(end)) for end in (-less, more))
+    return PairedMean(mean, n, v_seed, v_test, df, (low, high))
 
 
 @dataclass
@@ -233,12 +234,12 @@ def seeds_needed(
     effect = estimate.mean if effect is None else effect
     seed = chi_square_range(1.0, estimate.known_seed_df)
     test = estimate.test_ends()
-    found = [
+    middle, low, high = (
         least_seeds(estimate, alpha, power, effect, factor, v_test)
         for factor, v_test in ((1.0, estimate.v_test), (seed[0], test[0]), (seed[1], test[1]))
-    ]
+    )
     limit = estimate.with_seeds(1e9).power(effect, alpha) if estimate.v_test else float(effect != 0)
-    return SeedsNeeded(*found, limit)
+    return SeedsNeeded(middle, low, high, limit)
 
 
 def least_seeds(
@@ -258,7 +259,7 @@ def least_seeds(
     return high
 
 
-def sign_flip(differences: np.ndarray) -> float:
+def sign_flip(differences: Sequence[float] | np.ndarray) -> float:
     """Two-sided sign-flip test of the mean: exact up to 12 seeds, 4096 random flips beyond."""
     result = stats.permutation_test(
         (np.asarray(differences),),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ..define.precision import POWER
 from ..define.spec import Study
@@ -13,6 +14,9 @@ from .left_out import load_jackknife
 from .paired import ALPHA, PairedMean, SeedsNeeded, seeds_needed
 from .sequential import nominal_level
 from .verdicts import margin_of_images
+
+if TYPE_CHECKING:
+    from .analysis import Covers
 
 __all__ = ['Prospect', 'images_needed', 'prospects']
 
@@ -41,7 +45,7 @@ class Prospect:
         needed (SeedsNeeded | None): Seeds that would find it with the planned power.
         images (float | None): How many times the test images that it would take with the planned
             seeds; None where no number of images is enough.
-        covers (str): What the pilot's intervals take as random.
+        covers (Covers): What the pilot's intervals take as random.
         by_folds (dict[int, float]): What ``smallest`` would be with so many folds, 0 being one
             split; from a pilot on one split with evidence alone.
     """
@@ -60,7 +64,7 @@ class Prospect:
     power: float | None = None
     needed: SeedsNeeded | None = None
     images: float | None = None
-    covers: str = 'seeds'
+    covers: Covers = 'seeds'
     by_folds: dict[int, float] = field(default_factory=dict)
 
 
@@ -117,7 +121,7 @@ def prospects(
                 task=task.key,
                 arm=arm,
                 metric=task.primary,
-                pilot_seeds=estimate.num_seeds,
+                pilot_seeds=int(estimate.num_seeds),
                 seeds=len(study.seeds),
                 smallest=planned.smallest_effect(alpha, power),
                 smallest_range=planned.smallest_effect_range(alpha, power),

@@ -81,7 +81,9 @@ def of_normal_tests(level: float, looks: tuple[int, ...]) -> float:
 def excess(looks: tuple[int, ...]) -> float:
     """How many times as often t tests err as normal ones: the more of it at 5 and at 1 per cent."""
     rng = np.random.default_rng(0)
-    total, squares, seeds = np.zeros(DRAWS), np.zeros(DRAWS), 0
+    total: np.ndarray = np.zeros(DRAWS)
+    squares: np.ndarray = np.zeros(DRAWS)
+    seeds = 0
     smallest = np.ones(DRAWS)
     for now in looks:
         new = now - seeds

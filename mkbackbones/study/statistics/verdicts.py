@@ -6,7 +6,7 @@ import math
 
 from ..define.precision import POWER
 from ..records.results import StudyInfo
-from .analysis import CarryOver, Difference, Verdict
+from .analysis import CarryOver, Difference, Standing, Verdict, VerdictKind
 from .compare import FEWEST_GROUPS, Comparison
 from .paired import ALPHA, PairedMean, SeedsNeeded, seeds_needed
 from .sequential import added_seeds, nominal_level
@@ -14,7 +14,7 @@ from .sequential import added_seeds, nominal_level
 __all__ = ['DECIDED', 'hopeless_margin', 'judge', 'margin_of_images', 'numbers']
 
 #: Kinds of verdicts that more seeds are not needed for.
-DECIDED = ('gains in both', 'better', 'worse', 'equivalent')
+DECIDED: tuple[VerdictKind, ...] = ('gains in both', 'better', 'worse', 'equivalent')
 
 Key = tuple[str, str, str]  # task, arm, reference
 
@@ -48,6 +48,7 @@ def judge(
         sentence = f'No verdict on {label}: no seed was finished by it and by the baseline.'
         return Verdict(task, arm, 'no verdict', sentence, None, standing)
     found = comparison.difference
+    kind: VerdictKind
     needed, margin = None, info.plan.margin_beforehand(task) if info.plan else None
     if found.num_seeds < 2:
         kind = 'no verdict'
@@ -66,7 +67,12 @@ def judge(
         kind, sentence = 'worse', f'Worse: {numbers(info, found)}.'
     elif found.found:
         kind, sentence = _gain(info, task, arm, primary, ratio, classification)
-    elif margin is not None and found.standard_error and found.rules_out <= margin:
+    elif (
+        margin is not None
+        and found.standard_error
+        and found.rules_out is not None
+        and found.rules_out <= margin
+    ):
         kind = 'equivalent'
         sentence = (
             f'Equivalent within the margin named beforehand, {margin:g} points: '
@@ -101,7 +107,7 @@ def numbers(info: StudyInfo, difference: Difference) -> str:
     )
 
 
-def _standing(comparison: Comparison | None) -> str:
+def _standing(comparison: Comparison | None) -> Standing:
     """How a candidate stands against a control."""
     if comparison is None or comparison.estimate is None:
         return 'no verdict'
@@ -120,7 +126,7 @@ def _undecided(
             f'{sentence}; the difference is the same for every seed, which says nothing of chance.'
         )
     power = info.plan.power if info.plan else POWER
-    low, high = found.smallest_effect_range
+    low, high = found.smallest_effect_range or (math.nan, math.nan)
     sentence += '.'
     if needed is not None:
         sentence += f' {_needed(needed, power)}'
@@ -140,7 +146,7 @@ def _undecided(
             f' The margin of equivalence named beforehand, {margin:g} points, is not shown: it '
             f'would have to be {found.rules_out:.2f}.'
         )
-    if found.low > 0 or found.high < 0:
+    if found.low is not None and found.high is not None and (found.low > 0 or found.high < 0):
         sentence += ' The interval of this arm alone excludes 0, but not after the correction.'
     return sentence
 
@@ -170,7 +176,7 @@ def _gain(
     primary: dict[Key, Comparison],
     ratio: CarryOver | None,
     classification: str | None,
-) -> tuple[str, str]:
+) -> tuple[VerdictKind, str]:
     """Kind and sentence for a gain: whether there was one in classification, too."""
     gain = numbers(info, primary[task, arm, info.baseline].difference)
     if classification is None or classification == task:

@@ -9,16 +9,19 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from mmengine.structures import BaseDataElement
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from ..evidence import ClassificationEvidence, DetectionEvidence, Evidence, SegmentationEvidence
 from ..evidence.base import FALSE_ALARMS
 from ..evidence.groups import groups_of
+
+if TYPE_CHECKING:
+    from ..define.tasks import TaskKind
 
 __all__ = ['Collector', 'collect', 'collector_of', 'good_scores']
 
@@ -30,12 +33,12 @@ class Collector(ABC):
     """Turns the predictions of one task into evidence.
 
     Args:
-        dataset (Dataset): The test split.
+        dataset (Any): The test split, of the library that has the task.
         data_root (str): Folder of the data set.
         predictions (Path): Folder for what a report draws.
     """
 
-    def __init__(self, dataset: Dataset, data_root: str, predictions: Path) -> None:
+    def __init__(self, dataset: Any, data_root: str, predictions: Path) -> None:
         self.dataset = dataset
         self.data_root = data_root
         self.predictions = predictions
@@ -50,7 +53,7 @@ class Collector(ABC):
         return []
 
     @abstractmethod
-    def add(self, sample: BaseDataElement) -> None:
+    def add(self, sample: Any) -> None:
         """Take in a data sample with its prediction, on the CPU."""
 
     @abstractmethod
@@ -61,13 +64,13 @@ class Collector(ABC):
 class ClassificationCollector(Collector):
     """Class probabilities; images are named ``class/stem``, since stems repeat across classes."""
 
-    def __init__(self, *args: object) -> None:
+    def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.images: list[str] = []
         self.labels: list[int] = []
         self.scores: list[np.ndarray] = []
 
-    def add(self, sample: BaseDataElement) -> None:
+    def add(self, sample: Any) -> None:
         path = Path(sample.img_path)
         self.images.append(f'{path.parent.name}/{path.stem}')
         self.labels.append(int(sample.gt_label))
@@ -84,14 +87,14 @@ class ClassificationCollector(Collector):
 class SegmentationCollector(Collector):
     """Confusion matrices, and as the defect score the highest defect probability of a pixel."""
 
-    def __init__(self, *args: object) -> None:
+    def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.images: list[str] = []
         self.confusion: list[np.ndarray] = []
         self.defect_score: list[float] = []
         self.defective: list[bool] = []
 
-    def add(self, sample: BaseDataElement) -> None:
+    def add(self, sample: Any) -> None:
         stem = Path(sample.img_path).stem
         truth = sample.gt_sem_seg.data.squeeze(0).numpy().astype(np.int64)
         predicted = sample.pred_sem_seg.data.squeeze(0).numpy().astype(np.int64)
@@ -114,7 +117,7 @@ class SegmentationCollector(Collector):
         """Whether class 0 is a surface without defects."""
         return self.classes[0] == 'background'
 
-    def score(self, sample: BaseDataElement) -> float:
+    def score(self, sample: Any) -> float:
         """Highest probability of a defect at any pixel; 1 where no class means 'no defect'."""
         if not self.has_background:
             return 1.0
@@ -139,7 +142,7 @@ class DetectionCollector(Collector):
 
     iou_type = 'bbox'
 
-    def __init__(self, *args: object) -> None:
+    def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         if not hasattr(self.dataset, 'cat_ids'):
             raise TypeError(
@@ -148,7 +151,7 @@ class DetectionCollector(Collector):
             )
         self.results: list[dict] = []
 
-    def add(self, sample: BaseDataElement) -> None:
+    def add(self, sample: Any) -> None:
         instances = sample.pred_instances
         boxes = np.asarray(getattr(instances.bboxes, 'tensor', instances.bboxes), dtype=float)
         results = [
@@ -174,7 +177,7 @@ class DetectionCollector(Collector):
         infos = (self.dataset.get_data_info(i) for i in range(len(self.dataset)))
         return [i for i, info in enumerate(infos) if not info['instances']]
 
-    def add_masks(self, results: list[dict], instances: BaseDataElement) -> None:
+    def add_masks(self, results: list[dict], instances: Any) -> None:
         """Add the masks of an image's instances to its results."""
 
     def evidence(self) -> DetectionEvidence:
@@ -197,7 +200,7 @@ class InstanceCollector(DetectionCollector):
 
     iou_type = 'segm'
 
-    def add_masks(self, results: list[dict], instances: BaseDataElement) -> None:
+    def add_masks(self, results: list[dict], instances: Any) -> None:
         from pycocotools import mask as coder
 
         masks = np.asarray(instances.masks, dtype=np.uint8)
@@ -214,18 +217,24 @@ COLLECTORS: dict[str, type[Collector]] = {
 }
 
 
-def collector_of(kind: str, *args: object) -> Collector:
+def collector_of(kind: TaskKind, *args: Any) -> Collector:
     """The collector of a kind of task."""
     return COLLECTORS[kind](*args)
 
 
-def collect(model: torch.nn.Module, loader: DataLoader, collector: Collector) -> float:
+class Taker(Protocol):
+    """What takes predictions in."""
+
+    def add(self, sample: Any) -> None: ...
+
+
+def collect(model: Any, loader: DataLoader, collector: Taker) -> float:
     """Predict the test split.
 
     Args:
         model (nn.Module): A model of mmengine.
         loader (DataLoader): Batches of the test split.
-        collector (Collector): Takes the predictions.
+        collector (Taker): Takes the predictions.
 
     Returns:
         float: Median time of the model for one image, in seconds.
@@ -246,14 +255,14 @@ def collect(model: torch.nn.Module, loader: DataLoader, collector: Collector) ->
 
 
 def good_scores(
-    model: torch.nn.Module, loader: DataLoader, kind: str, data_root: str
+    model: torch.nn.Module, loader: DataLoader, kind: TaskKind, data_root: str
 ) -> np.ndarray:
     """Defect scores of the defect-free images of a split, from which a threshold follows.
 
     Args:
         model (nn.Module): A model of mmengine, with the weights that are tested.
         loader (DataLoader): Batches of the validation split.
-        kind (str): Kind of the task.
+        kind (TaskKind): Kind of the task.
         data_root (str): Folder of the data set.
 
     Returns:
@@ -271,5 +280,5 @@ def good_scores(
             collate_fn=loader.collate_fn,
         )
         collect(model, part, collector)
-        found = collector.evidence()
+        found: Any = collector.evidence()
     return found.defect_score[~found.defective]

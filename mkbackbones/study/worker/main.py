@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...files import written_aside
 from ..records.plain_config import write_plainly
@@ -34,8 +34,8 @@ ALREADY_RUNNING = 3
 
 def main(argv: list[str] | None = None) -> int:
     """Do the run of the folder that the arguments name; return an exit code."""
-    (folder,) = sys.argv[1:] if argv is None else argv
-    folder = Path(folder)
+    (place,) = sys.argv[1:] if argv is None else argv
+    folder = Path(place)
     try:
         heartbeat = Heartbeat(folder, end_with_parent=True, rank=rank())
     except BlockingIOError as error:
@@ -116,7 +116,8 @@ def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
             pass
 
     loader = runner.build_dataloader(Config.fromfile(folder / 'config.py').val_dataloader)
-    images = Subset(loader.dataset, range(min(num_images, len(loader.dataset))))
+    dataset: Any = loader.dataset
+    images = Subset(dataset, range(min(num_images, len(dataset))))
     part = DataLoader(images, batch_size=1, collate_fn=loader.collate_fn)
     return {'inference_seconds': collect(runner.model, part, Nothing())}
 
@@ -139,7 +140,7 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     collector = collector_of(study.kind, loader.dataset, study.data_root, partial)
-    model = unwrap(runner.model)
+    model: Any = unwrap(runner.model)
     inference_seconds = collect(model, loader, collector)
     evidence = collector.evidence()
     if hasattr(evidence, 'good_scores'):

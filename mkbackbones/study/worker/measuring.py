@@ -50,7 +50,7 @@ class MeasureHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
+        data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
         self.done += 1

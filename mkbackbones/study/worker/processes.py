@@ -151,11 +151,12 @@ class MeanLossHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
+        data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
         import torch
 
+        outputs = {} if outputs is None else outputs
         loss = outputs['loss'].detach().clone()
         torch.distributed.all_reduce(loss)
         outputs['loss'] = loss / get_dist_info()[1]

@@ -100,11 +100,11 @@ class RecordHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
+        data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
         record = self.record
-        loss = float(outputs['loss'])  # waits for the device
+        loss = float((outputs or {})['loss'])  # waits for the device
         now = time.perf_counter()
         record.losses.append(loss)
         record.seconds.append(now - self.last)
@@ -132,9 +132,9 @@ class RecordHook(Hook):
     def before_val(self, runner: Runner) -> None:
         self.heartbeat.update(phase='validating')
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         record, done = self.record, runner.iter
-        score = self.score(metrics)
+        score = self.score(metrics or {})
         if score > record.best_score or not record.best_iteration:
             record.best_iteration = done
             self.save(runner, BEST, done)

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ LEAST_IMAGES = 32
 TOKENS_A_CHANNEL = 10
 #: Most images at a time.
 BATCH = 8
+#: How charts are switched off: their output scale set to zero; or, without a base chart, the best
+#: linear map in their place.
+Off = Literal['scale', 'linear']
 
 
 @dataclass
@@ -41,9 +45,7 @@ class Treatment:
         gamma_spread (float | None): Standard deviation of log |Gamma| over the charts, which may
             change sign at high learning rates; None without charts.
         temperature (float | None): Of a LinearK that has one.
-        off (str | None): What was done to switch the charts off: ``'scale'``, the output scale set
-            to zero, or ``'linear'``, without a base chart: the best linear map in their place. None
-            for keys without charts.
+        off (Off | None): How the charts were switched off; None for keys without charts.
         score_off (float | None): The primary metric on the test split then, in per cent.
         score_linear (float | None): The same with the best linear map in the charts' place, where
             ``score_off`` is with the scale at zero: what of a key is more than a linear one.
@@ -54,7 +56,7 @@ class Treatment:
     linear_share: float | None = None
     gamma_spread: float | None = None
     temperature: float | None = None
-    off: str | None = None
+    off: Off | None = None
     score_off: float | None = None
     score_linear: float | None = None
 
@@ -72,12 +74,14 @@ class Watched:
         device = qkv.qv.weight.device
         self.moments = torch.zeros(size, size, dtype=torch.float64, device=device)
         self.products = torch.zeros(size, key.out_dims, dtype=torch.float64, device=device)
-        self.charts = self.charts_squared = self.base = 0.0
+        self.charts: Any = 0.0  # then (out_dims,)
+        self.charts_squared = self.base = 0.0
         self.seen = 0
 
     @torch.no_grad()
     def __call__(self, qkv: ManifoldQKV, inputs: tuple[Tensor, ...]) -> None:
-        key, x = qkv.key, inputs[0].detach().float()
+        key: Any = qkv.key  # a BasedKey, see watch_charts
+        x = inputs[0].detach().float()
         with torch.autocast(x.device.type, enabled=False):
             charts = key.charts(x, qkv.grid, qkv.num_prefix_tokens)
             if key.base is not None:
@@ -112,7 +116,7 @@ class Watched:
         left *= (self.seen - 1) / free
         return 1.0 if variance <= 0 else min(max(1 - left / variance, 0.0), 1.0)
 
-    def linear_key(self, key: BasedKey) -> LinearK:
+    def linear_key(self, key: Any) -> LinearK:
         """A key that computes this map, and the base chart where there is one."""
         found = self.linear.T.float()
         weight, bias = found[:, :-1], found[:, -1]
@@ -156,7 +160,7 @@ def check_treatment(
         )
     with linear_instead(charted, watched):
         found.score_linear = score()
-    if any(layer.key.base is None for layer in charted):
+    if any(getattr(layer.key, 'base', None) is None for layer in charted):
         found.off, found.score_off, found.score_linear = 'linear', found.score_linear, None
         return found
     with charts_off(charted):
@@ -197,13 +201,14 @@ def mean_of(
     return statistics.fmean(measured) if measured else None
 
 
-def watch(model: nn.Module, layers: list[ManifoldQKV], loader: DataLoader) -> list[Watched]:
+def watch(model: Any, layers: list[ManifoldQKV], loader: DataLoader) -> list[Watched]:
     """Let validation images pass, drawn from the whole split, until every layer has seen enough."""
-    order = torch.randperm(len(loader.dataset), generator=torch.Generator().manual_seed(0))
+    dataset: Any = loader.dataset
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
     # Not more at a time than in validation: images of several sizes make no batch in mmseg.
     size = min(BATCH, loader.batch_size or 1)
     images = DataLoader(
-        Subset(loader.dataset, order.tolist()), batch_size=size, collate_fn=loader.collate_fn
+        Subset(dataset, order.tolist()), batch_size=size, collate_fn=loader.collate_fn
     )
     watched = [Watched(layer) for layer in layers]
     handles = [layer.register_forward_pre_hook(one) for layer, one in zip(layers, watched)]
@@ -236,15 +241,16 @@ def linear_instead(layers: list[ManifoldQKV], watched: list[Watched]) -> Iterato
 @contextlib.contextmanager
 def charts_off(layers: list[ManifoldQKV]) -> Iterator[None]:
     """Set the output scale of the charts to zero for a while."""
-    scales = [layer.key.out_scale.detach().clone() for layer in layers]
+    keys: list[Any] = [layer.key for layer in layers]
+    scales = [key.out_scale.detach().clone() for key in keys]
     with torch.no_grad():
         try:
-            for layer in layers:
-                layer.key.out_scale.zero_()
+            for key in keys:
+                key.out_scale.zero_()
             yield
         finally:
-            for layer, scale in zip(layers, scales):
-                layer.key.out_scale.copy_(scale)
+            for key, scale in zip(keys, scales):
+                key.out_scale.copy_(scale)
 
 
 def as_entry(treatment: Treatment | None) -> dict[str, float | str]:

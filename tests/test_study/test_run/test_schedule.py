@@ -13,6 +13,7 @@ from mkbackbones.study.records.ledger import Ledger
 from mkbackbones.study.records.progress import Heartbeat, Progress, is_alive, read_progress
 from mkbackbones.study.records.results import read_info
 from mkbackbones.study.records.run_folder import OUTPUTS
+from mkbackbones.study.run.estimate import estimate_table
 from mkbackbones.study.run.executors import Executor, Job
 from mkbackbones.study.run.live import duration, overview
 from mkbackbones.study.run.schedule import open_schedule
@@ -94,6 +95,21 @@ def test_all_done_once(prepared, tmp_path):
     again = Script()
     assert states(go(prepared, tmp_path, again)) == ['done'] * 4
     assert again.started == []
+
+
+def test_a_plan_has_a_line_for_each_task_and_arm(prepared, tmp_path):
+    def outcome(folder):
+        timed = dict(step_seconds=0.5, inference_seconds=0.1, peak_memory=2**30)
+        return 'error' if folder.match('spatial') else timed
+
+    executor = Script(outcome)
+    with open_schedule(prepared, tmp_path, timing=True) as schedule:
+        schedule.run_stage('timing', executor)
+        table = estimate_table(schedule, executor.slots)
+    cells = {column.header: list(column.cells) for column in table.columns}
+    assert cells['task'] == ['classification'] * 2 and cells['runs'] == ['2', '2']
+    assert cells['memory'] == ['1.0 GiB', ''] and 'ValueError: no' in cells['all runs'][1]
+    assert '1 timings failed' in table.caption
 
 
 @pytest.mark.parametrize('how, words', [('error', 'ValueError: no'), ('killed', 'SIGKILL')])

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ...define.precision import POWER
 from ...define.spec import Study
+from ...statistics.paired import SeedsNeeded
 from ...statistics.power import Prospect
 from ...statistics.sequential import added_seeds
 
@@ -56,15 +57,14 @@ def _wanted_table(study: Study, found: list[Prospect]) -> Table:
             p.task,
             study.arms[p.arm].label,
             f'{p.effect:g} {p.metric}',
-            f'{100 * p.power:.0f} %',
-            _seeds(p),
+            '' if p.power is None else f'{100 * p.power:.0f} %',
+            '' if p.needed is None else _seeds(p.needed),
             'no number is enough' if p.images is None else f'{p.images:.1f}',
         )
     return table
 
 
-def _seeds(p: Prospect) -> str:
-    needed = p.needed
+def _seeds(needed: SeedsNeeded) -> str:
     if needed.low is None:
         return f'no number is enough: power ends at {100 * needed.limit:.0f} %'
     middle = 'more than 1000' if needed.estimate is None else str(needed.estimate)

@@ -104,6 +104,8 @@ def _ends(row: Change) -> str:
 
 def _judged(analysis: Analysis, row: Change) -> str:
     found, verdict = analysis.difference(row.task, row.arm), analysis.verdict(row.task, row.arm)
+    if found is None or verdict is None:
+        return 'no verdict'
     text = f'{found.mean:+.2f}'
     if found.low is not None:
         text += f' ({found.low:+.2f} to {found.high:+.2f})'

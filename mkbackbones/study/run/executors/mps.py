@@ -115,7 +115,8 @@ def start(folder: Path, gpus: list[str], stack: contextlib.ExitStack) -> str:
 
 def end(guard: subprocess.Popen) -> None:
     """Let the guard end the daemon, and wait for it."""
-    guard.stdin.close()
+    if guard.stdin is not None:
+        guard.stdin.close()
     try:
         guard.wait(ANSWER_SECONDS)
     except subprocess.TimeoutExpired:

@@ -60,7 +60,9 @@ class WarmStart:
             env={**environment, NVML: '1'},
             start_new_session=True,  # Ctrl-C is for the study
         )
-        os.set_blocking(self.process.stdout.fileno(), False)
+        assert self.process.stdin is not None and self.process.stdout is not None  # pipes
+        self.requests, self.answers = self.process.stdin, self.process.stdout
+        os.set_blocking(self.answers.fileno(), False)
         self.numbers = itertools.count()
         self.codes: dict[int, int] = {}
         self.unread = b''
@@ -76,8 +78,8 @@ class WarmStart:
         if self.process.poll() is not None:
             return False
         try:
-            self.process.stdin.write(json.dumps(request).encode() + b'\n')
-            self.process.stdin.flush()
+            self.requests.write(json.dumps(request).encode() + b'\n')
+            self.requests.flush()
         except OSError:
             return False
         return True
@@ -87,7 +89,7 @@ class WarmStart:
         # Before the reading: what it has written by now is all there is.
         alone = self.process.poll() is not None
         with contextlib.suppress(BlockingIOError):
-            while part := os.read(self.process.stdout.fileno(), 1 << 16):
+            while part := os.read(self.answers.fileno(), 1 << 16):
                 self.unread += part
         *lines, self.unread = self.unread.split(b'\n')
         for line in lines:
@@ -103,10 +105,10 @@ class WarmStart:
 
     def close(self) -> None:
         """End the process, which ends what it has started."""
-        self.process.stdin.close()
+        self.requests.close()
         self.process.terminate()
         self.process.wait()
-        self.process.stdout.close()
+        self.answers.close()
 
 
 def serve(reports: int) -> dict | None:

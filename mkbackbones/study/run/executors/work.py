@@ -53,6 +53,8 @@ class Work:
 
     def has_ended(self) -> bool:
         """Whether the worker has ended; its exit code is left to whoever waits for it."""
+        if self.process is None:
+            return True
         look = os.WEXITED | os.WNOHANG | os.WNOWAIT
         try:
             return os.waitid(os.P_PID, self.process.pid, look) is not None
