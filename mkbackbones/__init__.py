@@ -22,6 +22,7 @@ _MODULES = (
     'study',
 )
 _FUNCTIONS = {
+    'ManifoldDINOv3': 'backbones',
     'ManifoldKeyBackbone': 'backbones',
     'ManifoldSwin': 'backbones',
     'ManifoldSwinV2': 'backbones',
