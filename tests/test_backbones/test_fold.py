@@ -36,7 +36,9 @@ def test_folded_model_is_the_same_and_stock(build, key_cfg, qkv_bias):
     for a, b in zip(before, after):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
     assert not any(isinstance(m, ManifoldQKV) for m in model.modules())
-    plain = key_cfg['type'] == 'LinearK'  # others bring a bias, which the key of V2 and of DINOv3 never has
+    plain = (
+        key_cfg['type'] == 'LinearK'
+    )  # others bring a bias, which the key of V2 and of DINOv3 never has
     if plain or (qkv_bias and build not in (tiny_swin_v2, tiny_dinov3)):
         build(qkv_bias=qkv_bias).load_state_dict(model.state_dict(), strict=True)
 
