@@ -1,6 +1,6 @@
-# DINOv3-S with windowed attention (four global blocks) and the levels P2 to P6 (strides 4 to 64), for
-# two-stage detectors. `vit` starts from random weights, `pretrained_vit` from Meta's (under
-# the DINOv3 license).
+# DINOv3-S with windowed attention (four global blocks) and the levels P2 to P6 (strides 4 to 64),
+# for two-stage detectors. `vit` starts from random weights, `pretrained_vit` from Meta's, which are
+# under the DINOv3 license.
 vit = dict(
     _delete_=True,
     type='mkbackbones.ManifoldDINOv3',
