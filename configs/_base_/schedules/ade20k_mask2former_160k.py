@@ -13,7 +13,7 @@ optim_wrapper = dict(
         custom_keys={
             'backbone': dict(lr_mult=0.1),
             'relative_position_bias_table': backbone_no_decay,
-            'cpb_mlp': backbone_no_decay,
+            'attn.cpb_mlp': backbone_no_decay,
             'logit_scale': backbone_no_decay,
             'backbone.pos_embed': backbone_no_decay,
             'backbone.cls_token': backbone_no_decay,
