@@ -1,4 +1,4 @@
-"""mkbackbones: manifold-key ViT, Swin and Swin V2 backbones for OpenMMLab.
+"""mkbackbones: manifold-key ViT, DINOv3, Swin and Swin V2 backbones for OpenMMLab.
 
 Importing the package (``custom_imports = dict(imports=['mkbackbones'])``) makes its types known to
 every OpenMMLab registry and, where mmcv has no compiled operators, puts torchvision-backed ones in
@@ -22,6 +22,7 @@ _MODULES = (
     'study',
 )
 _FUNCTIONS = {
+    'ManifoldDINOv3': 'backbones',
     'ManifoldKeyBackbone': 'backbones',
     'ManifoldSwin': 'backbones',
     'ManifoldSwinV2': 'backbones',

@@ -12,7 +12,7 @@ from mkbackbones.commands.export_onnx import main
 from mkbackbones.export import ExportError, Features, deployed, export_onnx, export_program
 from mkbackbones.necks import SimpleFeaturePyramid
 
-from .test_backbones.common import KEY_CFGS, tiny_swin, tiny_swin_v2, tiny_vit
+from .test_backbones.common import KEY_CFGS, tiny_dinov3, tiny_swin, tiny_swin_v2, tiny_vit
 
 #: A key of each kind, one a block.
 EVERY_KEY = [dict(cfg, blocks=[i]) for i, cfg in enumerate(KEY_CFGS) if cfg is not None]
@@ -30,6 +30,13 @@ BUILDERS = {
         window_size=3,
         global_blocks=(1, 8),
         num_register_tokens=2,
+        key_cfg=EVERY_KEY,
+    ),
+    'dinov3': lambda: tiny_dinov3(
+        arch=dict(embed_dims=32, depth=9, num_heads=2, swiglu=True),
+        out_indices=(3, 8),
+        window_size=3,
+        global_blocks=(1, 8),
         key_cfg=EVERY_KEY,
     ),
 }

@@ -1,6 +1,6 @@
 """What the backbones share: freezing, evaluation mode, loading, checks of their arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from ..arguments import (
     FLAG,
     INDICES,
     INIT_CFG,
+    Rule,
     check,
     either,
     integer,
@@ -144,8 +145,21 @@ ARCH_HINT = (
 )
 
 
-def resolve_arch(name: str, arch: str | dict, zoo: dict[str, dict], allowed: Sequence[str]) -> dict:
+def resolve_arch(
+    name: str,
+    arch: str | dict,
+    zoo: dict[str, dict],
+    allowed: Sequence[str],
+    rules: Mapping[str, Rule] | None = None,
+) -> dict:
     """Look up an architecture by name, or check an explicit one.
+
+    Args:
+        name (str): Name of the backbone.
+        arch (str | dict): A name in ``zoo``, or entries.
+        zoo (dict[str, dict]): Its architectures.
+        allowed (Sequence[str]): The entries that one has.
+        rules (Mapping[str, Rule], optional): What entries may be that no other backbone has.
 
     Raises:
         ValueError: If the name or an entry is unknown, an entry is missing or not allowed.
@@ -168,8 +182,9 @@ def resolve_arch(name: str, arch: str | dict, zoo: dict[str, dict], allowed: Seq
             f'{sorted(allowed)}'
         )
     staged = 'depths' in allowed
+    rules = {**ARCH_RULES, **(rules or {})}
     for entry in allowed:
-        check(f'arch.{entry}', arch[entry], ARCH_RULES[entry])
+        check(f'arch.{entry}', arch[entry], rules[entry])
     if isinstance(arch['num_heads'], int) == staged:
         check('arch.num_heads', arch['num_heads'], PER_STAGE if staged else integer(1, 1024))
     return dict(arch)

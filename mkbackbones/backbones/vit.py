@@ -4,39 +4,16 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from timm.layers import PatchEmbed, trunc_normal_
+from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from ..arguments import (
-    ANY,
-    EMPTY,
-    FLAG,
-    INDICES,
-    check_arguments,
-    either,
-    integer,
-    number,
-    optional,
-)
-from ..attention.inject import set_block_keys
+from ..arguments import check_arguments, integer, number, optional
 from ..checkpoints.families import VIT
-from ..fused.decision import Plan, serves
-from ..keys.build import KeyCfg, keys_per_block, resolve_indices
+from ..fused.decision import Plan
+from ..keys.build import KeyCfg
 from ..registry import MODELS
-from .base import (
-    ARCH_HINT,
-    COMMON_RULES,
-    Backbone,
-    drop_path_rates,
-    init_linear,
-    require_frozen_stages,
-    require_heads,
-    require_hidden,
-    require_out_indices,
-    resolve_arch,
-)
-from .branches import run_blocks
-from .norms import normalise
+from .base import ARCH_HINT, require_hidden, resolve_arch
+from .plain_vit import PLAIN_ARCH, PLAIN_RULES, PlainViT
 from .positions import resample_positions
 from .stem import embed_patches
 from .vit_block import ViTBlock
@@ -53,22 +30,16 @@ VIT_ARCHS = {
 MAX_GRID = 512
 #: What the arguments may be; ANY is checked where its range is known.
 VIT_RULES = dict(
-    arch=ANY,
-    key_cfg=ANY,
-    patch_size=integer(1, 256),
+    PLAIN_RULES,
     pretrain_img_size=integer(1, 8192),
-    num_register_tokens=integer(0, 1024),
-    window_size=integer(0, 1024),
-    global_blocks=optional(either(INDICES, EMPTY)),
     init_values=optional(number(-1e6, 1e6)),
-    final_norm=FLAG,
-    frozen_stages=ANY,
-    **COMMON_RULES,
 )
+#: What norms add to the variance.
+NORM_EPS = 1e-6
 
 
 @MODELS.register_module()
-class ManifoldViT(Backbone):
+class ManifoldViT(PlainViT):
     """Vision Transformer whose attention keys may be manifold keys.
 
     Args:
@@ -124,70 +95,47 @@ class ManifoldViT(Backbone):
         **unknown: object,
     ) -> None:
         check_arguments('ManifoldViT', VIT_RULES, locals(), unknown, ARCH_HINT)
-        cfg = resolve_arch('ManifoldViT', arch, VIT_ARCHS, ('embed_dims', 'depth', 'num_heads'))
-        dims, depth, num_heads = cfg['embed_dims'], cfg['depth'], cfg['num_heads']
-        require_heads(dims, num_heads, 'ManifoldViT')
-        require_hidden(dims, mlp_ratio)
+        cfg = resolve_arch('ManifoldViT', arch, VIT_ARCHS, PLAIN_ARCH)
+        require_hidden(cfg['embed_dims'], mlp_ratio)
         require_grid(pretrain_img_size, patch_size)
-        self.out_indices = require_out_indices(out_indices, depth)
-        windows = block_windows(window_size, global_blocks, depth)
-        key_cfgs = keys_per_block(key_cfg, (depth,))
-        super().__init__(require_frozen_stages(frozen_stages, depth), norm_eval, init_cfg)
-
-        self.with_cp = with_cp
-        self.depth = depth
-        self.patch_size = patch_size
-        self.patch_embed = PatchEmbed(
-            None, patch_size, embed_dim=dims, flatten=False, output_fmt='NHWC', dynamic_img_pad=True
-        )
-        self.num_prefix_tokens = 1 + num_register_tokens
-        self.cls_token = nn.Parameter(trunc_normal_(torch.empty(1, 1, dims), std=0.02))
-        self.reg_token = None
-        if num_register_tokens:
-            reg_token = torch.empty(1, num_register_tokens, dims)
-            self.reg_token = nn.Parameter(trunc_normal_(reg_token, std=0.02))
-        #: Prefix tokens that the position embedding covers: timm's rule for register models.
-        self.num_embedded_prefix = 0 if num_register_tokens else 1
         side = pretrain_img_size // patch_size
         self.pretrain_grid = (side, side)
-        pos_embed = torch.empty(1, self.num_embedded_prefix + side * side, dims)
-        self.pos_embed = nn.Parameter(trunc_normal_(pos_embed, std=0.02))
-        rates = drop_path_rates(drop_path_rate, depth)
-        # Blocks behind the last output would get no gradients, which DDP rejects: leave them out.
-        depth_used = self.out_indices[-1] + 1
-        self.blocks = nn.ModuleList(
-            ViTBlock(
-                dims,
-                num_heads,
-                windows[i],
-                mlp_ratio=mlp_ratio,
-                qkv_bias=qkv_bias,
-                init_values=init_values,
-                drop_path=rates[i],
-                norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            )
-            for i in range(depth_used)
+        #: Prefix tokens that the position embedding covers: timm's rule for register models.
+        self.num_embedded_prefix = 0 if num_register_tokens else 1
+        block = partial(
+            ViTBlock,
+            cfg['embed_dims'],
+            cfg['num_heads'],
+            mlp_ratio=mlp_ratio,
+            qkv_bias=qkv_bias,
+            init_values=init_values,
+            norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
         )
-        has_norm = final_norm and depth_used == depth
-        self.norm = nn.LayerNorm(dims, eps=1e-6) if has_norm else None
-        self.out_channels = [dims] * len(self.out_indices)
-        self.apply(init_linear)
-        set_block_keys([block.attn for block in self.blocks], key_cfgs[:depth_used])
-        self.freeze()
+        super().__init__(
+            cfg,
+            block,
+            key_cfg,
+            patch_size,
+            out_indices,
+            num_register_tokens,
+            window_size,
+            global_blocks,
+            drop_path_rate,
+            final_norm,
+            NORM_EPS,
+            with_cp,
+            frozen_stages,
+            norm_eval,
+            init_cfg,
+        )
 
-    def frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        frozen = [self.patch_embed, *self.blocks[: self.frozen_stages]]
-        if self.norm is not None and self.frozen_stages >= len(self.blocks):
-            frozen.append(self.norm)
-        return frozen
+    def add_positions(self, arch: dict) -> None:
+        num_positions = self.num_embedded_prefix + self.pretrain_grid[0] * self.pretrain_grid[1]
+        pos_embed = torch.empty(1, num_positions, arch['embed_dims'])
+        self.pos_embed = nn.Parameter(trunc_normal_(pos_embed, std=0.02))
 
-    def frozen_parameters(self) -> list[nn.Parameter]:
-        if self.frozen_stages < 0:
-            return []
-        embeddings = [self.cls_token, self.reg_token, self.pos_embed]
-        return [embedding for embedding in embeddings if embedding is not None]
+    def embeddings(self) -> list[nn.Parameter | None]:
+        return [*super().embeddings(), self.pos_embed]
 
     def embed(self, x: Tensor, plan: Plan | None) -> tuple[Tensor, tuple[int, int]]:
         """Images (B, 3, H, W) to tokens (B, P + h w, C) with positions, and the grid (h, w)."""
@@ -200,45 +148,8 @@ class ManifoldViT(Backbone):
                 pos_embed, grid, self.pretrain_grid, self.num_embedded_prefix
             )
         num = self.num_embedded_prefix
-        x = x.flatten(1, 2) + pos_embed[:, num:]
-        prefix = [self.cls_token + pos_embed[:, :num] if num else self.cls_token]
-        if self.reg_token is not None:
-            prefix.append(self.reg_token)
-        prefix = [token.expand(x.shape[0], -1, -1).to(x.dtype) for token in prefix]
-        return torch.cat([*prefix, x], dim=1), grid
-
-    def get_layer_depth(self, param_name: str, prefix: str = 'backbone.') -> tuple[int, int]:
-        """Where a parameter lies, for layer-wise learning rates.
-
-        Args:
-            param_name (str): Name of the parameter, in the model.
-            prefix (str): What the names of the backbone's parameters start with.
-
-        Returns:
-            tuple[int, int]: Layer and number of layers: 0 for embeddings and tokens, 1 to L for the
-            blocks, with the final norm at the last one, L + 1 outside.
-        """
-        num_layers = len(self.blocks) + 2
-        if not param_name.startswith(prefix):
-            return num_layers - 1, num_layers
-        parts = param_name[len(prefix) :].split('.')
-        if parts[0] == 'blocks':
-            return int(parts[1]) + 1, num_layers
-        return (len(self.blocks) if parts[0] == 'norm' else 0), num_layers
-
-    def extract(self, x: Tensor, plan: Plan | None) -> tuple[Tensor, ...]:
-        x, grid = self.embed(x, plan)
-        outs = []
-        args = grid, self.num_prefix_tokens
-        served = [serves(plan, block) for block in self.blocks]
-        run = run_blocks(self.blocks, x, args, plan, served, self.with_cp)
-        for i, out in enumerate(run):
-            if i in self.out_indices:
-                if i == len(self.blocks) - 1 and self.norm is not None:
-                    out = normalise(self.norm, out, plan)
-                out = out[:, self.num_prefix_tokens :].transpose(1, 2)
-                outs.append(out.unflatten(2, grid).contiguous())
-        return tuple(outs)
+        cls_token = self.cls_token + pos_embed[:, :num] if num else self.cls_token
+        return self.with_prefix(cls_token, x.flatten(1, 2) + pos_embed[:, num:]), grid
 
 
 def require_grid(pretrain_img_size: int, patch_size: int) -> None:
@@ -252,24 +163,3 @@ def require_grid(pretrain_img_size: int, patch_size: int) -> None:
             f'pretrain_img_size={pretrain_img_size} holds {pretrain_img_size // patch_size} '
             f'patches of {patch_size} a side; it must be 1 to {MAX_GRID}'
         )
-
-
-def block_windows(window_size: int, global_blocks: Sequence[int] | None, depth: int) -> list[int]:
-    """Window side of each block, 0 for global attention.
-
-    Raises:
-        ValueError: If a global block does not exist, or global blocks are given without a window.
-    """
-    if not window_size:
-        if global_blocks is not None:
-            raise ValueError(
-                f'global_blocks={global_blocks} needs a window_size; without one every '
-                'block is global'
-            )
-        return [0] * depth
-    if global_blocks is None:
-        quarters = (round(depth * quarter / 4) - 1 for quarter in range(1, 5))
-        global_blocks = sorted({max(block, 0) for block in quarters})
-    elif global_blocks != [] and global_blocks != ():
-        global_blocks = resolve_indices('global_blocks', global_blocks, depth)
-    return [0 if i in global_blocks else window_size for i in range(depth)]

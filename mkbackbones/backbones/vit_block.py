@@ -16,28 +16,17 @@ from .branches import Fused
 from .windows import crop_grid, merge_windows, pad_to_windows, partition_windows
 
 
-class ViTBlock(Block):
-    """timm's block with attention over the whole grid or within windows.
+class WindowedBlock:
+    """Attention of a block over the whole grid or within windows, for its ``attn``.
 
     Windows follow ViTDet (arXiv 2203.16527): the normalised tokens are padded with zeros to
     multiples of the window, which take part in the attention. Class and register tokens are seen
     by every window, and their results averaged over the windows (our definition).
-
-    Args:
-        dim (int): Channels C.
-        num_heads (int): Attention heads.
-        window_size (int): Window side, in tokens; 0 for global attention.
-        **kwargs: As in timm's ``Block``.
     """
 
     attn: Any  # timm's Attention, as long as nobody wraps it
-    norm1: nn.LayerNorm
-    norm2: nn.LayerNorm
-    mlp: Mlp
-
-    def __init__(self, dim: int, num_heads: int, window_size: int = 0, **kwargs: Any) -> None:
-        super().__init__(dim, num_heads, **kwargs)
-        self.window_size = window_size
+    #: Window side, in tokens; 0 for global attention.
+    window_size: int
 
     def attend(
         self,
@@ -65,6 +54,25 @@ class ViTBlock(Block):
         prefix = prefix.unflatten(0, (batch, num_windows)).mean(1)
         patches = crop_grid(merge_windows(windows, window, size), grid)
         return torch.cat([prefix, patches.flatten(1, 2)], dim=1)
+
+
+class ViTBlock(WindowedBlock, Block):
+    """timm's block with attention over the whole grid or within windows.
+
+    Args:
+        dim (int): Channels C.
+        num_heads (int): Attention heads.
+        window_size (int): Window side, in tokens; 0 for global attention.
+        **kwargs: As in timm's ``Block``.
+    """
+
+    norm1: nn.LayerNorm
+    norm2: nn.LayerNorm
+    mlp: Mlp
+
+    def __init__(self, dim: int, num_heads: int, window_size: int = 0, **kwargs: Any) -> None:
+        super().__init__(dim, num_heads, **kwargs)
+        self.window_size = window_size
 
     def forward(  # type: ignore[override]  # timm's knows no grid
         self,

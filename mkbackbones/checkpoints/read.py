@@ -5,7 +5,7 @@ import re
 from torch import Tensor
 
 from .families import FAMILIES, Weights, detect
-from .foreign import check_ranks, refuse_foreign
+from .foreign import check_ranks, refuse_foreign, tell_convolutional
 from .namings import Naming
 from .report import CheckpointError, Entry
 
@@ -85,7 +85,7 @@ def find_prefix(state: dict[str, Tensor], wanted: str | None = None) -> str:
         names = ', '.join(list(state)[:4])
         raise CheckpointError(
             'no ViT or Swin was found: no name ends in patch_embed.proj.weight or what other '
-            f'libraries call it; the names start with: {names}'
+            f'libraries call it; the names start with: {names}{tell_convolutional(state)}'
         )
     if len(found) > 1:  # self-supervised and semi-supervised training keeps two networks
         found = {prefix for prefix in found if 'student' not in prefix}

@@ -39,8 +39,8 @@ class Entry:
         status (str): ``missing``, ``unexpected``, ``shape``, ``type`` (no floating-point
             numbers) or ``not finite`` (problems);
             ``dropped`` (heads, buffers, parts that the model was built without), ``moved``,
-            ``resampled``, ``filled`` (an absent bias, which is zero), ``fresh`` (output norms that
-            no classifier has),
+            ``resampled``, ``filled`` (an absent bias, which is zero; what follows from the sizes),
+            ``fresh`` (output norms that no classifier has),
             ``own init`` (keys that cannot start from a stock projection).
         name (str): Name in the project's layout, or the checkpoint's where ours has none.
         detail (str): Reason or sizes.

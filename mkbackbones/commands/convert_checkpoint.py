@@ -20,9 +20,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = argparse.ArgumentParser(
         prog='python -m mkbackbones convert-checkpoint',
-        description='Translate the weights of a ViT, Swin or Swin V2 backbone between timm, the '
-        'official codes, mmpretrain, mmdet and mmseg; those of transformers and torchvision are '
-        'read, too.',
+        description='Translate the weights of a ViT, DINOv3, Swin or Swin V2 backbone between '
+        'timm, the official codes, mmpretrain, mmdet and mmseg; those of transformers and '
+        'torchvision are read, too.',
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 backbones: [library:]arch[/Key][:option=value ...]
   library  none for ours; mmdet, mmseg, mmpretrain, timm
-  arch     swin, swinv2 or vit, with the size: swin-t, swin-s, swin-b, swin-l; vit-t
+  arch     swin, swinv2, vit or dinov3, with the size: swin-t, swin-s, swin-b, swin-l; dinov3-sp
   Key      SpatialK, VanillaK, KUA, SimpleK, LinearK, MLPK; none for the stock key
   options  charts=N  width=full|half|1/H  act=gelu|none  base=yes|no  fold=yes (of a key)
            cp=yes (activation checkpointing)  compile=yes|graphs  fused=yes|no (timm's attention)

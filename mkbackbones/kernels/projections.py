@@ -140,7 +140,9 @@ class ChartedProjection(torch.autograd.Function):
         ctx.operator, ctx.settings = operator, settings
         saved = qkv_weight, charts, charts_bias
         ctx.save_for_backward(x, *saved, parameters.gamma, parameters.weight, *tensors)
-        return operator.forward(x, *projections, *tensors, *settings)
+        qkv = operator.forward(x, *projections, *tensors, *settings)
+        # F.linear gives a view, to which autograd lets nobody add a bias in place, as timm does.
+        return torch.ops.aten._unsafe_view(qkv, qkv.shape)
 
     @staticmethod
     @once_differentiable

@@ -49,6 +49,7 @@ def peer_jobs() -> list[Job]:
         ('swin-t', 'mmdet:swin-t', 'mmseg:swin-t', 'mmpretrain:swin-t', 'timm:swin-t',
          'timm:swin-t:fused=yes', 'swin-t/SpatialK'),
         ('vit-b', 'mmseg:vit-b', 'mmpretrain:vit-b', 'timm:vit-b', 'vit-b/VanillaK'),
+        ('dinov3-b', 'timm:dinov3-b', 'dinov3-b/VanillaK'),
     )  # fmt: skip
     return [
         Job(tuple(parse_spec(name) for name in names), size, 'bf16')

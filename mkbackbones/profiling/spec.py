@@ -56,10 +56,15 @@ def archs() -> dict[str, Arch]:
     from ..registry import MODELS
 
     return {
-        f'{backbone.family.name}-{name[0]}': Arch(backbone, name)
+        f'{backbone.family.name}-{initials(name)}': Arch(backbone, name)
         for backbone in MODELS.module_dict.values()
         for name in getattr(backbone, 'archs', ())
     }
+
+
+def initials(name: str) -> str:
+    """Short name of an architecture: ``s`` for ``small``, ``sp`` for ``small_plus``."""
+    return ''.join(word[0] for word in name.split('_'))
 
 
 def libraries() -> list[str]:

@@ -2,10 +2,11 @@
 
 from torch import nn
 
-from mkbackbones.backbones import ManifoldSwin, ManifoldSwinV2, ManifoldViT
+from mkbackbones.backbones import ManifoldDINOv3, ManifoldSwin, ManifoldSwinV2, ManifoldViT
 
 SWIN = dict(embed_dims=16, depths=(2, 2), num_heads=(2, 4))
 VIT = dict(embed_dims=32, depth=4, num_heads=2)
+DINOV3 = dict(VIT, swiglu=False)
 VARIANTS = ('VanillaK', 'SimpleK', 'KUA', 'SpatialK')
 KEY_CFGS = [None, dict(type='LinearK'), dict(type='MLPK', match=dict(type='KUA', num_charts=2))]
 KEY_CFGS += [dict(type=v, num_charts=2) for v in VARIANTS]
@@ -31,6 +32,12 @@ def tiny_swin_v2(**args):
 def tiny_vit(**args):
     defaults = dict(arch=VIT, pretrain_img_size=64, out_indices=(1, 3), drop_path_rate=0.0)
     return ManifoldViT(**{**defaults, **args})
+
+
+def tiny_dinov3(**args):
+    # Layer scale starts near zero: the blocks would be nearly the identity.
+    defaults = dict(arch=DINOV3, out_indices=(1, 3), drop_path_rate=0.0, init_values=0.5)
+    return ManifoldDINOv3(**{**defaults, **args})
 
 
 def key_name(cfg):

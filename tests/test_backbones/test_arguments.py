@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mkbackbones.backbones import ManifoldSwin, ManifoldSwinV2, ManifoldViT
+from mkbackbones.backbones import ManifoldDINOv3, ManifoldSwin, ManifoldSwinV2, ManifoldViT
+from mkbackbones.backbones.dinov3 import DINOV3_RULES
 from mkbackbones.backbones.swin import SWIN_RULES
 from mkbackbones.backbones.swin_v2 import SWIN_V2_RULES
 from mkbackbones.backbones.vit import VIT_RULES
@@ -19,6 +20,7 @@ from mkbackbones.registry import MODELS
 
 SWIN = dict(arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)), out_indices=(0, 1))
 VIT = dict(arch=dict(embed_dims=8, depth=2, num_heads=2), pretrain_img_size=32)
+DINOV3 = dict(arch=dict(VIT['arch'], swiglu=False))
 #: What a JSON or Python config can hold. Integers between 40 and 10 ** 6 would be large models.
 SCALARS = st.one_of(
     st.none(),
@@ -77,9 +79,15 @@ def test_vit(name, value):
 
 
 @many
+@given(st.sampled_from([name for name in DINOV3_RULES if name != 'arch']), VALUES)
+def test_dinov3(name, value):
+    works_or_tells(lambda: ManifoldDINOv3(**{**DINOV3, name: value}), run_backbone)
+
+
+@many
 @given(
-    st.sampled_from([(ManifoldSwin, SWIN), (ManifoldViT, VIT)]),
-    st.sampled_from(['embed_dims', 'depth', 'depths', 'num_heads', None]),
+    st.sampled_from([(ManifoldSwin, SWIN), (ManifoldViT, VIT), (ManifoldDINOv3, DINOV3)]),
+    st.sampled_from(['embed_dims', 'depth', 'depths', 'num_heads', 'swiglu', None]),
     VALUES,
 )
 def test_arch(backbone, entry, value):

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from mkbackbones.attention.qkv import ManifoldQKV
 
-from .common import KEY_CFGS, VARIANTS, key_name, tiny_swin, tiny_swin_v2, tiny_vit
+from .common import (
+    DINOV3,
+    KEY_CFGS,
+    VARIANTS,
+    key_name,
+    tiny_dinov3,
+    tiny_swin,
+    tiny_swin_v2,
+    tiny_vit,
+)
 
 BUILDERS = {
     'swin': tiny_swin,
@@ -19,6 +28,10 @@ BUILDERS = {
     'vit-registers': lambda **args: tiny_vit(num_register_tokens=2, init_values=0.1, **args),
     'vit-windowed-registers': lambda **args: tiny_vit(
         num_register_tokens=2, window_size=3, global_blocks=[], **args
+    ),
+    'dinov3': tiny_dinov3,
+    'dinov3-windowed-swiglu': lambda **args: tiny_dinov3(
+        arch=dict(DINOV3, swiglu=True), window_size=3, global_blocks=[3], **args
     ),
 }
 every_backbone = pytest.mark.parametrize('name', BUILDERS)
@@ -212,6 +225,12 @@ def test_keys_sit_where_key_cfg_says():
         (tiny_vit, dict(window_size=-1), ['window_size=-1']),
         (tiny_vit, dict(window_size=4, global_blocks=[9]), ['global_blocks holds 9']),
         (tiny_vit, dict(pretrain_img_size=8), ['pretrain_img_size=8']),
+        (tiny_dinov3, dict(arch=dict(DINOV3, num_heads=16)), ['num_heads=16', 'multiple of 4']),
+        (tiny_dinov3, dict(arch=dict(DINOV3, num_heads=3)), ['num_heads=3 does not divide']),
+        (tiny_dinov3, dict(arch=dict(DINOV3, swiglu=1)), ['arch.swiglu=1', 'True or False']),
+        (tiny_dinov3, dict(arch='small+'), ["did you mean 'small'"]),
+        (tiny_dinov3, dict(pretrain_img_size=64), ['has no argument pretrain_img_size']),
+        (tiny_dinov3, dict(init_values=None), ['init_values=None']),
     ],
 )
 def test_wrong_input_is_one_clear_sentence(build, args, words):

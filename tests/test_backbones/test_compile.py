@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from mkbackbones.backbones import ManifoldSwin, ManifoldSwinV2, ManifoldViT
+from mkbackbones.backbones import ManifoldDINOv3, ManifoldSwin, ManifoldSwinV2, ManifoldViT
 from mkbackbones.backbones.positions import resample_positions
 
 # More than one window or patch a side: PyTorch compiles anew for sizes of one.
 SIZES = ((72, 96), (64, 64), (97, 133))
 VIT = dict(arch=dict(embed_dims=16, depth=2, num_heads=2), pretrain_img_size=64)
+DINOV3 = dict(arch=dict(VIT['arch'], swiglu=True), init_values=0.5)
 SWIN = dict(arch=dict(embed_dims=16, depths=(2, 2), num_heads=(1, 2)), out_indices=(0, 1))
 KEY = dict(type='KUA', num_charts=2)
 
@@ -26,6 +27,7 @@ def train_step(forward, model, x):
     [
         (ManifoldViT, VIT),
         (ManifoldViT, dict(VIT, key_cfg=KEY, window_size=3, num_register_tokens=2)),
+        (ManifoldDINOv3, dict(DINOV3, key_cfg=KEY, window_size=3)),
         pytest.param(ManifoldSwin, dict(SWIN, key_cfg=KEY), marks=pytest.mark.slow),
         pytest.param(
             ManifoldSwinV2,
@@ -33,7 +35,7 @@ def train_step(forward, model, x):
             marks=pytest.mark.slow,
         ),
     ],
-    ids=['vit', 'vit-windows-registers-key', 'swin-key', 'swin-v2-key'],
+    ids=['vit', 'vit-windows-registers-key', 'dinov3-windows-key', 'swin-key', 'swin-v2-key'],
 )
 def test_one_graph_serves_all_sizes(build, options):
     torch.manual_seed(0)

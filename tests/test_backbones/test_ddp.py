@@ -8,9 +8,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
-from .common import tiny_swin, tiny_swin_v2, tiny_vit
+from .common import tiny_dinov3, tiny_swin, tiny_swin_v2, tiny_vit
 
-BUILDERS = {'swin': tiny_swin, 'swin-v2': tiny_swin_v2, 'vit': tiny_vit}
+BUILDERS = {'swin': tiny_swin, 'swin-v2': tiny_swin_v2, 'vit': tiny_vit, 'dinov3': tiny_dinov3}
 
 
 def build(name):

@@ -8,7 +8,7 @@ from mkbackbones import fold_manifold_keys
 from mkbackbones.attention.inject import set_block_keys
 from mkbackbones.attention.qkv import ManifoldQKV
 
-from .common import tiny_swin, tiny_swin_v2, tiny_vit
+from .common import tiny_dinov3, tiny_swin, tiny_swin_v2, tiny_vit
 
 FOLDABLE = [
     dict(type='LinearK'),
@@ -20,7 +20,7 @@ FOLDABLE = [
 ]
 
 
-@pytest.mark.parametrize('build', [tiny_swin, tiny_swin_v2, tiny_vit])
+@pytest.mark.parametrize('build', [tiny_swin, tiny_swin_v2, tiny_vit, tiny_dinov3])
 @pytest.mark.parametrize('key_cfg', FOLDABLE, ids=lambda c: c['type'])
 @pytest.mark.parametrize('qkv_bias', [True, False])
 def test_folded_model_is_the_same_and_stock(build, key_cfg, qkv_bias):
@@ -36,8 +36,10 @@ def test_folded_model_is_the_same_and_stock(build, key_cfg, qkv_bias):
     for a, b in zip(before, after):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
     assert not any(isinstance(m, ManifoldQKV) for m in model.modules())
-    plain = key_cfg['type'] == 'LinearK'  # others bring a bias, which the key of V2 never has
-    if plain or (qkv_bias and build is not tiny_swin_v2):
+    plain = (
+        key_cfg['type'] == 'LinearK'
+    )  # others bring a bias, which the key of V2 and of DINOv3 never has
+    if plain or (qkv_bias and build not in (tiny_swin_v2, tiny_dinov3)):
         build(qkv_bias=qkv_bias).load_state_dict(model.state_dict(), strict=True)
 
 

@@ -1,16 +1,19 @@
 """Backbones of other libraries with random weights, small or at full size: the tests' sources."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mkbackbones.backbones import ManifoldSwin, ManifoldSwinV2, ManifoldViT
+from mkbackbones.backbones import ManifoldDINOv3, ManifoldSwin, ManifoldSwinV2, ManifoldViT
 
 SWIN = dict(embed_dims=16, depths=(2, 2, 2), num_heads=(2, 4, 4))
 SWIN_T = dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24))
 VIT = dict(embed_dims=32, depth=3, num_heads=2)
+DINOV3 = dict(VIT, swiglu=False)
 VIT_S = dict(embed_dims=384, depth=12, num_heads=6)
 
 
@@ -46,6 +49,11 @@ def manifold_vit(arch=VIT, **args):
     outputs = (arch['depth'] // 2, arch['depth'] - 1)
     defaults = dict(pretrain_img_size=64, out_indices=outputs, drop_path_rate=0.0)
     return ManifoldViT(arch, **{**defaults, **args}).eval()
+
+
+def manifold_dinov3(arch=DINOV3, **args):
+    outputs = (arch['depth'] // 2, arch['depth'] - 1)
+    return ManifoldDINOv3(arch, **{'out_indices': outputs, 'drop_path_rate': 0.0, **args}).eval()
 
 
 def mm_swin(library, arch=SWIN, **args):
@@ -126,6 +134,35 @@ def timm_vit(arch=VIT, **args):
         embed_dim=arch['embed_dims'],
         depth=arch['depth'],
         num_heads=arch['num_heads'],
+        **{**defaults, **args},
+    )
+    return randomise(model)
+
+
+def timm_dinov3(arch=DINOV3, **args):
+    """As timm's ``vit_small_patch16_dinov3`` and its siblings, small."""
+    defaults = dict(
+        img_size=64,
+        num_classes=0,
+        qkv_bias=False,
+        dynamic_img_size=True,
+        dynamic_img_pad=True,
+        init_values=1e-5,
+        use_abs_pos_emb=False,
+        use_rot_pos_emb=True,
+        rope_type='dinov3',
+        rope_temperature=100,
+        rope_rotate_half=True,
+        num_reg_tokens=4,
+        use_fc_norm=False,
+        norm_layer=partial(nn.LayerNorm, eps=1e-5),
+    )
+    model = timm.models.eva.Eva(
+        embed_dim=arch['embed_dims'],
+        depth=arch['depth'],
+        num_heads=arch['num_heads'],
+        swiglu_mlp=arch['swiglu'],
+        swiglu_align_to=8,
         **{**defaults, **args},
     )
     return randomise(model)

@@ -11,6 +11,7 @@ from .peers import (
     SWIN_T,
     VIT_S,
     difference,
+    manifold_dinov3,
     manifold_swin,
     manifold_swin_v2,
     manifold_vit,
@@ -67,6 +68,17 @@ def test_timm_swin_v2(trained):
     x = torch.randn(1, 3, 256, 512)
     with torch.no_grad():
         assert difference(ours, peer.forward_intermediates(x, intermediates_only=True), x) < 1e-4
+
+
+@pytest.mark.parametrize('name', ['small', 'small_plus'])
+def test_timm_dinov3(name):
+    arch = dict(VIT_S, swiglu=name == 'small_plus')
+    peer = randomise(timm.create_model(f'vit_{name}_patch16_dinov3_qkvb', num_classes=0))
+    ours = manifold_dinov3(arch, out_indices=(6, 11))
+    load_checkpoint(ours, peer.state_dict(), strict=True)
+    for size in ((256, 256), (176, 304)):
+        x = torch.randn(1, 3, *size)
+        assert difference(ours, timm_vit_features(peer, x, VIT_S), x) < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_config_is_what_its_name_says(name):
     )
     _, backbone, data = Path(name).name.split('_')
     family, size, key = backbone.split('-')
-    kind = dict(swin='Swin', swinv2='SwinV2', vit='ViT')[family]
+    kind = dict(swin='Swin', swinv2='SwinV2', vit='ViT', dinov3='DINOv3')[family]
     assert cfg.model.backbone.type == f'mkbackbones.Manifold{kind}'
     assert cfg.model.backbone.arch == ARCHS[size]
     key_cfg = cfg.model.backbone.get('key_cfg')

@@ -90,7 +90,8 @@ def test_backbones_have_the_stated_channels_with_every_key(backbone_file):
     cfg.pop('_delete_', None)
     cfg.setdefault('type', 'mkbackbones.ManifoldSwin')
     # The other sizes and pyramids differ in nothing that a key sees.
-    keys = KEYS if backbone_file.stem in ('swin-t', 'swinv2-t', 'vit-s_p2-p6') else KEYS[:1]
+    full = ('swin-t', 'swinv2-t', 'vit-s_p2-p6', 'dinov3-s_p2-p6')
+    keys = KEYS if backbone_file.stem in full else KEYS[:1]
     for key_file in keys:
         with torch.device('meta'):
             backbone = MODELS.build(dict(cfg, key_cfg=Config.fromfile(key_file).key_cfg))

@@ -57,7 +57,7 @@ def test_entries_say_what_the_names_say(models):
         assert model['Name'] == name
         assert model['In Collection'] == HEADS[head], name
         metadata = model['Metadata']
-        kind = dict(swin='Swin', swinv2='SwinV2', vit='ViT')[family]
+        kind = dict(swin='Swin', swinv2='SwinV2', vit='ViT', dinov3='DINOv3')[family]
         assert metadata['Backbone'] == f'Manifold{kind}-{size.upper()}', name
         assert metadata['Key'] == KEYS[key], name
         assert metadata['Training Data'].lower() == data.removesuffix('-3x'), name

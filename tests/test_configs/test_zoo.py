@@ -18,6 +18,7 @@ pytest.importorskip('mmseg')
 FAST = {
     'detection/faster-rcnn_swin-t-spatial_neu-det',
     'detection/faster-rcnn_swinv2-t-spatial_neu-det',
+    'detection/faster-rcnn_dinov3-s-vanilla_neu-det',
     'detection/mask-rcnn_swin-t-spatial_coco-3x',
     'detection/cascade-mask-rcnn_swin-t-spatial_neu-seg',
     'detection/retinanet_vit-s-vanilla_coco',
@@ -28,6 +29,7 @@ FAST = {
     'detection/vitdet_vit-s-vanilla_coco',
     'segmentation/upernet_swin-t-spatial_ade20k',
     'segmentation/upernet_swinv2-t-spatial_neu-seg',
+    'segmentation/upernet_dinov3-s-vanilla_neu-seg',
     'segmentation/segformer_swin-t-spatial_neu-seg',
     'segmentation/sem-fpn_vit-s-vanilla_ade20k',
     'segmentation/deeplabv3plus_swin-t-spatial_neu-seg',

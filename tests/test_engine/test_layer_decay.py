@@ -9,7 +9,7 @@ from torch import nn
 import mkbackbones
 from mkbackbones.backbones import ManifoldSwin, ManifoldViT
 
-from ..test_backbones.common import tiny_swin, tiny_swin_v2, tiny_vit
+from ..test_backbones.common import tiny_dinov3, tiny_swin, tiny_swin_v2, tiny_vit
 from .tiny import MANIFOLD_SWIN, STOCK_SWIN, detection_config, segmentation_config, train
 
 LR, WD, RATE, KEY_MULT = 1e-3, 0.05, 0.5, 3.0
@@ -110,8 +110,9 @@ def assert_settings(found, wanted):
         (tiny_swin_v2, swin_depth),
         (lambda **args: tiny_vit(num_register_tokens=2, init_values=0.1, **args), vit_depth),
         (tiny_vit, vit_depth),
+        (tiny_dinov3, vit_depth),
     ],
-    ids=['swin', 'swin-v2', 'vit-registers', 'vit'],
+    ids=['swin', 'swin-v2', 'vit-registers', 'vit', 'dinov3'],
 )
 def test_every_parameter(build, depth_of, key_cfg):
     model = Model(build(key_cfg=key_cfg))

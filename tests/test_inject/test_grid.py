@@ -29,6 +29,7 @@ def first_qkv(model):
         ('timm-vit-registers', (48, 32), (3, 2), 4),
         ('timm-vit-no-tokens', (16, 64), (1, 4), 0),
         ('timm-beit', (64, 64), (4, 4), 1),
+        ('timm-dinov3', (48, 80), (3, 5), 5),
         ('timm-swin', (64, 64), (4, 4), 0),
         ('timm-sam', (64, 64), (3, 3), 0),
         ('mmdet-swin', (61, 37), (4, 4), 0),

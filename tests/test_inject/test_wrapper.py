@@ -277,6 +277,21 @@ def test_a_folded_backbone_loads_into_the_stock_one(name):
         assert max_error(stock(x), before) < 1e-5
 
 
+def test_timms_dinov3_by_way_of_mmseg():
+    """Charts find the patch grid behind five prefix tokens, and rotations stay timm's."""
+    inner = dict(
+        type='TIMMBackbone', model_name='vit_small_patch16_dinov3', pretrained=False,
+        embed_dim=32, depth=2, num_heads=2, out_indices=(1,), init_values=0.5,
+    )  # fmt: skip
+    stock = build('mmseg', inner).eval()
+    model = build('mmseg', wrapped(inner)).eval()
+    x = torch.randn(1, 3, 48, 80)
+    with torch.no_grad():
+        assert max_error(model(x), stock(x)) < 1e-5
+    qkv = model.get_submodule(manifold_layers(model)[0])
+    assert (qkv.grid, qkv.num_prefix_tokens) == ((3, 5), 5)
+
+
 @pytest.mark.parametrize(
     ('backbone', 'words'),
     [

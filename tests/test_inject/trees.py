@@ -51,6 +51,14 @@ def timm_eva():
     return timm.models.eva.Eva(img_size=64, embed_dim=32, depth=2, num_heads=2, num_classes=0)
 
 
+def timm_dinov3():
+    return timm.models.eva.Eva(
+        img_size=64, embed_dim=32, depth=2, num_heads=2, num_classes=0, qkv_bias=False,
+        dynamic_img_size=True, init_values=0.5, use_abs_pos_emb=False, use_rot_pos_emb=True,
+        rope_type='dinov3', rope_rotate_half=True, num_reg_tokens=4, global_pool='',
+    )  # fmt: skip
+
+
 def timm_sam():
     return timm.models.vision_transformer_sam.VisionTransformerSAM(
         img_size=64, embed_dim=32, depth=2, num_heads=2, window_size=3, global_attn_indexes=(1,),
@@ -86,6 +94,7 @@ TREES = {
     'timm-swin-v2': (timm_swin_v2, [(64, 64)]),
     'timm-beit': (timm_beit, [(64, 64)]),
     'timm-eva': (timm_eva, [(64, 64)]),
+    'timm-dinov3': (timm_dinov3, [(64, 64), (48, 80)]),
     'timm-sam': (timm_sam, [(64, 64)]),
     'mmdet-swin': (lambda: openmmlab_swin('mmdet'), [(64, 64), (61, 37)]),
     'mmseg-swin': (lambda: openmmlab_swin('mmseg'), [(64, 64), (61, 37)]),

@@ -5,7 +5,7 @@ import os
 import torch
 from torch import nn
 
-from mkbackbones.backbones import ManifoldSwin, ManifoldSwinV2, ManifoldViT
+from mkbackbones.backbones import ManifoldDINOv3, ManifoldSwin, ManifoldSwinV2, ManifoldViT
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
@@ -43,6 +43,13 @@ def small_vit(key_cfg, **kwargs):
     return ManifoldViT(
         arch, key_cfg, pretrain_img_size=64, drop_path_rate=kwargs.pop('drop', 0.0), **kwargs
     )
+
+
+def small_dinov3(key_cfg, **kwargs):
+    arch = dict(embed_dims=32, depth=2, num_heads=2, swiglu=True)
+    # Layer scale starts near zero: the blocks would be nearly the identity.
+    defaults = dict(init_values=0.5, drop_path_rate=kwargs.pop('drop', 0.0))
+    return ManifoldDINOv3(arch, key_cfg, **defaults, **kwargs)
 
 
 def filled(model):

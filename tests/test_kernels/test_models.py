@@ -18,6 +18,7 @@ from .small import (
     error,
     filled,
     run,
+    small_dinov3,
     small_swin,
     small_swin_v2,
     small_vit,
@@ -50,12 +51,13 @@ def test_backbone(switch, build, size, key_cfg):
     assert error(grads, wanted_grads) < 3 * TOLERANCE
 
 
+@pytest.mark.parametrize('build, size', [(small_swin_v2, (29, 25)), (small_dinov3, (48, 64))])
 @pytest.mark.parametrize('key_cfg', [None, KEYS[3], KEYS[4], KEYS[6]], ids=str)
-def test_keys_of_swin_v2(switch, key_cfg):
-    """Its blocks run plain; its keys, embedding and output norms are on the kernels."""
+def test_keys_of_plain_blocks(switch, build, size, key_cfg):
+    """Blocks of Swin V2 and DINOv3 run plain; keys, embedding and output norms on the kernels."""
     torch.manual_seed(0)
-    model = filled(small_swin_v2(key_cfg))
-    x = torch.randn(2, 3, 29, 25, device=DEVICE)
+    model = filled(build(key_cfg))
+    x = torch.randn(2, 3, *size, device=DEVICE)
     outs, grads = run(model, x)
     switch[0] = False
     plain, plain_grads = run(model, x)

@@ -34,6 +34,7 @@ def test_a_name_survives_reading_and_writing(arch, key, charts, act, cp):
         ('mmdett:swin-t', "did you mean 'mmdet'"),
         ('mmdet:vit-b', 'mmdet has no vit-b; mmseg and mmpretrain and timm have one'),
         ('mmseg:swinv2-t', 'mmseg has no swinv2-t; mmpretrain and timm have one'),
+        ('mmseg:dinov3-s', 'mmseg has no dinov3-s; timm have one'),
         ('mmdet:swin-t/KUA', 'no manifold keys'),
         ('swin-t/SpacialK', "did you mean 'SpatialK'"),
         ('swin-t/KUA:chart=3', "did you mean 'charts'"),
@@ -114,6 +115,15 @@ def test_swin_v2_and_its_peers():
     assert shapes == [(96, 10, 16), (192, 5, 8), (384, 3, 4), (768, 2, 2)]
     cfg = backbone_cfg(parse_spec('mmpretrain:swinv2-b'))
     assert cfg['type'] == 'mmpretrain.SwinTransformerV2' and cfg['arch'] == 'base'
+
+
+def test_dinov3_and_its_peer():
+    ours = build_backbone(parse_spec('dinov3-sp/VanillaK:charts=2'), (32, 32))
+    assert type(ours).__name__ == 'ManifoldDINOv3'
+    assert type(ours.blocks[0].mlp).__name__ == 'SwiGLU'
+    peer = build_backbone(parse_spec('timm:dinov3-sp'), (32, 48))
+    (out,) = peer.eval()(torch.zeros(1, 3, 32, 48))
+    assert out.shape == (1, 384, 2, 3)
 
 
 def test_the_goals_preset_runs_what_the_goals_compare():

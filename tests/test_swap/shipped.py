@@ -20,6 +20,12 @@ VIT = dict(
     key_cfg=dict(type='VanillaK', num_charts=2),
     drop_path_rate=0.0,
 )
+DINOV3 = dict(
+    VIT,
+    type='mkbackbones.ManifoldDINOv3',
+    arch=dict(embed_dims=32, depth=2, num_heads=2, swiglu=True),
+    init_values=0.1,
+)
 
 
 def shipped_config(library: str, name: str) -> Config:

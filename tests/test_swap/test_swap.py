@@ -8,7 +8,7 @@ from mkbackbones.swap import SwapError, backbone_features, swap_backbone
 from mkbackbones.swap.check import without_gradient
 
 from . import zoo
-from .shipped import SWIN, SWIN_V2, VIT, shipped_config, train_step
+from .shipped import DINOV3, SWIN, SWIN_V2, VIT, shipped_config, train_step
 
 DETECTION = [
     'atss/atss_r50_fpn_1x_coco.py',
@@ -75,6 +75,15 @@ def test_a_plain_vit_trains_in_their_place(library, name):
 def test_swin_v2_trains_in_their_place(library, name):
     pytest.importorskip(library)
     check_step(swap_backbone(small(shipped_config(library, name)), SWIN_V2).cfg, SWIN_V2)
+
+
+@pytest.mark.parametrize(
+    ('library', 'name'),
+    [('mmdet', DETECTION[2]), ('mmdet', DETECTION[7]), ('mmseg', SEGMENTATION[3])],
+)
+def test_dinov3_trains_in_their_place(library, name):
+    pytest.importorskip(library)
+    check_step(swap_backbone(small(shipped_config(library, name)), DINOV3).cfg, DINOV3)
 
 
 @pytest.mark.slow

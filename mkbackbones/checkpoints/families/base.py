@@ -57,6 +57,9 @@ class Family:
     #: Pattern of names that no other family has. Where it is seen, the family comes before those
     #: without one; where not, the family is out of the question.
     mark: ClassVar[str | None] = None
+    #: Pattern of names that are its own where it was recognised, and signs of something else
+    #: elsewhere (:mod:`mkbackbones.checkpoints.foreign`). None: those of :attr:`mark`.
+    own: ClassVar[str | None] = None
     #: Names of the classes, in any library, whose arguments mean the same.
     classes: ClassVar[tuple[str, ...]] = ()
     #: Libraries whose own backbones may be profiled next to ours.
@@ -133,6 +136,11 @@ class Family:
         """Whether a name is seen that no other family has."""
         return self.mark is not None and any(re.match(self.mark, name) for name in names)
 
+    def is_own(self, name: str) -> bool:
+        """Whether a name is no sign of another architecture, in a member of the family."""
+        pattern = self.own or self.mark
+        return pattern is not None and re.match(pattern, name) is not None
+
     def find_naming(self, names: Iterable[str]) -> str | None:
         """The library whose sign is seen among the names of a backbone."""
         names = list(names)
@@ -190,6 +198,31 @@ def fuse_projections(weights: Weights) -> None:
                 'of another architecture'
             )
         state[name.replace('.query.', '.qkv.')] = torch.cat([state.pop(part) for part in parts])
+
+
+def name_separate_biases(state: dict[str, Tensor]) -> None:
+    """Name the biases of separate query and value as those beside a fused projection, in place."""
+    for name in [n for n in state if n.endswith(('.attn.query.bias', '.attn.value.bias'))]:
+        ours = name.replace('.query.bias', '.q_bias').replace('.value.bias', '.v_bias')
+        state[ours] = state.pop(name)
+
+
+def split_fused_biases(state: dict[str, Tensor], library: str, title: str) -> None:
+    """Add biases of fused projections, of folded keys, to ``q_bias`` and ``v_bias``, in place.
+
+    Raises:
+        CheckpointError: If the key has one: the library has no place for it.
+    """
+    for name in [n for n in state if n.endswith('.attn.qkv.bias')]:
+        q_bias, k_bias, v_bias = state.pop(name).chunk(3)
+        if bool(k_bias.any()):
+            raise CheckpointError(
+                f'{library} has no place for the key bias of {name}: in {title} the key has '
+                'none. Of the keys, LinearK folds into that'
+            )
+        attention = name.removesuffix('qkv.bias')
+        for side, bias in (('q_bias', q_bias), ('v_bias', v_bias)):
+            state[attention + side] = state.get(attention + side, 0) + bias
 
 
 def drop(state: dict[str, Tensor], name: str, reason: str, report: Report) -> None:

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from ..namings import Pairs
 from ..report import CheckpointError, Entry, Report
-from .base import TRANSFORMERS_ANCHOR, Weights, register_family
+from .base import (
+    TRANSFORMERS_ANCHOR,
+    Weights,
+    name_separate_biases,
+    register_family,
+    split_fused_biases,
+)
 from .swin import (
     MM_SWIN,
     OFFICIAL_SWIN,
@@ -75,9 +81,7 @@ class SwinV2Family(SwinFamily):
     ) -> None:
         """As for V1; biases of query and value come from wherever the library has them."""
         state = weights.state
-        for name in [n for n in state if n.endswith(('.attn.query.bias', '.attn.value.bias'))]:
-            ours = name.replace('.query.bias', '.q_bias').replace('.value.bias', '.v_bias')
-            state[ours] = state.pop(name)
+        name_separate_biases(state)
         if naming is self.namings['torchvision']:
             for name in [n for n in state if n.endswith('.attn.qkv.bias')]:
                 attention = name.removesuffix('qkv.bias')
@@ -118,16 +122,7 @@ class SwinV2Family(SwinFamily):
         for name in [n for n in state if n.endswith('.relative_coords_table')]:
             del state[name]
             entries.append(Entry('dropped', name, 'buffer'))
-        for name in [n for n in state if n.endswith('.attn.qkv.bias')]:
-            q_bias, k_bias, v_bias = state.pop(name).chunk(3)
-            if bool(k_bias.any()):
-                raise CheckpointError(
-                    f'{library} has no place for the key bias of {name}: in Swin V2 the key has '
-                    'none. Of the keys, LinearK folds into that'
-                )
-            attention = name.removesuffix('qkv.bias')
-            for side, bias in (('q_bias', q_bias), ('v_bias', v_bias)):
-                state[attention + side] = state.get(attention + side, 0) + bias
+        split_fused_biases(state, library, self.title)
         return super().write(state, library, entries)
 
     def facts(self, backbone: Any) -> dict[str, Any]:

@@ -102,6 +102,13 @@ TORCHVISION_VIT: Pairs = (
     ('encoder.layers.encoder_layer_{}.mlp.linear_2', 'blocks.{}.mlp.fc2'),
     ('encoder.ln', 'norm'),
 )
+#: What to do about entries that only one side has, in all ViTs.
+REGISTER_HINT = (r'reg_token', 'register tokens; set num_register_tokens as in the checkpoint')
+NORM_HINT = (
+    r'norm\.(weight|bias)$',
+    'no norm before pooling in the checkpoint; set final_norm=False',
+)
+CLASS_TOKEN_HINT = (r'cls_token', 'our ViTs always have a class token')
 
 
 class ViTFamily(Family):
@@ -131,13 +138,10 @@ class ViTFamily(Family):
     )
     peers = ('mmseg', 'mmpretrain', 'timm')
     hints = (
-        (r'reg_token', 'register tokens; set num_register_tokens as in the checkpoint'),
+        REGISTER_HINT,
         (r'.*\.ls[12]\.', 'layer scale; set init_values as in the checkpoint'),
-        (
-            r'norm\.(weight|bias)$',
-            'no norm before pooling in the checkpoint; set final_norm=False',
-        ),
-        (r'cls_token', 'ManifoldViT always has a class token'),
+        NORM_HINT,
+        CLASS_TOKEN_HINT,
     )
 
     def tidy(self, inside: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -174,16 +178,7 @@ class ViTFamily(Family):
 
     def fit(self, state: dict[str, Tensor], model: Any, report: Report) -> None:
         """Resample the embeddings; leave out blocks that the model was built without."""
-        for name in list(state):
-            match = re.match(r'blocks\.(\d+)\.', name)
-            if match and len(model.blocks) <= int(match[1]) < model.depth:
-                drop(state, name, 'behind the last output', report)
-            elif name.startswith('norm.') and model.norm is None:
-                drop(state, name, 'the model has no final norm', report)
-        if 'patch_embed.proj.weight' in state:
-            weight = state['patch_embed.proj.weight']
-            size = (model.patch_size, model.patch_size)
-            replace(state, 'patch_embed.proj.weight', resize_patches(weight, size), report)
+        fit_tokens(state, model, report)
         if 'pos_embed' in state and state['pos_embed'].dim() == 3:
             fit_positions(state, model, report)
 
@@ -247,6 +242,20 @@ class ViTFamily(Family):
         """timm's, for images of any size."""
         model = f'vit_{name}_patch16_224'
         return dict(model_name=model, dynamic_img_size=True, out_indices=[-1])
+
+
+def fit_tokens(state: dict[str, Tensor], model: Any, report: Report) -> None:
+    """Resample the patch embedding; leave out blocks and norm that a ViT was built without."""
+    for name in list(state):
+        match = re.match(r'blocks\.(\d+)\.', name)
+        if match and len(model.blocks) <= int(match[1]) < model.depth:
+            drop(state, name, 'behind the last output', report)
+        elif name.startswith('norm.') and model.norm is None:
+            drop(state, name, 'the model has no final norm', report)
+    if 'patch_embed.proj.weight' in state:
+        weight = state['patch_embed.proj.weight']
+        size = (model.patch_size, model.patch_size)
+        replace(state, 'patch_embed.proj.weight', resize_patches(weight, size), report)
 
 
 def fit_positions(state: dict[str, Tensor], model: Any, report: Report) -> None:
