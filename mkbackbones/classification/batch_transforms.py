@@ -144,8 +144,8 @@ def crop_and_resize(
     """
     device = images.device
     boxes = boxes.to(device, torch.float32, non_blocking=True)
-    rows = places(boxes[:, 0], boxes[:, 2], size[0], images.shape[2])
-    columns = places(boxes[:, 1], boxes[:, 3], size[1], images.shape[3])
+    rows = grid_coordinates(boxes[:, 0], boxes[:, 2], size[0], images.shape[2])
+    columns = grid_coordinates(boxes[:, 1], boxes[:, 3], size[1], images.shape[3])
     flipped = flipped.to(device, non_blocking=True)
     columns = torch.where(flipped[:, None], columns.flip(1), columns)
     grid = torch.stack(
@@ -161,7 +161,7 @@ def crop_and_resize(
     return found.round_().to(torch.uint8)
 
 
-def places(start: Tensor, length: Tensor, count: int, whole: int) -> Tensor:
+def grid_coordinates(start: Tensor, length: Tensor, count: int, whole: int) -> Tensor:
     """Where along one axis the new pixels lie, in the coordinates of ``grid_sample``: (B, count).
 
     Nothing is read beyond the box, as if it had been cut out first.

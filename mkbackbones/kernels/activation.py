@@ -62,7 +62,7 @@ def activation(u, ACT: tl.constexpr):
 
 
 @triton.jit
-def places(count, UNIT: tl.constexpr, BLOCK: tl.constexpr):
+def value_offsets(count, UNIT: tl.constexpr, BLOCK: tl.constexpr):
     """Where a program's values lie, and which are there.
 
     The size is counted in units, so that the compiler sees that whole vectors are there or not.
@@ -74,7 +74,7 @@ def places(count, UNIT: tl.constexpr, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=['count'])
 def activate_forward(z_ptr, count, ACT: tl.constexpr, UNIT: tl.constexpr, BLOCK: tl.constexpr):
     """z_ptr (n,) to phi(z), in place."""
-    at, there = places(count, UNIT, BLOCK)
+    at, there = value_offsets(count, UNIT, BLOCK)
     z = tl.load(z_ptr + at, mask=there, other=0.0).to(tl.float32)
     value, _ = activation(z, ACT)
     tl.store(z_ptr + at, value.to(z_ptr.dtype.element_ty), mask=there)
@@ -98,7 +98,7 @@ def activate_backward(
         dvalue_ptr: Gradient of phi(z) (n,); receives that of z.
         count: Units of UNIT values.
     """
-    at, there = places(count, UNIT, BLOCK)
+    at, there = value_offsets(count, UNIT, BLOCK)
     z = tl.load(z_ptr + at, mask=there, other=0.0).to(tl.float32)
     dvalue = tl.load(dvalue_ptr + at, mask=there, other=0.0).to(tl.float32)
     value, slope = activation(z, ACT)

@@ -33,7 +33,7 @@ def copy_pairs(pairs: Iterable[tuple[Tensor | None, Tensor | None]]) -> None:
     copy_all(*map(list, zip(*whole)))
 
 
-def thirds(
+def qkv_parts(
     fused: Tensor, qv: Tensor | None, key: Tensor | None
 ) -> list[tuple[Tensor, Tensor | None]]:
     """Query, key and value part of a fused tensor, each with the parameter that it belongs to."""
@@ -42,20 +42,20 @@ def thirds(
     return [(q, of_q), (k, key), (v, of_v)]
 
 
-def empty_thirds(
+def empty_qkv(
     dtype: torch.dtype, qv: Tensor, key: Tensor | None
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor | None]]]:
-    """A fused tensor (3 d, ...) to be filled in, and its :func:`thirds`."""
+    """A fused tensor (3 d, ...) to be filled in, and its :func:`qkv_parts`."""
     fused = qv.new_empty(qv.shape[0] // 2 * 3, *qv.shape[1:], dtype=dtype)
-    return fused, thirds(fused, qv, key)
+    return fused, qkv_parts(fused, qv, key)
 
 
-class Pass:
+class ReadyCopies:
     """The copies of one forward pass, and what it asks for.
 
     Args:
         dtype (torch.dtype): Type of the copies.
-        known (list[Parts]): What to copy, on one device; :func:`thirds` joins two parts.
+        known (list[Parts]): What to copy, on one device; :func:`qkv_parts` joins two parts.
     """
 
     def __init__(self, dtype: torch.dtype, known: list[Parts]) -> None:
@@ -71,22 +71,22 @@ class Pass:
         for copy, part in zip(copies, single):
             self.copies[(id(part),)] = copy, versions([part])
         for qv, key in (parts for parts in known if len(parts) == 2):
-            fused, of_both = empty_thirds(dtype, qv, key)
+            fused, of_both = empty_qkv(dtype, qv, key)
             pairs += of_both
             self.copies[id(qv), id(key)] = fused, versions((qv, key))
         copy_pairs(pairs)
 
-    def take(self, *parts: Tensor) -> Tensor | None:
+    def copy_of(self, *parts: Tensor) -> Tensor | None:
         """The copy of a parameter or a pair; None where there is none, but it is noted."""
         place = tuple(map(id, parts))
         copy, noted = self.copies.get(place, (None, None))
-        if copy is None and not can_lend(parts):
+        if copy is None and not can_be_ready(parts):
             return None
         self.taken[place] = parts
         return copy if copy is not None and noted == versions(parts) else None
 
 
-def can_lend(parts: Parts) -> bool:
+def can_be_ready(parts: Parts) -> bool:
     """Whether the next pass may have a copy ready, and can tell whether it is still right."""
     return counts_changes() and all(
         type(part) is nn.Parameter and part.numel() % ALIGNED == 0 and not part.is_inference()
@@ -94,13 +94,13 @@ def can_lend(parts: Parts) -> bool:
     )
 
 
-running: ContextVar[Pass | None] = ContextVar('running', default=None)
+running: ContextVar[ReadyCopies | None] = ContextVar('running', default=None)
 
 
 class HalfParameters:
     """Half-precision copies of a backbone's parameters, made in one call for each forward pass.
 
-    Layers ask for copies where they need them (:func:`half_copies`, :func:`half_thirds`). What one
+    Layers ask for copies where they need them (:func:`half_copies`, :func:`half_qkv`). What one
     pass asked for is copied at the start of the next. What is new, changes in between, or is not a
     parameter is copied where it is asked for, as without this.
     """
@@ -121,7 +121,7 @@ class HalfParameters:
         """
         known = [parts for parts in self.known.values() if parts[0].device == device]
         with torch.no_grad():
-            this = Pass(dtype, known)
+            this = ReadyCopies(dtype, known)
         token = running.set(this)
         try:
             yield
@@ -130,7 +130,7 @@ class HalfParameters:
             self.known = this.taken
 
 
-def lender(dtype: torch.dtype) -> Pass | None:
+def ready_copies(dtype: torch.dtype) -> ReadyCopies | None:
     """The running forward pass, if it has copies in this type."""
     this = running.get()
     return this if this is not None and this.dtype == dtype else None
@@ -138,12 +138,12 @@ def lender(dtype: torch.dtype) -> Pass | None:
 
 def half_copies(dtype: torch.dtype, *tensors: Unpack[Tensors]) -> tuple[Unpack[Tensors]]:
     """Copies of tensors in another type; None for None."""
-    this = lender(dtype)
+    this = ready_copies(dtype)
     copies: list[Any] = []
     missing = []
     each: tuple[Any, ...] = tensors
     for tensor in each:
-        copy = None if this is None or tensor is None else this.take(tensor)
+        copy = None if this is None or tensor is None else this.copy_of(tensor)
         if copy is None and tensor is not None:
             copy = torch.empty_like(tensor, dtype=dtype)
             missing.append((copy, tensor))
@@ -153,7 +153,7 @@ def half_copies(dtype: torch.dtype, *tensors: Unpack[Tensors]) -> tuple[Unpack[T
     return tuple(copies)
 
 
-def half_thirds(dtype: torch.dtype, qv: Tensor, key: Tensor | None) -> Tensor:
+def half_qkv(dtype: torch.dtype, qv: Tensor, key: Tensor | None) -> Tensor:
     """Query's, the key's and value's parameters as one copy in another type; zeros for no key.
 
     Args:
@@ -161,10 +161,10 @@ def half_thirds(dtype: torch.dtype, qv: Tensor, key: Tensor | None) -> Tensor:
         qv (Tensor): Weight (2 d, C) or bias (2 d,) of query and value.
         key (Tensor, optional): Weight (d, C) or bias (d,) of the key.
     """
-    this = lender(dtype)
-    fused = None if this is None or key is None else this.take(qv, key)
+    this = ready_copies(dtype)
+    fused = None if this is None or key is None else this.copy_of(qv, key)
     if fused is None:
-        fused, pairs = empty_thirds(dtype, qv, key)
+        fused, pairs = empty_qkv(dtype, qv, key)
         if key is None:
             pairs[1][0].zero_()
         copy_pairs(pairs)

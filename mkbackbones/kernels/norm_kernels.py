@@ -28,7 +28,7 @@ def source_tokens(rows, height, width, padded_height, padded_width, shift, WINDO
 
 
 @triton.jit
-def places(
+def token_offsets(
     block,
     num_rows,
     height,
@@ -94,7 +94,7 @@ def norm_forward(
         num_tokens: Tokens of all images, and so on: the grid, padded to whole windows.
         eps: Of the norm.
     """
-    tokens, real, at_token, on_grid, at_row, in_windows = places(
+    tokens, real, at_token, on_grid, at_row, in_windows = token_offsets(
         tl.program_id(0),
         num_rows,
         height,
@@ -184,7 +184,7 @@ def norm_backward(
     dbias = tl.zeros([ROWS, BLOCK], tl.float32)
     branch_sum = tl.zeros([ROWS, BLOCK], tl.float32)
     for block in range(tl.program_id(0), num_blocks, tl.num_programs(0)):
-        tokens, real, at_token, on_grid, at_row, in_windows = places(
+        tokens, real, at_token, on_grid, at_row, in_windows = token_offsets(
             block,
             num_rows,
             height,

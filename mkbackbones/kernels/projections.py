@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .casts import copy_pairs, half_copies, half_thirds, thirds
+from .casts import copy_pairs, half_copies, half_qkv, qkv_parts
 
 
 class KeyParameters(NamedTuple):
@@ -85,10 +85,10 @@ def scaled_gradients(dscaled: Tensor, weight: Tensor, scale: Tensor) -> tuple[Te
 def half_projections(dtype: torch.dtype, parameters: KeyParameters) -> Projections:
     """The projections in half precision; the base chart's part is zero without one."""
     qv_weight, qv_bias, base_weight, base_bias, gamma, weight, bias = parameters
-    qkv_weight = half_thirds(dtype, qv_weight, base_weight)
+    qkv_weight = half_qkv(dtype, qv_weight, base_weight)
     if qv_bias is None and base_bias is not None:
         qv_bias = qv_weight.new_zeros(qv_weight.shape[0])
-    qkv_bias = None if qv_bias is None else half_thirds(dtype, qv_bias, base_bias)
+    qkv_bias = None if qv_bias is None else half_qkv(dtype, qv_bias, base_bias)
     charts = half_scaled(dtype, weight, gamma)
     (charts_bias,) = half_copies(dtype, bias)
     return Projections(qkv_weight, qkv_bias, charts.flatten(0, 1), charts_bias.flatten())
@@ -118,8 +118,8 @@ def parameter_gradients(
     dbias = torch.empty_like(dcharts_bias, dtype=weight.dtype)
     dqv_bias = weight.new_empty(2 * width) if qv_bias else None
     dbase_bias = weight.new_empty(width) if base_bias else None
-    pairs = [(b, a) for a, b in thirds(dqkv_weight, dqv_weight, dbase_weight)]
-    pairs += [(b, a) for a, b in thirds(dqkv_bias, dqv_bias, dbase_bias)]
+    pairs = [(b, a) for a, b in qkv_parts(dqkv_weight, dqv_weight, dbase_weight)]
+    pairs += [(b, a) for a, b in qkv_parts(dqkv_bias, dqv_bias, dbase_bias)]
     pairs.append((dbias, dcharts_bias))
     copy_pairs(pairs)
     dweight, dgamma = scaled_gradients(dcharts.view_as(weight), weight, gamma)

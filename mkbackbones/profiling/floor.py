@@ -68,7 +68,7 @@ class Traffic(TorchFunctionMode):
         return out
 
 
-def work(model: nn.Module, size: tuple[int, int, int]) -> tuple[int, int]:
+def operations_and_traffic(model: nn.Module, size: tuple[int, int, int]) -> tuple[int, int]:
     """Operations and moved elements of one inference, counted on shapes alone.
 
     Args:

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..version import __version__
 from .build import Unavailable, build_backbone
-from .floor import floor_ms, measure_rates, work
+from .floor import floor_ms, measure_rates, operations_and_traffic
 from .measure import KINDS, Case, StepKind, allocated, free
 from .presets import Job
 from .results import Profile, Row
@@ -208,7 +208,7 @@ def set_floor(
     floor = floor_ms(*function_work(spec.function(), size), row.precision, rates)
     if floor is not None:
         row.inference_floor_ms, row.train_floor_ms = floor, 3 * floor
-    row.gflops = work(model, size)[0] / 1e9
+    row.gflops = operations_and_traffic(model, size)[0] / 1e9
 
 
 @cache
@@ -216,4 +216,4 @@ def function_work(function: Spec, size: tuple[int, int, int]) -> tuple[int, int]
     """Operations and moved elements of our backbone."""
     with torch.device('meta'):
         model = build_backbone(function, size[1:])
-    return work(model, size)
+    return operations_and_traffic(model, size)

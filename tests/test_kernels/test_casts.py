@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mkbackbones.kernels.casts import HalfParameters, half_copies, half_thirds
+from mkbackbones.kernels.casts import HalfParameters, half_copies, half_qkv
 
 CPU = torch.device('cpu')
 HALF = torch.bfloat16
@@ -73,8 +73,8 @@ def test_thirds(steps):
     weight, key, bias, key_bias = parameters((8, 4), (4, 4), (8,), (4,))
     for _ in range(steps):
         with halves.ready(HALF, CPU):
-            fused = half_thirds(HALF, weight, key), half_thirds(HALF, bias, key_bias)
-            without = half_thirds(HALF, weight, None)
+            fused = half_qkv(HALF, weight, key), half_qkv(HALF, bias, key_bias)
+            without = half_qkv(HALF, weight, None)
     q, v = weight.chunk(2)
     assert_copies(fused[:1], [torch.cat([q, key, v])])
     assert_copies(fused[1:], [torch.cat([bias[:4], key_bias, bias[4:]])])

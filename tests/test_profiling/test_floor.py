@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mkbackbones.profiling.floor import floor_ms, measure_rates, work
+from mkbackbones.profiling.floor import floor_ms, measure_rates, operations_and_traffic
 
 from ..test_backbones.common import tiny_swin, tiny_vit
 
@@ -25,7 +25,7 @@ class Attend(nn.Module):
 def test_work_by_hand():
     batch, height, width = 2, 4, 6
     n = height * width
-    flops, elements = work(Attend(), (batch, height, width))
+    flops, elements = operations_and_traffic(Attend(), (batch, height, width))
     assert flops == 2 * batch * (n * 3 * 5 + 2 * n * n * 5)
     linear = batch * n * 3 + 5 * 3 + 5 + batch * n * 5
     attention = 4 * batch * n * 5
@@ -36,13 +36,13 @@ def test_work_by_hand():
 def test_counting_leaves_the_model_as_it_was(build):
     model = build(key_cfg=dict(type='SpatialK', num_charts=2)).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    work(model, (1, 50, 70))
+    operations_and_traffic(model, (1, 50, 70))
     assert model.training
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
 
 
 def test_work_grows_with_the_batch():
-    one, four = (work(tiny_vit(), (batch, 64, 64))[0] for batch in (1, 4))
+    one, four = (operations_and_traffic(tiny_vit(), (batch, 64, 64))[0] for batch in (1, 4))
     assert four == 4 * one
 
 

@@ -88,5 +88,5 @@ def plan_runs(study: Study, timing: bool | None = None) -> list[Run]:
 
 def source_of(study: Study, task: str | None, arm: str, seed: int) -> tuple[str, ...]:
     """The run that a task which starts from another one starts from."""
-    lender = study.arms[arm].initial_arm or arm
-    return () if task is None else (Run('main', task, lender, seed).key,)
+    initial_arm = study.arms[arm].initial_arm or arm
+    return () if task is None else (Run('main', task, initial_arm, seed).key,)

@@ -120,7 +120,7 @@ class Study:
         return sum(len(self.arms_of(task)) - 1 for task in self.tasks)
 
     @property
-    def lenders(self) -> set[str]:
+    def initial_arms(self) -> set[str]:
         """Arms whose networks others start from."""
         return {arm.initial_arm for arm in self.arms.values() if arm.initial_arm}
 

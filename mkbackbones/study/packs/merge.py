@@ -105,7 +105,7 @@ def merge_packs(paths: list[Path], folder: Path) -> list[Merged]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder):
-                return take(packs, folder, here, new)
+                return write_runs(packs, folder, here, new)
         except BaseException:
             if not existed:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -177,7 +177,7 @@ def differences_of(pack: Pack, here: Planned, plan: str) -> list[Difference]:
     ]
 
 
-def take(packs: list[Pack], folder: Path, here: Planned, new: bool) -> list[Merged]:
+def write_runs(packs: list[Pack], folder: Path, here: Planned, new: bool) -> list[Merged]:
     """Write the runs aside, look for two results of one run, and put them in their places."""
     work = folder / '.merge.partial'
     shutil.rmtree(work, ignore_errors=True)

@@ -81,7 +81,7 @@ def pack_study(
     }
     if not done:
         raise PackError(f'{folder} holds no finished run to pack')
-    places = places_of(folder, [task.data_root for task in info.tasks.values()])
+    places = paths_of_this_machine(folder, [task.data_root for task in info.tasks.values()])
     content = {
         'format': FORMAT,
         'planned': planned,
@@ -153,7 +153,7 @@ def bare_weights(path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def places_of(folder: Path, data_roots: list[str]) -> dict[str, str]:
+def paths_of_this_machine(folder: Path, data_roots: list[str]) -> dict[str, str]:
     """Paths of this machine, and what stands for each in a pack."""
     named = {
         **{root: '<data>' for root in data_roots if root},

@@ -117,7 +117,8 @@ class PreparedStudy:
             share_backbone=task.source is None,
             trusted=study.trusted,
             gpus=task.gpus,
-            fold=run.arm in study.lenders and run.task in {t.source for t in study.tasks.values()},
+            fold=run.arm in study.initial_arms
+            and run.task in {t.source for t in study.tasks.values()},
             environment=self.environment(run.task),
         )
         return cfg
@@ -156,9 +157,9 @@ class PreparedStudy:
         ).to_dict()
         versions = ' '.join(f'{k} {v}' for k, v in library_versions().items())
         if task.source:
-            lender = self.study.arms[run.arm].initial_arm
-            source = self.fingerprint(Run('main', task.source, lender or run.arm, run.seed))
-            weights = ' '.join(source.values()) + (', folded' if lender else '')
+            initial_arm = self.study.arms[run.arm].initial_arm
+            source = self.fingerprint(Run('main', task.source, initial_arm or run.arm, run.seed))
+            weights = ' '.join(source.values()) + (', folded' if initial_arm else '')
         else:
             checkpoint = start_checkpoint(self.configs[run.task], task)
             weights = weights_hash(checkpoint) if checkpoint else 'none'

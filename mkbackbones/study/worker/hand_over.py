@@ -20,8 +20,8 @@ def hand_over(path: Path, content: dict) -> None:
     """
     prefix = f'{re.escape(str(path))}$'
 
-    def take(filename: str, map_location: object = None) -> dict:
+    def from_memory(filename: str, map_location: object = None) -> dict:
         del CheckpointLoader._schemes[prefix]
         return content
 
-    CheckpointLoader.register_scheme(prefixes=prefix, loader=take, force=True)
+    CheckpointLoader.register_scheme(prefixes=prefix, loader=from_memory, force=True)

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         if rank() is None:  # else whoever started this process has done so
             (folder / ERROR).unlink(missing_ok=True)
             clean(folder, finished=False)
-        return work(folder, heartbeat)
+        return do_run(folder, heartbeat)
     except KeyboardInterrupt:
         return 130
     except BaseException as error:
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def work(folder: Path, heartbeat: Heartbeat) -> int:
+def do_run(folder: Path, heartbeat: Heartbeat) -> int:
     """Train, then do what the stage asks for; return an exit code."""
     from mmengine.config import Config
 

@@ -12,7 +12,7 @@ import mkbackbones
 from mkbackbones.commands import study as command
 from mkbackbones.study.define.spec import read_study
 from mkbackbones.study.packs.merge import DifferentStudies, merge_packs
-from mkbackbones.study.packs.pack import PackError, pack_study, places_of, without_paths
+from mkbackbones.study.packs.pack import PackError, pack_study, paths_of_this_machine, without_paths
 from mkbackbones.study.packs.unpack import LIMITS
 from mkbackbones.study.prepare.prepared import prepare_study
 from mkbackbones.study.records.results import load_results
@@ -328,4 +328,7 @@ def test_paths_in_texts(text, found):
 
 def test_the_package_has_a_name_of_its_own_wherever_it_lies(tmp_path):
     file = mkbackbones.backbones.swin.__file__
-    assert without_paths(file, places_of(tmp_path, [])) == '<mkbackbones>/backbones/swin.py'
+    assert (
+        without_paths(file, paths_of_this_machine(tmp_path, []))
+        == '<mkbackbones>/backbones/swin.py'
+    )

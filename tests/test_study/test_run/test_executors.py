@@ -20,8 +20,8 @@ from mkbackbones.study.prepare.prepared import prepare_study
 from mkbackbones.study.records.plain_config import write_config
 from mkbackbones.study.records.progress import PARENT
 from mkbackbones.study.run.executors import LocalExecutor, RayExecutor, SlurmExecutor
+from mkbackbones.study.run.executors.cluster_job import ClusterJob
 from mkbackbones.study.run.executors.ray import check_answers
-from mkbackbones.study.run.executors.work import Work
 
 from ..tiny import write_study
 
@@ -142,7 +142,7 @@ def test_work_can_be_queued_again(folder, monkeypatch):
     """The worker has ended when it is, so that the next one finds the folder free."""
     pytest.importorskip('submitit')
     command(monkeypatch, 'exec sleep 60')
-    work = Work()
+    work = ClusterJob()
     codes = []
     thread = threading.Thread(target=lambda: codes.append(work(str(folder))))
     thread.start()
@@ -151,7 +151,7 @@ def test_work_can_be_queued_again(folder, monkeypatch):
     again = work.checkpoint(str(folder))
     thread.join(600)
     assert codes == [-signal.SIGTERM]
-    assert isinstance(again.function, Work) and again.args == (str(folder),)
+    assert isinstance(again.function, ClusterJob) and again.args == (str(folder),)
 
 
 @pytest.fixture(scope='module')

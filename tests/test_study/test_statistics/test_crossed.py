@@ -50,7 +50,7 @@ def test_such_an_arm_has_no_run_of_its_own_in_the_first_task(tmp_path):
     study = read(tmp_path, ARMS + CHAIN)
     assert study.arms_of('classification') == ['stock', 'spatial']
     assert study.arms_of('second') == ['stock', 'spatial', 'ks', 'sk']
-    assert study.lenders == {'stock', 'spatial'} and study.num_comparisons == 1 + 3
+    assert study.initial_arms == {'stock', 'spatial'} and study.num_comparisons == 1 + 3
     runs = {run.key: run for run in plan_runs(study)}
     assert len(runs) == 2 * (2 + 4)
     assert runs['runs/second/ks/seed1'].needs == ('runs/classification/spatial/seed1',)

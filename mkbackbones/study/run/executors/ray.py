@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .base import Executor, Job
-from .work import Work
+from .cluster_job import ClusterJob
 
 __all__ = ['RayExecutor']
 
@@ -20,7 +20,7 @@ HEALTH_SECONDS = 12
 
 def run_worker(folder: str) -> int:
     """What a task does; Ray has set ``CUDA_VISIBLE_DEVICES``."""
-    return Work()(folder)
+    return ClusterJob()(folder)
 
 
 def check_answers(address: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .base import Executor, Job
-from .work import Work
+from .cluster_job import ClusterJob
 
 __all__ = ['SlurmExecutor']
 
@@ -65,4 +65,4 @@ class SlurmExecutor(Executor):
     def submit(self, folder: Path, gpus: int = 1) -> SlurmJob:
         if self.by_gpu:  # unless the user has said
             self.executor.update_parameters(gpus_per_node=gpus)
-        return SlurmJob(self.executor.submit(Work(), str(folder.resolve())))
+        return SlurmJob(self.executor.submit(ClusterJob(), str(folder.resolve())))

@@ -12,13 +12,13 @@ from typing import Any
 
 from .base import worker_command
 
-__all__ = ['Work']
+__all__ = ['ClusterJob']
 
 END_SECONDS = 15
 POLL_SECONDS = 0.1
 
 
-class Work:
+class ClusterJob:
     """Callable that runs a worker and returns its exit code.
 
     When the queue takes the job off its node (a time limit, a job that goes before), submitit calls
@@ -49,7 +49,7 @@ class Work:
                 end = time.monotonic() + END_SECONDS
                 while not self.has_ended() and time.monotonic() < end:
                     time.sleep(POLL_SECONDS)
-        return submitit.helpers.DelayedSubmission(Work(), folder)
+        return submitit.helpers.DelayedSubmission(ClusterJob(), folder)
 
     def has_ended(self) -> bool:
         """Whether the worker has ended; its exit code is left to whoever waits for it."""
