@@ -33,11 +33,11 @@ BUILDERS = {
         key_cfg=EVERY_KEY,
     ),
     'dinov3': lambda: tiny_dinov3(
-        arch=dict(embed_dims=32, depth=9, num_heads=2, swiglu=True),
-        out_indices=(3, 8),
+        arch=dict(embed_dims=32, depth=3, num_heads=2, swiglu=True),
+        out_indices=(1, 2),
         window_size=3,
-        global_blocks=(1, 8),
-        key_cfg=EVERY_KEY,
+        global_blocks=(2,),
+        key_cfg=dict(type='SpatialK', num_charts=2),
     ),
 }
 

@@ -29,7 +29,6 @@ FAST = {
     'detection/vitdet_vit-s-vanilla_coco',
     'segmentation/upernet_swin-t-spatial_ade20k',
     'segmentation/upernet_swinv2-t-spatial_neu-seg',
-    'segmentation/upernet_dinov3-s-vanilla_neu-seg',
     'segmentation/segformer_swin-t-spatial_neu-seg',
     'segmentation/sem-fpn_vit-s-vanilla_ade20k',
     'segmentation/deeplabv3plus_swin-t-spatial_neu-seg',
