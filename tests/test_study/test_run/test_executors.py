@@ -28,7 +28,7 @@ from ..tiny import write_study
 
 def command(monkeypatch, text):
     """Let workers run a shell command instead of a training."""
-    for name in ('local', 'work'):
+    for name in ('local', 'cluster_job'):
         monkeypatch.setattr(
             f'mkbackbones.study.run.executors.{name}.worker_command',
             lambda folder: ['/bin/sh', '-c', text.format(folder=folder)],
