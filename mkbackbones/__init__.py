@@ -9,7 +9,8 @@ import importlib
 from typing import Any
 
 from . import ops
-from .openmmlab import bases, glance
+from .openmmlab.bases import mend_bases
+from .openmmlab.glance import warn_of_faults
 from .version import __version__
 
 _MODULES = (
@@ -38,8 +39,8 @@ __all__ = ['__version__', 'ops', *_MODULES, *_FUNCTIONS]
 
 # Before anything imports mmdet.models: its import fails without mmcv's operators.
 ops.install()
-bases.mend_bases()
-glance.warn_of_faults()
+mend_bases()
+warn_of_faults()
 
 
 def __getattr__(name: str) -> Any:
