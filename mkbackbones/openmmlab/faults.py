@@ -63,10 +63,15 @@ def find_faults(libraries: Mapping[str, Library]) -> list[Fault]:
     """
     if not any(library.owners or library.folder for library in libraries.values()):
         return [absent('mmengine', libraries)]
-    refused = list(refusals(libraries))
-    found = crossed(libraries, frozenset(fault_module for fault_module, _ in refused))
-    found = found or [fault for _, fault in refused]
-    found += [damaged(library) for library in libraries.values() if is_damaged(library)]
+    refused = refusals(libraries)
+    hurt = {name: damaged(library) for name, library in libraries.items() if is_damaged(library)}
+    found = crossed(libraries, [*refused, *hurt.values()])
+    if found:  # what mends it mends the rest
+        again = set(to_reinstall(libraries, line_to_keep(libraries)))
+        hurt = {name: fault for name, fault in hurt.items() if name not in again}
+    else:
+        found = refused
+    found += hurt.values()
     for module, dependents in NEEDED_BY.items():
         needed = module == 'mmengine' or any(libraries[name].folder for name in dependents)
         if needed and not libraries[module].folder and not libraries[module].owners:
@@ -129,8 +134,14 @@ def damaged(library: Library) -> Fault:
     )
 
 
-def crossed(libraries: Mapping[str, Library], breaks: frozenset[str]) -> list[Fault]:
-    """Tell of two lines over one another, or beside one another."""
+def crossed(libraries: Mapping[str, Library], others: Iterable[Fault]) -> list[Fault]:
+    """Tell of two lines over one another, or beside one another.
+
+    Args:
+        libraries (Mapping[str, Library]): What is installed.
+        others (Iterable[Fault]): What follows from that.
+    """
+    breaks = frozenset().union(*(fault.breaks for fault in others))
     doubled = [library for library in libraries.values() if len(library.owners) > 1]
     if doubled:
         who = ', '.join(f'{each.module} by {both(each.owners)}' for each in doubled)
@@ -179,13 +190,21 @@ def preferred(library: Library, line: Line) -> Distribution:
     return max(library.owners, key=rank)
 
 
+def to_reinstall(libraries: Mapping[str, Library], line: Line) -> list[str]:
+    """Modules that are not of a line, or not of it alone."""
+    return [
+        module
+        for module, library in libraries.items()
+        if len(library.owners) > 1 or library.line not in (line, None)
+    ]
+
+
 def unify(libraries: Mapping[str, Library]) -> str:
     """The command after which there is one line alone."""
     line = line_to_keep(libraries)
     remove, add, known = [], [], True
-    for module, library in libraries.items():
-        if len(library.owners) < 2 and library.line in (line, None):
-            continue
+    for module in to_reinstall(libraries, line):
+        library = libraries[module]
         remove += [owner.name for owner in library.owners]
         owner = preferred(library, line)
         if owner.line == line:
@@ -197,8 +216,9 @@ def unify(libraries: Mapping[str, Library]) -> str:
     return f'pip uninstall -y {" ".join(remove)} && pip install {options}{" ".join(add)}'
 
 
-def refusals(libraries: Mapping[str, Library]) -> Iterable[tuple[str, Fault]]:
-    """Yield which library does not take a version of another one, by its ``__init__.py``."""
+def refusals(libraries: Mapping[str, Library]) -> list[Fault]:
+    """Tell which library does not take a version of another one, by its ``__init__.py``."""
+    found = []
     for module in ('mmdet', 'mmseg'):
         folder = libraries[module].folder
         try:
@@ -216,16 +236,16 @@ def refusals(libraries: Mapping[str, Library]) -> Iterable[tuple[str, Fault]]:
                 sign + ends[end] for sign, end in (('>=', 'min'), ('<', 'max')) if end in ends
             )
             owner = libraries[name].owners[0].name if libraries[name].owners else name
-            yield (
-                module,
+            found.append(
                 Fault(
                     'refused',
                     frozenset([module]),
                     f'{module} {libraries[module].version} takes {name} {wanted} and refuses '
                     f'{version}, which is installed',
                     f"pip install '{owner}{wanted}'",
-                ),
+                )
             )
+    return found
 
 
 def fits(version: str, least: str | None, end: str | None) -> bool:
