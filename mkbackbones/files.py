@@ -27,6 +27,7 @@ except ImportError:
 
 __all__ = ['OutputError', 'atomic_output', 'locked', 'sync', 'written_aside']
 
+WINDOWS = os.name == 'nt'
 _PARTIAL, _FORMER = '.partial', '.former'
 _SYNCED_AT_ONCE = 16
 _OWNER = '.owner'
@@ -72,7 +73,7 @@ def _replace(work: Path, path: Path) -> None:
             os.replace(work, path)
             return
         except PermissionError:
-            if os.name != 'nt' or time.monotonic() > end:
+            if not WINDOWS or time.monotonic() > end:
                 raise
             time.sleep(0.02)
 
@@ -121,7 +122,7 @@ def sync(path: Path) -> None:
     is_folder = path.is_dir()
     try:
         # Windows asks for a handle that may write, and others for none.
-        handle = os.open(path, os.O_RDWR if os.name == 'nt' else os.O_RDONLY)
+        handle = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     except OSError:
         if is_folder:  # Windows opens no folders
             return
@@ -193,7 +194,7 @@ def _owned(work: Path, out: Path) -> Iterator[None]:
             locked(file)
         yield
     finally:
-        if os.name == 'nt':  # where open files stay
+        if WINDOWS:  # where open files stay
             os.close(file)
             owner.unlink(missing_ok=True)
         else:  # before others can take the lock

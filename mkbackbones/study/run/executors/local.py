@@ -104,7 +104,7 @@ class LocalExecutor(Executor):
         self.free = list(range(self.slots))
         self.jobs: list[LocalJob] = []
         self.warm: WarmStart | None = None
-        if warm and sys.platform == 'linux':  # first, as it takes a while
+        if warm and sys.platform == 'linux' and hasattr(os, 'fork'):  # first, as it takes a while
             visible = {'CUDA_VISIBLE_DEVICES': ','.join(self.gpus)}
             self.warm = WarmStart({**os.environ, **self.threads(), **visible})
         self.held = contextlib.ExitStack()
