@@ -75,9 +75,10 @@ def foreign_calls(tree):
         ):
             asked |= set(ast.walk(function))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.attr in NAMES.get(node.value.id, ()) and node not in asked:
-                yield node
+        if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
+            continue
+        if node.attr in NAMES.get(node.value.id, ()) and node not in asked:
+            yield node
 
 
 def test_imports_are_those_of_every_system():

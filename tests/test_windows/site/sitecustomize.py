@@ -1,7 +1,8 @@
 """Python as Windows has it, as far as that can be had elsewhere: for every process that sees this.
 
-No fcntl, no resource, no fork, no process groups; locks by msvcrt; processes are spawned. Not
-changed: ``os.name``, paths, signals, and that open files can be replaced.
+No fcntl, no fork, no process groups; locks by msvcrt; processes are spawned. Not changed:
+``os.name``, paths, signals, that open files can be replaced, and the module resource, which mmengine
+imports wherever the platform is not Windows.
 """
 
 import fcntl
@@ -26,7 +27,7 @@ def locking(file, mode, count):
 msvcrt = types.ModuleType('msvcrt')
 msvcrt.LK_NBLCK, msvcrt.locking = 2, locking
 sys.modules['msvcrt'] = msvcrt
-sys.modules['fcntl'] = sys.modules['resource'] = None
+sys.modules['fcntl'] = None
 multiprocessing.set_start_method('spawn')
 for name in ('fork', 'forkpty', 'killpg', 'getpgrp', 'setsid', 'waitid', 'sched_getaffinity'):
     if hasattr(os, name):
