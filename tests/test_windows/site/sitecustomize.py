@@ -1,8 +1,8 @@
 """Python as Windows has it, as far as that can be had elsewhere: for every process that sees this.
 
 No fcntl, no fork, no process groups; locks by msvcrt; processes are spawned. Not changed:
-``os.name``, paths, signals, that open files can be replaced, and the module resource, which mmengine
-imports wherever the platform is not Windows.
+``os.name``, paths, signals, that open files can be replaced, and the module resource, which
+mmengine imports wherever the platform is not Windows.
 """
 
 import fcntl
