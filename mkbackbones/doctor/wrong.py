@@ -9,7 +9,7 @@ from typing import Any
 
 from ..openmmlab.distributions import Library
 from ..openmmlab.faults import fault_of, find_faults
-from ..openmmlab.glance import OWNERS
+from ..openmmlab.names import OWNERS
 from .probe import LIBRARIES
 
 __all__ = ['find_wrong']

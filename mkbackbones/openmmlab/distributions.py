@@ -14,7 +14,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-from .glance import OWNERS, Line
+from .names import OWNERS, Line
 
 __all__ = ['Distribution', 'Library', 'look', 'version_in']
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .distributions import Distribution, Library, look
-from .glance import OWNERS, Line
+from .names import OWNERS, Line
 
 __all__ = ['Fault', 'fault_of', 'find_faults']
 

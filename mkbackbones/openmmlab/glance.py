@@ -5,29 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Literal
 
-__all__ = ['MODULES', 'OWNERS', 'Line', 'is_suspicious', 'warn_of_faults']
+from .names import MODULES, OWNERS
 
-Line = Literal['original', 'maintained']
-
-#: Names of distributions for each module, the first of a line being the one to install.
-OWNERS: dict[str, dict[str, Line]] = {
-    'mmengine': {
-        'mmengine': 'original',
-        'mmengine-lite': 'original',
-        'onedl-mmengine': 'maintained',
-    },
-    'mmcv': {
-        'mmcv-lite': 'original',
-        'mmcv': 'original',
-        'mmcv-full': 'original',
-        'onedl-mmcv': 'maintained',
-    },
-    'mmdet': {'mmdet': 'original', 'onedl-mmdetection': 'maintained'},
-    'mmseg': {'mmsegmentation': 'original', 'onedl-mmsegmentation': 'maintained'},
-}
-MODULES = {name: module for module, owners in OWNERS.items() for name in owners}
+__all__ = ['is_suspicious', 'warn_of_faults']
 
 
 def warn_of_faults() -> None:

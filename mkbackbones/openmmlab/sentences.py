@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from .distributions import look
 from .faults import Fault, fault_of, find_faults
-from .glance import MODULES, OWNERS
+from .names import MODULES, OWNERS
 
 __all__ = ['explain', 'tell_faults', 'warn']
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..opencv import load as load_opencv
 from ..openmmlab.faults import fault_of
-from ..openmmlab.glance import OWNERS
+from ..openmmlab.names import OWNERS
 from .errors import InputError
 
 if TYPE_CHECKING:
