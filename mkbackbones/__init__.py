@@ -9,6 +9,8 @@ import importlib
 from typing import Any
 
 from . import ops
+from .openmmlab.bases import mend_bases
+from .openmmlab.glance import warn_of_faults
 from .version import __version__
 
 _MODULES = (
@@ -37,14 +39,28 @@ __all__ = ['__version__', 'ops', *_MODULES, *_FUNCTIONS]
 
 # Before anything imports mmdet.models: its import fails without mmcv's operators.
 ops.install()
+mend_bases()
+warn_of_faults()
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f'{__name__}.{name}')
+        return _module(name)
     if name in _FUNCTIONS:
-        return getattr(importlib.import_module(f'{__name__}.{_FUNCTIONS[name]}'), name)
+        return getattr(_module(_FUNCTIONS[name]), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(f'{__name__}.{name}')
+    except ImportError as error:
+        from .openmmlab.sentences import explain
+
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        raise ImportError(f'mkbackbones.{name}: {sentence}', name=error.name) from error
 
 
 def __dir__() -> list[str]:

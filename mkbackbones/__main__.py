@@ -26,6 +26,7 @@ COMMANDS = {
     'profile-backbone': ('profile_backbone', 'time and memory of backbones, side by side'),
     'profile-training': ('profile_training', 'train throughput with different backbones'),
     'study': ('study', 'compare arms on tasks over seeds, from one file'),
+    'doctor': ('doctor', 'tell versions, devices and what is wrong, for a bug report'),
     'demo': ('demo', 'train and compare tiny models on synthetic defects, on a CPU if need be'),
 }
 

@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +15,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# Each system has its own, and some have neither.
 try:
     import fcntl
-except ImportError:  # Windows: nothing is known of other runs, so that nothing is removed
+except ImportError:
     fcntl = None  # type: ignore[assignment]
+try:
+    import msvcrt
+except ImportError:
+    msvcrt = None  # type: ignore[assignment]
 
-__all__ = ['OutputError', 'atomic_output', 'sync', 'written_aside']
+__all__ = ['OutputError', 'atomic_output', 'locked', 'sync', 'written_aside']
 
+WINDOWS = os.name == 'nt'
 _PARTIAL, _FORMER = '.partial', '.former'
 _SYNCED_AT_ONCE = 16
 _OWNER = '.owner'
 """Behind the name of a temporary folder: a file that its process holds a lock on."""
+_LOCKED_BYTE = 1 << 30
+"""Windows locks bytes, and lets nobody read them: one far behind the content."""
+_REPLACE_SECONDS = 2.0
 
 
 class OutputError(ValueError):
@@ -48,11 +58,60 @@ def written_aside(path: Path, durable: bool = True) -> Iterator[Path]:
         yield work
         if durable:
             sync(work)
-        os.replace(work, path)
+        _replace(work, path)
         if durable:
             sync(path.parent)
     finally:
         work.unlink(missing_ok=True)
+
+
+def _replace(work: Path, path: Path) -> None:
+    """Rename a file over another one; on Windows, wait for whoever reads that at the moment."""
+    end = time.monotonic() + _REPLACE_SECONDS
+    while True:
+        try:
+            os.replace(work, path)
+            return
+        except PermissionError:
+            if not WINDOWS or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+def locked(file: int, by_process: bool = False) -> bool:
+    """Lock an open file until it is closed, or this process ends however it ends.
+
+    Args:
+        file (int): Descriptor of a file that may be written to.
+        by_process (bool): Leave the lock out of what children of a fork inherit, such as workers of
+            a data loader. In turn nothing keeps the same process from locking it twice, and closing
+            any descriptor of that file ends the lock.
+
+    Returns:
+        bool: False where another holds the lock.
+
+    Raises:
+        OSError: The file system or this Python has no locks.
+    """
+    if fcntl is not None:
+        take = fcntl.lockf if by_process else fcntl.flock
+        try:
+            take(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+    windows: Any = msvcrt
+    if windows is None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    place = os.lseek(file, 0, os.SEEK_CUR)
+    os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
+    try:
+        windows.locking(file, windows.LK_NBLCK, 1)
+    except PermissionError:
+        return False
+    finally:
+        os.lseek(file, place, os.SEEK_SET)
+    return True
 
 
 def sync(path: Path) -> None:
@@ -63,7 +122,7 @@ def sync(path: Path) -> None:
     is_folder = path.is_dir()
     try:
         # Windows asks for a handle that may write, and others for none.
-        handle = os.open(path, os.O_RDWR if os.name == 'nt' else os.O_RDONLY)
+        handle = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     except OSError:
         if is_folder:  # Windows opens no folders
             return
@@ -131,13 +190,16 @@ def _owned(work: Path, out: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f'cannot create {out}: {error.strerror}') from error
     try:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # file systems without locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):  # file systems without locks
+            locked(file)
         yield
     finally:
-        owner.unlink(missing_ok=True)
-        os.close(file)
+        if WINDOWS:  # where open files stay
+            os.close(file)
+            owner.unlink(missing_ok=True)
+        else:  # before others can take the lock
+            owner.unlink(missing_ok=True)
+            os.close(file)
 
 
 def _remove_leftovers(out: Path) -> None:
@@ -163,15 +225,11 @@ def _remove_leftovers(out: Path) -> None:
 
 
 def _is_held(owner: Path) -> bool:
-    locks: Any = fcntl
-    if locks is None:
-        return True
     try:
         with owner.open('r+b') as file:
-            locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
-    except OSError:  # held, gone by now, or on a file system without locks
+            return not locked(file.fileno())
+    except OSError:  # gone by now, or on a file system without locks
         return True
-    return False
 
 
 def _escaped(name: str) -> str:

@@ -5,6 +5,8 @@
 ``locations`` listed here.
 """
 
+from .openmmlab.sentences import explain
+
 try:
     from mmengine.registry import DATASETS as MMENGINE_DATASETS
     from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -14,12 +16,10 @@ try:
     from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
     from mmengine.registry import Registry
 except ModuleNotFoundError as error:
-    if error.name != 'mmengine':
+    if error.name is None or error.name.partition('.')[0] != 'mmengine':
         raise
     raise ModuleNotFoundError(
-        'mkbackbones needs mmengine: install an OpenMMLab line, e.g. '
-        "pip install 'mkbackbones[onedl]'",
-        name='mmengine',
+        f'mkbackbones needs mmengine; {explain(error)}', name='mmengine'
     ) from error
 
 MODELS = Registry(

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import gc
 import os
-import resource
 import sys
 from collections import Counter
 
@@ -31,6 +30,10 @@ def resident() -> int:
 
 def peak() -> int:
     """Highest memory of this process so far, in bytes."""
+    if sys.platform == 'win32':
+        return 0
+    import resource
+
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used if sys.platform == 'darwin' else used * 1024
 

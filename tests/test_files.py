@@ -1,9 +1,12 @@
+import errno
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from mkbackbones import files
 from mkbackbones.files import OutputError, atomic_output
 
 
@@ -120,3 +123,45 @@ def test_a_former_output_is_put_back(tmp_path, capsys):
         pytest.fail('the block must not run')
     assert content(tmp_path) == ['out', 'out/images']
     assert 'was put back' in capsys.readouterr().err
+
+
+def no_locks(*unused):
+    raise OSError(errno.ENOLCK, 'no locks')
+
+
+@pytest.mark.parametrize('kind', ['file system', 'Python'])
+def test_without_locks_folders_appear_and_nothing_is_taken_for_dead(tmp_path, monkeypatch, kind):
+    if kind == 'Python':
+        monkeypatch.setattr(files, 'fcntl', None)
+        monkeypatch.setattr(files, 'msvcrt', None)
+    else:
+        monkeypatch.setattr(files, 'locked', no_locks)
+    (tmp_path / '.out.12345678.partial').mkdir()
+    (tmp_path / '.out.12345678.partial.owner').touch()
+    with atomic_output(tmp_path / 'out') as work:
+        (work / 'a').touch()
+    assert {'out', 'out/a', '.out.12345678.partial'} <= set(content(tmp_path))
+    with open(tmp_path / 'lock', 'w') as file, pytest.raises(OSError):
+        files.locked(file.fileno())
+
+
+def test_a_file_on_windows_waits_for_its_readers(tmp_path, monkeypatch):
+    """Whoever reads a file keeps it from being replaced there."""
+    replace, tries = os.replace, []
+
+    def busy(*paths):
+        tries.append(paths)
+        if len(tries) < 3:
+            raise PermissionError(13, 'in use')
+        replace(*paths)
+
+    monkeypatch.setattr(files.os, 'replace', busy)
+    monkeypatch.setattr(files, 'WINDOWS', True)
+    with files.written_aside(tmp_path / 'a') as work:
+        work.write_bytes(b'1')
+    assert len(tries) == 3 and (tmp_path / 'a').read_bytes() == b'1'
+    monkeypatch.setattr(files, 'WINDOWS', False)
+    tries.clear()
+    with pytest.raises(PermissionError), files.written_aside(tmp_path / 'a') as work:
+        work.write_bytes(b'2')
+    assert len(tries) == 1 and content(tmp_path) == ['a']

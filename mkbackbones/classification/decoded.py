@@ -28,12 +28,7 @@ from PIL import features
 
 from ..caches import cache_folder, is_settled, make_room
 from ..cores import usable_cores
-from ..files import written_aside
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is kept
-    fcntl = None  # type: ignore[assignment]
+from ..files import locked, written_aside
 
 __all__ = ['decoded_once']
 
@@ -64,7 +59,7 @@ def decoded_once(
     Returns:
         np.ndarray: uint8 (N, 3, H, W); what is written to it stays in this process.
     """
-    if fcntl is None or math.prod(shape) < LEAST_BYTES:
+    if math.prod(shape) < LEAST_BYTES:
         return decode(None)
     try:
         listing, last_change = listed(paths)
@@ -156,11 +151,10 @@ def taken(file: int) -> bool:
     end = time.monotonic() + WAIT_SECONDS
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.05)
+            if locked(file):
+                return True
         except OSError:  # a file system without locks
             return False
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)

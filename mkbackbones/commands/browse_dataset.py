@@ -207,7 +207,7 @@ def _palette(names: list[str], colours: Sequence[str]) -> list[tuple[int, int, i
 
 
 def _polygon_mask(item: dict, shape: tuple[int, int]) -> np.ndarray:
-    import cv2
+    from .. import opencv as cv2
 
     mask = np.zeros(shape, np.uint8)
     # A box without a mask has none, or one of an odd number of values.

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from ..openmmlab.sentences import explain, tell_faults
 from ..runner.errors import InputError
 
 
@@ -20,10 +21,17 @@ def run_command(
 ) -> int:
     """Parse ``argv`` (default: the command line), run ``command`` and return an exit code."""
     args = parser.parse_args(argv)
+    tell_faults()
     try:
         command(args)
     except InputError as error:
         print(f'error: {error}', file=sys.stderr)
+        return 2
+    except ImportError as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        print(f'error: {sentence}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

@@ -166,4 +166,4 @@ def write_report(path: Path, text: str) -> None:
     from ..files import written_aside
 
     with written_aside(path) as work:
-        work.write_text(text)
+        work.write_text(text, encoding='utf-8')

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .. import opencv as cv2
 from .errors import DatasetError
 from .opening import check_size, faults_told, opened
 from .tiff import (

@@ -9,9 +9,9 @@ import struct
 import threading
 from collections.abc import Iterator
 
-import cv2
 from PIL import Image
 
+from .. import opencv as cv2
 from .errors import DatasetError
 
 __all__ = ['check_size', 'faults_told', 'opened']
@@ -26,7 +26,6 @@ _ERRORS = (
     OverflowError,
     MemoryError,
     struct.error,
-    cv2.error,
     Image.DecompressionBombError,
 )
 _LIMIT_VARIABLE = 'MKBACKBONES_MAX_MEGAPIXELS'
@@ -48,7 +47,7 @@ def faults_told(where: str) -> Iterator[None]:
         yield
     except DatasetError:
         raise
-    except _ERRORS as error:
+    except (*_ERRORS, cv2.error) as error:
         raise DatasetError(
             f'{where}: corrupt image file ({str(error) or type(error).__name__})'
         ) from error

@@ -6,10 +6,10 @@ quick trial before real data. Scores on it say nothing about real defects.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from scipy import ndimage
 
+from .. import opencv as cv2
 from .defects import DEFECT_MAKERS, Defect
 from .errors import DatasetError
 from .records import SPLITS, Instance, Record

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from scipy import ndimage
+
+from .. import opencv as cv2
 
 __all__ = ['Surface', 'add_distractors', 'expose', 'make_surface', 'smooth_noise', 'stroke']
 

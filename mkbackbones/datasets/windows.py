@@ -185,7 +185,7 @@ def rotated_corners(
 
 def hull(points: np.ndarray) -> np.ndarray:
     """The convex hull of points, (n, 2) each."""
-    import cv2
+    from .. import opencv as cv2
 
     return cv2.convexHull(points.astype(np.float32))[:, 0, :].astype(float)
 

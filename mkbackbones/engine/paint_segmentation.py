@@ -37,7 +37,7 @@ class PaintSegmentationHook(Hook):
         outputs: Sequence | None = None,
     ) -> None:
         """Write the pictures of a batch."""
-        import cv2
+        from .. import opencv as cv2
 
         meta = runner.test_dataloader.dataset.metainfo
         palette = np.array(meta['palette'], np.uint8)

@@ -27,14 +27,19 @@ def report(reason: str) -> None:
     print_log(f'The backbones run without their Triton kernels: {reason}', logger='current')
 
 
+def why_not(index: int) -> str:
+    """What speaks against the kernels on a GPU; empty where nothing does."""
+    if os.environ.get(SWITCH, '1') == '0':
+        return f'{SWITCH}=0'
+    if not missing and (torch.version.hip or torch.cuda.get_device_capability(index) < (8, 0)):
+        return f'they are not tried on {torch.cuda.get_device_name(index)}'
+    return missing
+
+
 @cache
 def enabled(index: int) -> bool:
     """Whether the kernels may be used on a GPU; says so once where they may not."""
-    reason = missing
-    if os.environ.get(SWITCH, '1') == '0':
-        reason = f'{SWITCH}=0'
-    elif not reason and (torch.version.hip or torch.cuda.get_device_capability(index) < (8, 0)):
-        reason = f'they are not tried on {torch.cuda.get_device_name(index)}'
+    reason = why_not(index)
     if reason:
         report(reason)
     return not reason

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal
 
-import cv2
 import numpy as np
 
+from .. import opencv as cv2
 from .level import Level
 from .pictures import Picture
 from .pieces import turned_origin

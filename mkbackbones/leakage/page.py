@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from .. import opencv as cv2
 from .check import Shared, overlap_slices
 from .pictures import read_pixels
 from .symmetries import SYMMETRIES, turn

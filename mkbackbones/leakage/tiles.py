@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter1d
+
+from .. import opencv as cv2
 
 __all__ = ['even_light', 'grid_size', 'shrink', 'whiten']
 

@@ -56,7 +56,10 @@ def backend() -> Literal['compiled', 'torchvision', 'none']:
     # The very search that `import mmcv._ext` makes: a file built for another Python does not count.
     if PathFinder.find_spec(_EXTENSION, folders):
         return 'compiled'
-    return 'torchvision' if PathFinder.find_spec('mmcv.ops', folders) else 'none'
+    try:
+        return 'torchvision' if PathFinder.find_spec('mmcv.ops', folders) else 'none'
+    except KeyError:  # a folder that was left when its files were deleted
+        return 'none'
 
 
 def install() -> None:

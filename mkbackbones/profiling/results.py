@@ -92,7 +92,7 @@ class Profile:
     def save(self, path: Path) -> None:
         """Write JSON, whole or not at all."""
         with written_aside(path) as work:
-            work.write_text(json.dumps(dataclasses.asdict(self), indent=1) + '\n')
+            work.write_text(json.dumps(dataclasses.asdict(self), indent=1) + '\n', encoding='utf-8')
 
 
 def ratio(numerator: Row, denominator: Row, quantity: str) -> tuple[float, float, float] | None:

@@ -257,4 +257,4 @@ def save_training(environment: dict, rows: list[TrainRow], path: Path) -> None:
     """Write JSON, whole or not at all."""
     content = dict(environment=environment, rows=[dataclasses.asdict(row) for row in rows])
     with written_aside(path) as work:
-        work.write_text(json.dumps(content, indent=1) + '\n')
+        work.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')

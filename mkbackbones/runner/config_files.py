@@ -7,12 +7,11 @@ import ast
 import difflib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..late_imports import bring_in
+from ..openmmlab.sentences import explain
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -67,33 +66,12 @@ def read_config(path: Path, options: list[str]) -> Config:
 
     check_options(options, '--cfg-options')
     try:
-        with libraries_by_import_name():
-            cfg = Config.fromfile(path)
+        cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program: it may raise anything
-        raise InputError(f'config {path}: {one_line(error)}') from error
+        raise InputError(f'config {path}: {explain(error) or one_line(error)}') from error
     apply_options(cfg, options, '--cfg-options')
     bring_in(cfg)
     return cfg
-
-
-@contextmanager
-def libraries_by_import_name() -> Iterator[None]:
-    """Let ``_base_ = 'mmseg::...'`` find a library whose distribution has another name.
-
-    mmengine asks for distributions (mmsegmentation for mmseg), which other lines of OpenMMLab call
-    otherwise (onedl-mmsegmentation); the package that they install is the same.
-    """
-    from mmengine.config.utils import MODULE2PACKAGE
-    from mmengine.utils import is_installed
-
-    before = dict(MODULE2PACKAGE)
-    for module, package in before.items():
-        if module != package and not is_installed(package) and is_installed(module):
-            MODULE2PACKAGE[module] = module
-    try:
-        yield
-    finally:
-        MODULE2PACKAGE.update(before)
 
 
 def check_options(options: list[str], flag: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -10,47 +9,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..opencv import load as load_opencv
+from ..openmmlab.faults import fault_of
+from ..openmmlab.names import OWNERS
 from .errors import InputError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-SCOPE_DISTRIBUTIONS = {
-    'mmdet': 'onedl-mmdetection',
-    'mmseg': 'onedl-mmsegmentation',
-    'mmpretrain': 'onedl-mmpretrain',
-}
+
+DISTRIBUTIONS = {'mmpretrain': 'onedl-mmpretrain'}
 
 
 def check_cv2() -> None:
-    """Raise InputError, with the command that mends it, if OpenCV cannot load libGL.
+    """Raise InputError, with the command that mends it, if there is no OpenCV that works here.
 
-    opencv-python and opencv-python-headless unpack into the same folder and the one installed last
-    wins; the former needs libGL, which servers seldom have.
+    mmcv imports it, and in a server without libGL it cannot always be imported.
     """
     try:
-        import cv2  # noqa: F401
+        load_opencv()
     except ImportError as error:
-        if 'lib' not in str(error) or '.so' not in str(error):
-            return  # cv2 is missing or broken otherwise: whoever needs it says so
-        try:
-            pin = '==' + importlib.metadata.version('opencv-python')
-        except importlib.metadata.PackageNotFoundError:
-            pin = ''
-        raise InputError(
-            f'OpenCV cannot be imported ({error}); install its build without a display: python -m '
-            f'pip install --force-reinstall --no-deps opencv-python-headless{pin}'
-        ) from error
+        raise InputError(str(error)) from error
 
 
 def check_scope(cfg: Config, path: Path) -> None:
-    """Raise InputError if the library that the config belongs to is not installed."""
+    """Raise InputError if the library that the config belongs to is not installed, or broken."""
     scope = cfg.get('default_scope')
+    fault = fault_of(scope) if scope in OWNERS else None
+    if fault is not None:
+        raise InputError(f'config {path} belongs to {scope} (its default_scope): {fault}')
     if scope and importlib.util.find_spec(scope) is None:
-        package = SCOPE_DISTRIBUTIONS.get(scope, scope)
         raise InputError(
             f'config {path} belongs to {scope} (its default_scope), which is not installed: '
-            f'pip install {package}'
+            f'pip install {DISTRIBUTIONS.get(scope, scope)}'
         )
 
 

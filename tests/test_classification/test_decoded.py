@@ -216,7 +216,6 @@ DECODE = """
 """
 
 
-@pytest.mark.skipif(decoded.fcntl is None, reason='no locks')
 def test_one_of_several_processes_decodes(folder, kept, tmp_path):
     opened = tmp_path / 'opened'
     command = [sys.executable, '-c', textwrap.dedent(DECODE), str(folder)]
@@ -227,12 +226,12 @@ def test_one_of_several_processes_decodes(folder, kept, tmp_path):
     assert len(opened.read_text()) == len(plain(folder)) + 3
 
 
-@pytest.mark.skipif(decoded.fcntl is None, reason='no locks')
 def test_nobody_waits_for_ever_or_for_the_dead(folder, kept, monkeypatch):
     wanted = plain(folder)
     kept.mkdir(parents=True)
     lock = kept.with_suffix('.lock')
-    hold = 'import fcntl, sys, time; f = open(sys.argv[1], "ab"); fcntl.flock(f, 2); print(1)'
+    hold = 'import sys, time; from mkbackbones.files import locked; f = open(sys.argv[1], "ab")'
+    hold += '; print(locked(f.fileno()))'
     command = [sys.executable, '-c', f'{hold}; sys.stdout.flush(); time.sleep(600)', str(lock)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()

@@ -38,3 +38,74 @@ def test_resolves_from(scope, setup, registry):
     assert run.stdout.strip().endswith('ManifoldSwin SimpleFeaturePyramid BFloat16OptimWrapper'), (
         run.stderr
     )
+
+
+REGISTRY = """
+from mmengine.registry import MODELS as ROOT
+from mmengine.registry import Registry
+MODELS = Registry('model', parent=ROOT, locations={locations})
+"""
+MODEL = """
+import torch
+from ..registry import MODELS
+
+@MODELS.register_module()
+class Net(torch.nn.Module):
+    def __init__(self, backbone, neck):
+        super().__init__()
+        self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
+
+@MODELS.register_module()
+class ManifoldSwin(torch.nn.Module):
+    pass
+"""
+BUILD_IN = """
+import sys, torch
+from mmengine.registry import MODELS, DefaultScope
+arch = dict(embed_dims=16, depths=(1, 1), num_heads=(1, 2))
+key_cfg = dict(type='SpatialK', num_charts=2)
+backbone = dict(type='mkbackbones.ManifoldSwin', arch=arch, out_indices=(1,), key_cfg=key_cfg)
+neck = dict(type='mkbackbones.SimpleFeaturePyramid', in_channels=32, out_channels=8)
+for name in sys.argv[1:]:
+    with DefaultScope.overwrite_default_scope(name):
+        net = MODELS.build(dict(type='Net', backbone=backbone, neck=neck))
+    assert type(net).__module__ == f'{name}.models'
+    assert type(net.backbone).__module__ == 'mkbackbones.backbones.swin'
+    assert len(net.neck(net.backbone(torch.zeros(1, 3, 64, 64)))) > 1
+    print(name)
+"""
+
+
+def test_libraries_that_are_not_here_build_it_by_scope(tmp_path):
+    """Each is a fake with the registry of the real one, and a class of the same name as ours."""
+    names = ['mmpretrain', 'mmpose', 'mmdet3d', 'mmyolo', 'mmrotate']
+    for name in names:
+        (tmp_path / name / 'models').mkdir(parents=True)
+        (tmp_path / name / '__init__.py').touch()
+        text = REGISTRY.format(locations=[f'{name}.models'])
+        (tmp_path / name / 'registry.py').write_text(text, encoding='utf-8')
+        (tmp_path / name / 'models' / '__init__.py').write_text(MODEL, encoding='utf-8')
+    (tmp_path / 'build.py').write_text(BUILD_IN, encoding='utf-8')
+    run = subprocess.run(
+        [sys.executable, 'build.py', *names], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.stdout.split()[-len(names) :] == names, run.stderr
+
+
+def test_rotated_operators_are_missing_and_say_so():
+    """mmrotate's heads need them: it has to be built with mmcv's compiled operators."""
+    pytest.importorskip('mmcv')
+    torch = pytest.importorskip('torch')
+    import mkbackbones
+
+    if mkbackbones.ops.backend() != 'torchvision':
+        pytest.skip('mmcv has operators of its own, or none at all')
+    from mmcv.ops import box_iou_rotated, nms_rotated
+
+    boxes = torch.tensor([[5.0, 5.0, 4.0, 2.0, 0.3]])
+    for call in (
+        lambda: box_iou_rotated(boxes, boxes),
+        lambda: nms_rotated(boxes, torch.ones(1), 0.5),
+    ):
+        with pytest.raises(NotImplementedError, match='rotated'):
+            call()

@@ -15,7 +15,7 @@ __all__ = ['neu_det_split', 'neu_seg_rows']
 
 
 def _load(name: str) -> Any:
-    return json.loads(resources.files(__package__).joinpath(name).read_text())
+    return json.loads(resources.files(__package__).joinpath(name).read_text(encoding='utf-8'))
 
 
 def neu_det_split() -> tuple[dict[str, str], dict[str, str]]:

@@ -93,7 +93,12 @@ def commit() -> str:
 
     def ask(*question: str) -> str:
         done = subprocess.run(
-            [*git, *question], capture_output=True, text=True, timeout=20, check=True
+            [*git, *question],
+            capture_output=True,
+            encoding='utf-8',
+            errors='replace',
+            timeout=20,
+            check=True,
         )
         return done.stdout.strip()
 

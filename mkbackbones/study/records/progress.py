@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from ...files import written_aside
+from ...files import locked, written_aside
 
 __all__ = ['Heartbeat', 'Phase', 'Progress', 'is_alive', 'read_progress']
 
@@ -112,7 +113,8 @@ class Heartbeat:
         while True:
             time.sleep(BEAT_SECONDS)
             if self.parent not in (None, os.getppid()):
-                if os.getpgrp() == os.getpid():  # processes of data loaders would stay for ever
+                # Processes of data loaders would stay for ever.
+                if hasattr(os, 'killpg') and os.getpgrp() == os.getpid():
                     os.killpg(os.getpid(), signal.SIGKILL)
                 os._exit(1)
             try:
@@ -124,7 +126,8 @@ class Heartbeat:
 def take_lock(path: Path, patience: float = 2.0) -> IO[str]:
     """Lock a file for this process, until it ends however it ends.
 
-    A record lock, since children of a fork (workers of a data loader) do not inherit those.
+    Children of a fork (workers of a data loader) do not inherit it. On a file system without locks
+    nothing is locked, and the age of the progress file tells whether a worker lives.
 
     Args:
         path (Path): File to lock.
@@ -133,19 +136,18 @@ def take_lock(path: Path, patience: float = 2.0) -> IO[str]:
     Raises:
         BlockingIOError: Another process holds it.
     """
-    import fcntl
-
-    file = path.open('a')
+    file = path.open('a', encoding='utf-8')
     end = time.monotonic() + patience
     while True:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if locked(file.fileno(), by_process=True):
+                return file
+        except OSError:  # no locks here
             return file
-        except OSError as error:
-            if time.monotonic() > end:
-                file.close()
-                raise BlockingIOError(f'{path} is held by another process') from error
-            time.sleep(0.05)
+        if time.monotonic() > end:
+            file.close()
+            raise BlockingIOError(f'{path} is held by another process')
+        time.sleep(0.05)
 
 
 def read_progress(folder: Path) -> Progress | None:
@@ -159,20 +161,18 @@ def read_progress(folder: Path) -> Progress | None:
 def is_alive(folder: Path) -> bool:
     """Whether a worker is at work in a run's folder.
 
-    On this machine its lock tells; elsewhere, where locks may not reach, the age of its file.
+    On this machine its lock tells; elsewhere, where locks may not reach, and where there are none,
+    the age of its file.
     """
     progress = read_progress(folder)
     if progress is None:
         return False
-    if progress.host != socket.gethostname():
-        try:
-            age = time.time() - (folder / FILE).stat().st_mtime
-        except OSError:
-            return False
-        # Clocks differ by seconds; what comes from the future by more is no sign of life.
-        return abs(age) < SILENCE_SECONDS
+    if progress.host == socket.gethostname():
+        with (folder / LOCK).open('ab') as file, contextlib.suppress(OSError):
+            return not locked(file.fileno(), by_process=True)
     try:
-        take_lock(folder / LOCK, patience=0).close()
-    except BlockingIOError:
-        return True
-    return False
+        age = time.time() - (folder / FILE).stat().st_mtime
+    except OSError:
+        return False
+    # Clocks differ by seconds; what comes from the future by more is no sign of life.
+    return abs(age) < SILENCE_SECONDS

@@ -110,7 +110,7 @@ def measure_slots(
     for place in folders:
         measured = read_object(place / MEASURED)
         if measured is None:
-            lost = (place / 'console.log').read_text(errors='replace')
+            lost = (place / 'console.log').read_text(encoding='utf-8', errors='replace')
             return Throughput(slots, [], error=lost.strip()[-300:])
         content.append(measured)
     taken = [entry['memory'] for entry in content]
@@ -137,7 +137,7 @@ def measured_config(prepared: PreparedStudy, task: str, runs: int, seconds: floa
 def machine_memory() -> int:
     """Bytes of this machine's memory; 0 where that is not known."""
     try:
-        lines = Path('/proc/meminfo').read_text().splitlines()
+        lines = Path('/proc/meminfo').read_text(encoding='ascii').splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith('MemTotal'))
     except (OSError, StopIteration, ValueError):
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from pathlib import Path
@@ -94,5 +93,9 @@ def memory() -> dict[str, int]:
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         return {'memory': total - free, 'memory_total': total}
+    if sys.platform == 'win32':  # where Python has no word for it
+        return {'memory': 0}
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {'memory': peak if sys.platform == 'darwin' else 1024 * peak}

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-__all__ = ['Executor', 'Job', 'worker_command']
+__all__ = ['ENDING', 'Executor', 'Job', 'send', 'worker_command']
+
+#: What asks a process to end, then what makes it; Windows has one that does both.
+ENDING = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGKILL') if hasattr(signal, name))
+
+
+def send(process: subprocess.Popen, name: int) -> None:
+    """Send a signal to a process that leads a session, and to what it has started.
+
+    On Windows it is ended, and what it has started ends by itself, or not.
+    """
+    if not hasattr(os, 'killpg'):
+        process.terminate()
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, name)
 
 
 def worker_command(folder: Path) -> list[str]:

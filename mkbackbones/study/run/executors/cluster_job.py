@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from .base import worker_command
+from .base import ENDING, send, worker_command
 
 __all__ = ['ClusterJob']
 
@@ -43,9 +41,8 @@ class ClusterJob:
         import submitit
 
         if self.process is not None and not self.has_ended():
-            for name in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self.process.pid, name)
+            for name in ENDING:
+                send(self.process, name)
                 end = time.monotonic() + END_SECONDS
                 while not self.has_ended() and time.monotonic() < end:
                     time.sleep(POLL_SECONDS)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...records.progress import PARENT
 from ...worker.share import CORES, share_of_cores
-from .base import Executor, Job, worker_command
+from .base import ENDING, Executor, Job, send, worker_command
 from .mps import multi_process_service
 from .warm import WarmStart
 
@@ -48,7 +48,7 @@ class LocalJob(Job):
         return f'the worker was ended by {name}{memory}'
 
     def cancel(self) -> None:
-        for name in (signal.SIGTERM, signal.SIGKILL):
+        for name in ENDING:
             if self.code() is None:
                 self.signal(name)
             end = time.monotonic() + TERM_SECONDS
@@ -67,8 +67,7 @@ class ColdJob(LocalJob):
         return self.process.poll()
 
     def signal(self, name: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, name)  # with the processes of its data loaders
+        send(self.process, name)  # with the processes of its data loaders
 
 
 class WarmJob(LocalJob):
@@ -105,7 +104,7 @@ class LocalExecutor(Executor):
         self.free = list(range(self.slots))
         self.jobs: list[LocalJob] = []
         self.warm: WarmStart | None = None
-        if warm and sys.platform == 'linux':  # first, as it takes a while
+        if warm and sys.platform == 'linux' and hasattr(os, 'fork'):  # first, as it takes a while
             visible = {'CUDA_VISIBLE_DEVICES': ','.join(self.gpus)}
             self.warm = WarmStart({**os.environ, **self.threads(), **visible})
         self.held = contextlib.ExitStack()

@@ -131,7 +131,7 @@ def answers(environment: dict[str, str]) -> bool:
             [CONTROL],
             input='get_server_list\n',
             capture_output=True,
-            text=True,
+            encoding='utf-8',
             env=environment,
             timeout=ANSWER_SECONDS,
         )

@@ -1,0 +1,6 @@
+"""What is installed, whether it works together, and what mends it: for a bug report."""
+
+from .findings import examine
+from .text import render
+
+__all__ = ['examine', 'render']
