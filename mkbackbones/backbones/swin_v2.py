@@ -57,7 +57,6 @@ class CosineWindowAttention(TimmAttention):
             (window_size, window_size),
             num_heads,
             qkv_bias,
-            qkv_bias_separate=True,
             pretrained_window_size=(pretrained_window_size, pretrained_window_size),
         )
 

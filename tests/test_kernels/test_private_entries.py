@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mkbackbones.kernels import compat
+from mkbackbones.compat import private as compat
 
 from .small import DEVICE, DTYPE, INTERPRETED, TOLERANCE, error, filled, run, small_vit
 
@@ -88,7 +88,7 @@ def test_what_runs_plain_is_right(monkeypatch, switch):
     model = filled(small_vit(dict(type='VanillaK', num_charts=2)))
     x = torch.randn(1, 3, 32, 32, device=DEVICE)
     outs, _ = run(model, x)
-    for place in ('kernels.compat', 'kernels.support', 'fused.exact'):
+    for place in ('compat.private', 'kernels.support', 'fused.exact'):
         monkeypatch.setattr(f'mkbackbones.{place}.can_watch', lambda: False)
     seen = []
     model.blocks[0].attn.qkv.key.base.register_forward_hook(lambda *args: seen.append(args))
