@@ -24,6 +24,12 @@ def pad_to_windows(x: Tensor, window: int) -> Tensor:
     return x
 
 
+def stack_patches(x: Tensor) -> Tensor:
+    """Tokens (B, H, W, C) of 2x2 patches in one: (B, ceil(H / 2), ceil(W / 2), 4 C), as in timm."""
+    x = pad_to_windows(x, 2).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+    return x.permute(0, 1, 3, 4, 2, 5).flatten(3)  # down before right
+
+
 def crop_grid(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Undo :func:`pad_to_windows`: tokens (B, Hp, Wp, C) -> (B, H, W, C)."""
     x = x[:, : size[0], : size[1]]

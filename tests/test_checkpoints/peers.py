@@ -10,6 +10,8 @@ from torch import nn
 
 from mkbackbones.backbones import ManifoldDINOv3, ManifoldSwin, ManifoldSwinV2, ManifoldViT
 
+from ..lacking import intermediates
+
 SWIN = dict(embed_dims=16, depths=(2, 2, 2), num_heads=(2, 4, 4))
 SWIN_T = dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24))
 VIT = dict(embed_dims=32, depth=3, num_heads=2)
@@ -172,10 +174,8 @@ def timm_vit_features(peer, x, arch=VIT):
     """Middle block and normalised last block, as ManifoldViT returns them."""
     last = arch['depth'] - 1
     with torch.no_grad():
-        middle = peer.forward_intermediates(
-            x, indices=[arch['depth'] // 2], intermediates_only=True
-        )
-        end = peer.forward_intermediates(x, indices=[last], intermediates_only=True, norm=True)
+        middle = intermediates(peer, x, [arch['depth'] // 2])
+        end = intermediates(peer, x, [last], norm=True)
     return [*middle, *end]
 
 

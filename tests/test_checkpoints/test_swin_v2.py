@@ -13,6 +13,7 @@ from mkbackbones import fold_manifold_keys
 from mkbackbones.checkpoints import CheckpointError, load_checkpoint, read_weights, to_naming
 from mkbackbones.checkpoints.fold import fold_checkpoint
 
+from ..lacking import intermediates
 from .peers import (
     SWIN,
     difference,
@@ -52,7 +53,7 @@ def stages_of(peer, x):
     """timm's stages, normalised as the outputs are: the last by the classifier's norm."""
     x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
     with torch.no_grad():
-        *maps, last = peer.forward_intermediates(x, intermediates_only=True)
+        *maps, last = intermediates(peer, x)
         return [*maps, peer.norm(last.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)]
 
 
