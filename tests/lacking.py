@@ -33,7 +33,7 @@ def reasons():
     if reason := why_no_dinov3():
         found['dinov3'] = reason
     for name in reads_weights():
-        found[f'test_inject/test_apply.py::{name}'] = 'its attention does not call qkv in this timm'
+        found[f'test_inject/::{name}'] = 'its attention does not call qkv in this timm'
     return found
 
 

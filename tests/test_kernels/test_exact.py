@@ -20,10 +20,12 @@ from mkbackbones.fused import decision
 from mkbackbones.kernels import support
 from mkbackbones.keys import SimpleK, SpatialK
 
+from ..lacking import needs_operators
 from .small import DEVICE, error, filled
 from .small import run as run_in
 
 pytest.importorskip('triton', reason='the kernels need Triton')
+pytestmark = needs_operators
 
 #: Relative error, by norm, between the two paths in float32.
 TOLERANCE = 1e-4

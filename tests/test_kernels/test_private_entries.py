@@ -8,6 +8,7 @@ from torch import nn
 
 from mkbackbones.compat import private as compat
 
+from ..lacking import needs_operators
 from .small import DEVICE, DTYPE, INTERPRETED, TOLERANCE, error, filled, run, small_vit
 
 
@@ -41,6 +42,7 @@ def test_what_is_not_there():
 PATHS = ['torch._foreach_copy_', 'torch._C._nn.unflatten_dense_tensors']
 
 
+@needs_operators
 @pytest.mark.parametrize('path', [*PATHS, None])
 def test_models_without_an_entry(monkeypatch, switch, said, path):
     pytest.importorskip('triton')
@@ -82,6 +84,7 @@ def test_modules_that_cannot_be_watched_run_plain(monkeypatch, said, name):
     assert len(said) == 1 and name in said[0] and 'without their kernels' in said[0]
 
 
+@needs_operators
 def test_what_runs_plain_is_right(monkeypatch, switch):
     """Hooks run although nobody could look for them."""
     torch.manual_seed(0)
