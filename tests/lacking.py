@@ -13,6 +13,15 @@ needs_compiler = pytest.mark.skipif(bool(why_not_compiled()), reason=why_not_com
 needs_operators = pytest.mark.skipif(bool(why_no_operators()), reason=why_no_operators())
 
 
+def need_half_precision(dtype):
+    """Skip the running test where the CPU's autocast lacks a type."""
+    try:
+        with torch.autocast('cpu', dtype=dtype):
+            torch.ones(2, 2) @ torch.ones(2, 2)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
 def reads_weights():
     """timm's attention with a query and value bias that reads the weight of its qkv."""
     from timm.models.beit import Attention as Beit

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mkbackbones.attention.qkv import ManifoldQKV
 
+from ..lacking import need_half_precision
 from .common import (
     DINOV3,
     KEY_CFGS,
@@ -174,6 +175,7 @@ def test_norm_eval(name):
 @every_key
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_amp(name, key_cfg, dtype):
+    need_half_precision(dtype)
     torch.manual_seed(0)
     model = BUILDERS[name](key_cfg=key_cfg)
     x = torch.randn(1, 3, 45, 33)

@@ -288,7 +288,7 @@ def test_every_module_may_be_another(case, key_cfg, switch):
         (dict(scale_attn_norm=True), False),
         (dict(scale_mlp_norm=True), False),
         (dict(norm_layer=partial(nn.LayerNorm, bias=False)), False),
-        (dict(norm_layer=nn.RMSNorm), False),
+        (dict(norm_layer=getattr(nn, 'RMSNorm', None)), False),
         (dict(attn_layer=type('MyAttention', (Attention,), {})), False),
     ],
     ids=str,
