@@ -11,7 +11,7 @@ from timm.models.swin_transformer_v2 import WindowAttention
 from mkbackbones.backbones import ManifoldSwinV2
 from mkbackbones.backbones.windows import shifted_window_mask
 
-from ..lacking import need_half_precision
+from ..lacking import need_half_precision, reads_weights
 from .common import KEY_CFGS, SWIN, key_name, tiny_swin_v2
 
 
@@ -29,6 +29,8 @@ def trained(model):
 @pytest.mark.parametrize('masked', [True, False])
 def test_attention_with_any_key_is_timms(key_cfg, qkv_bias, masked):
     """timm's forward takes keys from ``qkv``, normalises them and forms the softmax in full."""
+    if key_cfg is not None and 'timm-swin-v2' in reads_weights():
+        pytest.skip('timm reads the weight of qkv')
     attention = trained(tiny_swin_v2(key_cfg=key_cfg, qkv_bias=qkv_bias)).layers[1].blocks[1].attn
     windows = torch.randn(2 * 6, 16, 32, generator=torch.Generator().manual_seed(1))
     mask = shifted_window_mask((8, 12), 4, 2, 'cpu') if masked else None
