@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from mkbackbones.compat.blocks import why_no_dinov3
 from mkbackbones.compat.graphs import why_not_compiled
@@ -31,7 +32,7 @@ def reads_weights():
     layers = {
         'timm-swin-v2': WindowAttention(8, (2, 2), 1),
         'timm-beit': Beit(8, 1, qkv_bias=True),
-        'timm-eva': EvaAttention(8, 1, qkv_bias=True),
+        'timm-eva': EvaAttention(8, 1, qkv_bias=True, norm_layer=nn.LayerNorm),
     }
     return [name for name, layer in layers.items() if not hasattr(layer, 'qkv_bias_separate')]
 
