@@ -216,7 +216,7 @@ def test_a_swap_to_it_says_so(older_timm):
     pytest.importorskip('mmdet')
     from ..test_engine.tiny import STOCK_SWIN, faster_rcnn
 
-    cfg = Config(dict(model=faster_rcnn(STOCK_SWIN)))
+    cfg = Config(dict(default_scope='mmdet', model=faster_rcnn(STOCK_SWIN)))
     with pytest.raises(ValueError, match=SENTENCE):
         swap_backbone(cfg, dict(type='mkbackbones.ManifoldDINOv3', arch='small'))
 
