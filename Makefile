@@ -4,17 +4,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The oldest environment that is supported, in tests/oldest.txt; its torch is built for these Pythons.
+OLDEST := .venv-oldest
+OLDEST_PYTHON ?= $(firstword $(shell command -v python3.11 python3.10) $(PYTHON))
+OLDEST_FITS = $(OLDEST_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))'
+OLDEST_STAMP := $(OLDEST)/.installed
 LINTED := mkbackbones _mkbackbones_mim tools tests configs setup.py docs/site_pages.py
 JOBS ?= 2
 # One thread a test process: the models are tiny, and threads of several processes get in each
 # other's way.
-test test-all: export OMP_NUM_THREADS ?= 1
-test test-all: export MKL_NUM_THREADS ?= 1
+test test-all test-oldest: export OMP_NUM_THREADS ?= 1
+test test-all test-oldest: export MKL_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test test-all lint docs format clean
+.PHONY: help setup demo test test-all test-oldest lint docs format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv and install the package, OpenMMLab and the test tools into it
 
@@ -37,8 +42,29 @@ $(STAMP): setup.cfg setup.py pyproject.toml Makefile
 demo: setup ## train and compare tiny models on synthetic defects
 	$(BIN)/python -m mkbackbones demo
 
-test: setup lint docs ## lint, the documentation, then the fast tests
+test: setup lint docs ## lint, the documentation, the fast tests, then those of test-oldest
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+	@if $(OLDEST_FITS); then $(MAKE) test-oldest; \
+		else echo 'left out: make test-oldest, which needs Python 3.10 or 3.11'; fi
+
+# What a project of today is made of: keys, backbones, injection, checkpoints, swaps, and a training
+# of a detector, a segmentor and a classifier each.
+test-oldest: $(OLDEST_STAMP) ## a part of the fast tests with the oldest PyTorch, timm and OpenMMLab
+	$(OLDEST)/bin/python -m pytest -n $(JOBS) -m 'not slow' --durations=5 \
+		$(shell grep -v '^#' tests/oldest_tests.txt)
+
+$(OLDEST_STAMP): setup.cfg setup.py tests/oldest.txt
+	@$(OLDEST_FITS) || \
+		{ echo 'error: torch 2.1 is built for Python up to 3.11: make test-oldest OLDEST_PYTHON=python3.11'; \
+		exit 1; }
+	test -x $(OLDEST)/bin/python || $(OLDEST_PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install -c tests/oldest.txt setuptools wheel
+	$(OLDEST)/bin/python -m pip install -c tests/oldest.txt torch torchvision 'numpy<2'
+	$(OLDEST)/bin/python -m pip install -c tests/oldest.txt -e . \
+		mmengine mmcv-lite mmdet mmsegmentation ftfy regex hypothesis pytest pytest-xdist
+	$(OLDEST)/bin/python -m pip install -c tests/oldest.txt --force-reinstall --no-deps opencv-python-headless
+	$(OLDEST)/bin/python -m pip check
+	touch $@
 
 test-all: setup lint docs ## lint, the documentation, then all tests
 	$(BIN)/python -m pytest -n $(JOBS)
@@ -57,5 +83,5 @@ format: setup ## apply style
 	$(BIN)/ruff format $(LINTED)
 
 clean: ## remove what set-up, builds and tests leave behind (not work_dirs and data)
-	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

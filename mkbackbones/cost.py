@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from .compat.modules import unfused_attention
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def count_cost(model: nn.Module, size: tuple[int, int]) -> Cost:
     training = model.training
     model.eval()
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    with torch.no_grad(), unfused_attention(), counter:
         model(image)
     model.train(training)
     parameters = sum(p.numel() for p in model.parameters())

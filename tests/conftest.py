@@ -5,7 +5,7 @@ import os
 import torch
 from hypothesis import settings
 
-pytest_plugins = ['tests.memory']
+pytest_plugins = ['tests.memory', 'tests.lacking']
 
 # Without a GPU, Triton's kernels are run by its interpreter. Triton reads this when it is imported.
 if not torch.cuda.is_available():

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..arguments import check_arguments
+from ..compat.modes import is_compiling
+from ..compat.modules import add_load_hook
 from ..fused.decision import report
 from ..fused.exact import Cached, Known, below, computes_linear, known, reading_departure
 from ..kernels import support
@@ -49,7 +51,7 @@ class ManifoldQKV(nn.Module):
             nn.init.zeros_(self.qv.bias)
         self.key = build_key(key_cfg, embed_dims, self.out_dims, bias)
         self.cached = Cached()
-        self.register_load_state_dict_pre_hook(split_stock_weights)
+        add_load_hook(self, split_stock_weights)
 
     @property
     def linears(self) -> tuple[str, ...]:
@@ -91,7 +93,7 @@ class ManifoldQKV(nn.Module):
         departure = self.departure()
         if departure is None:
             return self.read(x, support.fused_dtype(x) if x.dim() == 3 else None)
-        if not torch.compiler.is_compiling() and support.fused_dtype(x) is not None:
+        if not is_compiling() and support.fused_dtype(x) is not None:
             report(type(self).__name__, departure)
         return self.call(x)
 
@@ -106,7 +108,7 @@ class ManifoldQKV(nn.Module):
         key: object = self.key
         if not isinstance(key, Key):
             return f"'key' is a {type(key).__name__}"
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return reading_departure(self)
         return self.cached.ask(self, reading_departure)
 
@@ -136,7 +138,7 @@ class ManifoldQKV(nn.Module):
         qv = self.qv
         parameters: KeyWeights
         base_weight, base_bias = key.base_map()
-        if torch.compiler.is_compiling():  # which differentiates and fuses it by itself
+        if is_compiling():  # which differentiates and fuses it by itself
             if base_weight is None:
                 base_weight = torch.zeros_like(qv.weight.chunk(2)[0])
             parameters = Projections(*self.fuse(base_weight, base_bias), *key.chart_map())

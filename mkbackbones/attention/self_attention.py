@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..compat.modes import is_compiling
+from ..compat.modules import add_load_hook
 from .qkv import head_views, linear_of
 
 
@@ -31,7 +33,7 @@ class FusedSelfAttention(nn.Module):
         self.qkv.requires_grad_(stock.in_proj_weight.requires_grad)
         self.out_proj = stock.out_proj
         self.train(stock.training)
-        self.register_load_state_dict_pre_hook(rename_stock_weights)
+        add_load_hook(self, rename_stock_weights)
 
     def forward(
         self,
@@ -93,7 +95,7 @@ def same_tokens(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape or a.stride() != b.stride():
         return False
     # mmcv's wrapper transposes query, key and value each on its own: one memory, three tensors.
-    return torch.compiler.is_compiling() or a.data_ptr() == b.data_ptr()
+    return is_compiling() or a.data_ptr() == b.data_ptr()
 
 
 def merge_masks(

@@ -1,19 +1,18 @@
 """Where the tokens of an injected attention layer lie: rows, columns and prefix tokens.
 
 Our own backbones pass the grid down. A foreign model is watched instead: Swin's windows are read
-from typing import Any
 from its ``window_size``, a ViT's patch grid from the output of its patch embedding.
 """
 
 import math
-import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..kernels.compat import in_backward
+from ..compat.modes import is_compiling
+from ..compat.modules import StorageWeakRef
+from ..compat.private import in_backward
 from .qkv import ManifoldQKV
 
 Grid = tuple[int, int]
@@ -29,26 +28,26 @@ class PatchGrid:
 
     def __init__(self) -> None:
         self.current: Grid | None = None
-        self.in_flight: list[tuple[weakref.ref, Grid]] = []
+        self.in_flight: list[tuple[StorageWeakRef, Grid]] = []
 
     def note_embedding(self, conv: nn.Module, args: tuple, output: Tensor) -> None:
         """Forward hook of the patch embedding's convolution."""
         self.current = (output.shape[-2], output.shape[-1])
-        if not torch.compiler.is_compiling():
-            self.in_flight = [(ref, grid) for ref, grid in self.in_flight if ref() is not None]
+        if not is_compiling():
+            self.in_flight = [pair for pair in self.in_flight if not pair[0].expired()]
 
     def note_block(self, block: nn.Module, args: tuple) -> None:
         """Forward pre-hook of a block: its input lives until the backward pass is through it."""
-        if torch.compiler.is_compiling() or in_backward() or self.current is None:
+        if is_compiling() or in_backward() or self.current is None:
             return
         if args and isinstance(args[0], Tensor):
-            self.in_flight.append((weakref.ref(args[0].untyped_storage()), self.current))
+            self.in_flight.append((StorageWeakRef(args[0].untyped_storage()), self.current))
 
     def candidates(self) -> set[Grid]:
         """The grids that the running pass may have: one, except in a recomputation."""
-        if torch.compiler.is_compiling() or not in_backward():
+        if is_compiling() or not in_backward():
             return set() if self.current is None else {self.current}
-        return {grid for ref, grid in self.in_flight if ref() is not None}
+        return {grid for storage, grid in self.in_flight if not storage.expired()}
 
     def __getstate__(self) -> dict:
         return {'current': self.current, 'in_flight': []}

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -22,6 +21,8 @@ from ..arguments import (
 )
 from ..checkpoints.families import Family
 from ..checkpoints.load import ReportedPretrained, is_pretrained, translate_state_dict
+from ..compat.modes import is_compiling
+from ..compat.modules import add_load_hook
 from ..fused.decision import Decision, Plan
 from ..hints import did_you_mean
 from ..kernels.casts import HalfParameters
@@ -56,7 +57,7 @@ class Backbone(BaseModule):
         self.norm_eval = norm_eval
         self.decision = Decision()
         self.halves = HalfParameters()
-        self.register_load_state_dict_pre_hook(translate_state_dict)
+        add_load_hook(self, translate_state_dict)
 
     @staticmethod
     def stage_dims(arch: dict) -> tuple[int, ...]:
@@ -85,7 +86,7 @@ class Backbone(BaseModule):
         """
         require_image(x, type(self).__name__)
         plan = self.decision.plan(self, x)
-        if plan is None or torch.compiler.is_compiling():
+        if plan is None or is_compiling():
             return self.extract(x, plan)
         with self.halves.ready(plan.dtype, x.device):
             return self.extract(x, plan)

@@ -9,6 +9,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..compat.modes import is_compiling
 from ..fused.decision import Plan
 from ..fused.exact import is_heard
 
@@ -57,7 +58,7 @@ def draw_all_scales(blocks: Sequence[Any], x: Tensor) -> list[Scales]:
     rates = tuple(keep_rate(path) for b in blocks for path in (b.drop_path1, b.drop_path2))
     if all(keep == 1 for keep in rates):
         return [(None, None)] * len(blocks)
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return [draw_scales(block, x) for block in blocks]
     keep = column(rates, x.device)
     scales = torch.rand(len(rates), x.shape[0], device=x.device).lt(keep) / keep.clamp(min=1e-6)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..arguments import FLAG, check_arguments, number
 from ..checkpoints.families import DINOV3
+from ..compat.blocks import why_no_dinov3
 from ..fused.decision import Plan
 from ..keys.build import KeyCfg
 from ..registry import MODELS
@@ -171,7 +172,7 @@ class ManifoldDINOv3(PlainViT):
         init_cfg (dict, optional): Initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or timm is older than 1.0.20.
     """
 
     family = DINOV3
@@ -198,6 +199,8 @@ class ManifoldDINOv3(PlainViT):
         **unknown: object,
     ) -> None:
         check_arguments('ManifoldDINOv3', DINOV3_RULES, locals(), unknown, ARCH_HINT)
+        if reason := why_no_dinov3():
+            raise ValueError(reason)
         entries = (*PLAIN_ARCH, 'swiglu')
         cfg = resolve_arch('ManifoldDINOv3', arch, DINOV3_ARCHS, entries, dict(swiglu=FLAG))
         require_hidden(cfg['embed_dims'], mlp_ratio)

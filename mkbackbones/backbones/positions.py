@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from ..kernels.support import is_exporting
+from ..compat.modes import is_compiling, is_exporting
 
 
 def resample_positions(
@@ -22,7 +22,7 @@ def resample_positions(
     Returns:
         Tensor: (1, P + rows columns, C).
     """
-    if not torch.compiler.is_compiling() or is_exporting():
+    if not is_compiling() or is_exporting():
         return resample_abs_pos_embed(pos_embed, grid, old_grid, num_prefix_tokens)
     # PyTorch (2.14) cannot trace the interpolation's backward pass to a size that is known only
     # when the graph runs. As products with constant matrices it needs none.

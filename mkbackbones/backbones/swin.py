@@ -31,7 +31,7 @@ from .branches import run_blocks
 from .norms import normalise
 from .stem import embed_patches
 from .swin_block import SwinBlock
-from .windows import missing, pad_to_windows, shifted_window_mask
+from .windows import missing, shifted_window_mask, stack_patches
 
 #: Architectures of the Swin paper (arXiv 2103.14030, section 3.3).
 SWIN_ARCHS = {
@@ -55,13 +55,12 @@ class Merging(PatchMerging):
 
     def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         """Merge patches: (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), 2 C)."""
+        x = stack_patches(x)
         if not serves(plan, self):
-            return super().forward(x)
+            return self.reduction(self.norm(x))
         from ..kernels.linears import half_linear
         from ..kernels.norm import layer_norm
 
-        x = pad_to_windows(x, 2).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-        x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)  # B, H/2, W/2, 4 C, down before right
         return half_linear(self.reduction, layer_norm(x, self.norm, plan.dtype))
 
 

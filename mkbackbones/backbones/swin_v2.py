@@ -17,6 +17,7 @@ from ..registry import MODELS
 from .base import ARCH_HINT, resolve_arch
 from .swin import SWIN_ARCH, SWIN_ARCHS, SWIN_RULES, ManifoldSwin, SwinStage
 from .swin_block import SwinBlock, attend_in_windows
+from .windows import stack_patches
 
 #: What the logits of cosine attention are multiplied by at most (arXiv 2111.09883, section 3.3).
 MAX_LOGIT_SCALE = 100.0
@@ -57,7 +58,6 @@ class CosineWindowAttention(TimmAttention):
             (window_size, window_size),
             num_heads,
             qkv_bias,
-            qkv_bias_separate=True,
             pretrained_window_size=(pretrained_window_size, pretrained_window_size),
         )
 
@@ -123,11 +123,19 @@ class SwinV2Block(SwinBlock):
         return x + self.drop_path2(self.norm2(self.mlp(x)))
 
 
+class MergingV2(PatchMerging):
+    """timm's merging of 2x2 patches, for grids of any size with any release of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Merge patches: (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), 2 C)."""
+        return self.norm(self.reduction(stack_patches(x)))
+
+
 class SwinV2Stage(SwinStage):
     """One stage of V2 blocks, then the merging, which normalises last, too."""
 
     block = SwinV2Block
-    merging = PatchMerging
+    merging = MergingV2
 
 
 @MODELS.register_module()

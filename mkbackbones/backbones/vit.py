@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..arguments import check_arguments, integer, number, optional
 from ..checkpoints.families import VIT
+from ..compat.modes import is_compiling
 from ..fused.decision import Plan
 from ..keys.build import KeyCfg
 from ..registry import MODELS
@@ -143,7 +144,7 @@ class ManifoldViT(PlainViT):
         grid = x.shape[1], x.shape[2]
         pos_embed: Tensor = self.pos_embed
         # A compiled graph is for every size, the one of pretraining included.
-        if torch.compiler.is_compiling() or grid != self.pretrain_grid:
+        if is_compiling() or grid != self.pretrain_grid:
             pos_embed = resample_positions(
                 pos_embed, grid, self.pretrain_grid, self.num_embedded_prefix
             )

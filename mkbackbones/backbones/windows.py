@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..compat.modes import is_compiling
+
 
 def pad_to_windows(x: Tensor, window: int) -> Tensor:
     """Pad a grid with zeros at the bottom and right to multiples of the window.
@@ -17,16 +19,22 @@ def pad_to_windows(x: Tensor, window: int) -> Tensor:
     """
     height, width = x.shape[1:3]
     bottom, right = missing(height, window), missing(width, window)
-    if torch.compiler.is_compiling() or bottom or right:  # one graph for every size
+    if is_compiling() or bottom or right:  # one graph for every size
         return F.pad(x, (0, 0, 0, right, 0, bottom))
     return x
+
+
+def stack_patches(x: Tensor) -> Tensor:
+    """Tokens (B, H, W, C) of 2x2 patches in one: (B, ceil(H / 2), ceil(W / 2), 4 C), as in timm."""
+    x = pad_to_windows(x, 2).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+    return x.permute(0, 1, 3, 4, 2, 5).flatten(3)  # down before right
 
 
 def crop_grid(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Undo :func:`pad_to_windows`: tokens (B, Hp, Wp, C) -> (B, H, W, C)."""
     x = x[:, : size[0], : size[1]]
     # A graph for every size cannot ask whether there was anything to cut off.
-    return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_compiling() else x
+    return x.clone(memory_format=torch.contiguous_format) if is_compiling() else x
 
 
 def pad_to_patches(images: Tensor, patch: int) -> Tensor:
@@ -36,7 +44,7 @@ def pad_to_patches(images: Tensor, patch: int) -> Tensor:
     """
     height, width = images.shape[2:]
     bottom, right = missing(height, patch), missing(width, patch)
-    if torch.compiler.is_compiling() or bottom or right:  # one graph for every size
+    if is_compiling() or bottom or right:  # one graph for every size
         return F.pad(images, (0, right, 0, bottom))
     return images
 

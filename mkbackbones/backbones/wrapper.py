@@ -12,6 +12,7 @@ from torch import nn
 from ..arguments import CONFIG, refuse_loops, short
 from ..attention.inject import apply_manifold_key, manifold_layers, parent_of, replace
 from ..attention.self_attention import FusedSelfAttention
+from ..compat.modules import add_load_hook
 from ..hints import did_you_mean
 from ..keys.build import KeyCfg, key_entries
 from ..registry import MODELS
@@ -138,7 +139,7 @@ class StandIn:
             self.stock = attention.to_multihead(self.stock)
             self.weight, self.bias, self.qkv_prefix = 'in_proj_weight', 'in_proj_bias', 'qkv.'
         self.loaded = False
-        self.stock.register_load_state_dict_pre_hook(self.take_manifold_weights)
+        add_load_hook(self.stock, self.take_manifold_weights)
         self.join_init_info(model)
 
     def join_init_info(self, model: nn.Module) -> None:

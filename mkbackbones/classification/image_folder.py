@@ -8,10 +8,10 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.utils.data import get_worker_info
-from torchvision.datasets import ImageFolder as TorchvisionImageFolder
 from torchvision.transforms import v2
 
 from ..arguments import FLAG, check
+from ..compat.pictures import SparseImageFolder
 from ..hints import did_you_mean
 from ..registry import DATASETS
 from .batch_transforms import BatchTransforms
@@ -23,7 +23,7 @@ SPLITS = ('train', 'val', 'test')
 
 
 @DATASETS.register_module()
-class ImageFolder(TorchvisionImageFolder):
+class ImageFolder(SparseImageFolder):
     """``<data_root>/{train,val[,test]}/<class>/*``.
 
     Without a ``test`` folder, the ``val`` folder is the test split, and every tenth image of each
@@ -78,9 +78,7 @@ class ImageFolder(TorchvisionImageFolder):
                 f'{root}/val/<class>/*'
             )
         self.train_folder = root / 'train'
-        super().__init__(
-            str(folder), transform=build_transforms(transforms or []), allow_empty=True
-        )
+        super().__init__(str(folder), transform=build_transforms(transforms or []))
         if ann_file:
             self.samples = self.listed(root, Path(ann_file))
         elif not has_test and split != 'test':

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
+from ..compat.graphs import mark_step, why_not_compiled
 from ..registry import HOOKS
 
 
@@ -22,7 +23,7 @@ class CompileBackboneHook(Hook):
     ``custom_hooks=[dict(type='mkbackbones.CompileBackboneHook')]``. Only the backbone is compiled:
     heads and their losses depend on the data and do not compile well. Validation, tests and
     exports run uncompiled; state dicts do not change. Where compilation fails, for want of a
-    compiler say, training goes on uncompiled and the log says why, once.
+    compiler or of a newer PyTorch say, training goes on uncompiled and the log says why, once.
 
     Random numbers (stochastic depth) are drawn in another order than without this hook.
 
@@ -55,19 +56,28 @@ class CompileBackboneHook(Hook):
                 f'cuda_graphs=True does not go with accumulative_counts={counts}; use 1, or '
                 'cuda_graphs=False'
             )
+        if reason := why_not_compiled():
+            log_uncompiled(backbone, reason)
+            return
         self.backbone = backbone
         backbone.forward = CompiledForward(backbone, self.cuda_graphs)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
     ) -> None:
-        if self.cuda_graphs:
-            torch.compiler.cudagraph_mark_step_begin()
+        if self.cuda_graphs and self.backbone is not None:
+            mark_step()
 
     def after_train(self, runner: Runner) -> None:
         if self.backbone is not None:
             del self.backbone.forward
             self.backbone = None
+
+
+def log_uncompiled(module: nn.Module, reason: str) -> None:
+    """Say that training goes on without compilation, and why."""
+    name = type(module).__name__
+    print_log(f'{name} is trained uncompiled: {reason}', logger='current', level=logging.WARNING)
 
 
 def compile_options(cuda_graphs: bool) -> dict[str, Any]:
@@ -96,10 +106,5 @@ class CompiledForward:
         except TorchDynamoException as error:
             self.compiled = None
             reason = ' '.join(str(error).split())[:300]
-            name = type(self.module).__name__
-            print_log(
-                f'{name} is trained uncompiled: {type(error).__name__}: {reason}',
-                logger='current',
-                level=logging.WARNING,
-            )
+            log_uncompiled(self.module, f'{type(error).__name__}: {reason}')
             return self.plain(*args, **kwargs)

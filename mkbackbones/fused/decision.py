@@ -7,6 +7,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..compat.modes import is_autocast_enabled, is_compiling
 from ..kernels import support
 from .exact import Cached, unit_departure
 
@@ -38,7 +39,7 @@ class Plan:
 
     def serves(self, unit: nn.Module) -> bool:
         """Whether a block, norm, embedding or merging runs on the kernels; says why not, once."""
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return unit_departure(unit) is None
         if unit not in self.departures:
             reason = self.departures[unit] = unit_departure(unit)
@@ -62,8 +63,8 @@ class Decision:
         if dtype is None:
             return None
         # As autocast has it: norms give float32.
-        norm_dtype = torch.float32 if torch.is_autocast_enabled(x.device.type) else dtype
-        compiling = torch.compiler.is_compiling()
+        norm_dtype = torch.float32 if is_autocast_enabled(x.device.type) else dtype
+        compiling = is_compiling()
         departures = {} if compiling else self.cached.ask(backbone, lambda root: {})
         return Plan(dtype, norm_dtype, departures)
 

@@ -12,7 +12,7 @@ from timm.layers import DropPath, Mlp, PatchEmbed
 from timm.models.vision_transformer import LayerScale
 from torch import Tensor, nn
 
-from ..kernels.compat import HOOKS, can_watch, evaluated
+from ..compat.private import HOOKS, can_watch, evaluated
 from .watch import Watch
 
 

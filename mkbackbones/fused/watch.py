@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ..kernels.compat import HOOKS
+from ..compat.private import HOOKS
 
 
 class Watch:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .compat import copy_all, counts_changes, versions, views_of
+from ..compat.private import copy_all, counts_changes, versions, views_of
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVarTuple, Unpack

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
+from ..compat.operators import custom_op
 from .chart_kernels import charts_backward, charts_forward, spatial_backward
 from .launch import ceil_div, launch, num_groups
 from .projections import ChartOperator, KeyWeights, project
@@ -138,7 +139,7 @@ def run_charts(
     return qkv
 
 
-run_charts_op = torch.library.custom_op('mkbackbones::charts', mutates_args=())(run_charts)
+run_charts_op = custom_op('mkbackbones::charts')(run_charts)
 
 
 @run_charts_op.register_fake
@@ -258,9 +259,7 @@ def empty_or_like(tensor: Tensor | None, x: Tensor) -> Tensor:
     return x.new_empty(0) if tensor is None else torch.empty_like(tensor)
 
 
-run_charts_backward_op = torch.library.custom_op('mkbackbones::charts_backward', mutates_args=())(
-    run_charts_backward
-)
+run_charts_backward_op = custom_op('mkbackbones::charts_backward')(run_charts_backward)
 
 
 @run_charts_backward_op.register_fake

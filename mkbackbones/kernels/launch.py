@@ -1,13 +1,19 @@
 """Launch sizes that several kernels share."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .compat import DirectLaunch
+from ..compat.modes import is_compiling
+from ..compat.private import DirectLaunch
+
+if TYPE_CHECKING:
+    from torch.library import CustomOpDef
 
 direct = DirectLaunch()
 compiled_kernels: dict[tuple, Any] = {}
@@ -74,9 +80,9 @@ def num_groups(work: int, device: torch.device, per_processor: int) -> int:
 
 
 def differentiable(
-    op: torch.library.CustomOpDef,
+    op: CustomOpDef,
     forward: Callable,
-    backward_op: torch.library.CustomOpDef,
+    backward_op: CustomOpDef,
     backward: Callable,
     setup: Callable,
     gradients: Callable,
@@ -111,7 +117,7 @@ def differentiable(
             return gradients(backward, ctx, *grads)
 
     def call(*inputs: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return op(*inputs)
         return Fused.apply(*inputs) if torch.is_grad_enabled() else forward(*inputs)
 

@@ -15,6 +15,7 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..compat.modes import is_compiling
 from .activation import activate, activate_again, served_name
 from .casts import half_copies
 
@@ -120,12 +121,12 @@ def is_wide(module: nn.Module) -> bool:
 
 def builds_graph() -> bool:
     """Whether PyTorch keeps a graph for a backward pass, and nobody traces it."""
-    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return torch.is_grad_enabled() and not is_compiling()
 
 
 def half_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x W^T + b`` for ``x`` in half precision and parameters in any."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
     if torch.is_grad_enabled():
         return HalfLinear.apply(x, weight, bias)
@@ -154,7 +155,7 @@ def half_linear(module: nn.Linear, x: Tensor) -> Tensor:
 
     Under ``torch.compile``, which fuses the casts itself, and without casts it is called as it is.
     """
-    if torch.compiler.is_compiling() or not is_wide(module):
+    if is_compiling() or not is_wide(module):
         return module(x)
     return half_product(x, module.weight, module.bias)
 
@@ -164,7 +165,7 @@ def half_mlp(module: Mlp, x: Tensor) -> Tensor:
     fc1: Any = module.fc1  # a Linear, also where timm types a convolution: exact.py refuses it
     fc2: Any = module.fc2
     act = module.act
-    if torch.compiler.is_compiling() or not (is_wide(fc1) and is_wide(fc2)):
+    if is_compiling() or not (is_wide(fc1) and is_wide(fc2)):
         return half_linear(fc2, act(half_linear(fc1, x)))
     if not torch.is_grad_enabled():
         halves = half_copies(x.dtype, fc1.weight, fc1.bias, fc2.weight, fc2.bias)

@@ -15,6 +15,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from ..compat.operators import custom_op
 from .geometry import Geometry
 from .launch import block_size, ceil_div, differentiable, launch, num_groups
 from .norm_kernels import norm_backward, norm_forward
@@ -204,9 +205,7 @@ def window_norm_forward(
     return run_forward(x.contiguous(), None, None, weight, bias, eps, geometry, True, dtype)[1:]
 
 
-window_norm_forward_op = torch.library.custom_op('mkbackbones::window_norm', mutates_args=())(
-    window_norm_forward
-)
+window_norm_forward_op = custom_op('mkbackbones::window_norm')(window_norm_forward)
 
 
 @window_norm_forward_op.register_fake
@@ -242,9 +241,7 @@ def window_norm_backward(
     return dx, dparams
 
 
-window_norm_backward_op = torch.library.custom_op(
-    'mkbackbones::window_norm_backward', mutates_args=()
-)(window_norm_backward)
+window_norm_backward_op = custom_op('mkbackbones::window_norm_backward')(window_norm_backward)
 
 
 @window_norm_backward_op.register_fake
@@ -307,9 +304,7 @@ def merge_norm_forward(
     return run_forward(x, branch, scale, weight, bias, eps, geometry, partition, dtype)
 
 
-merge_norm_forward_op = torch.library.custom_op('mkbackbones::merge_norm', mutates_args=())(
-    merge_norm_forward
-)
+merge_norm_forward_op = custom_op('mkbackbones::merge_norm')(merge_norm_forward)
 
 
 @merge_norm_forward_op.register_fake
@@ -351,9 +346,7 @@ def merge_norm_backward(
     return run_backward(total, dy, dtotal, scale, weight, stats, geometry, partition)
 
 
-merge_norm_backward_op = torch.library.custom_op(
-    'mkbackbones::merge_norm_backward', mutates_args=()
-)(merge_norm_backward)
+merge_norm_backward_op = custom_op('mkbackbones::merge_norm_backward')(merge_norm_backward)
 
 
 @merge_norm_backward_op.register_fake

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..compat.operators import custom_op
 from .activation import activate_again
 from .charts import projection_gradients
 from .linears import activated_product
@@ -41,9 +42,7 @@ def run_projected(
     return qkv
 
 
-run_projected_op = torch.library.custom_op('mkbackbones::projected_charts', mutates_args=())(
-    run_projected
-)
+run_projected_op = custom_op('mkbackbones::projected_charts')(run_projected)
 
 
 @run_projected_op.register_fake
@@ -80,9 +79,9 @@ def run_projected_backward(
     return *gradients, dz.sum(0), dproj
 
 
-run_projected_backward_op = torch.library.custom_op(
-    'mkbackbones::projected_charts_backward', mutates_args=()
-)(run_projected_backward)
+run_projected_backward_op = custom_op('mkbackbones::projected_charts_backward')(
+    run_projected_backward
+)
 
 
 @run_projected_backward_op.register_fake

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..compat.modes import is_compiling
 from .casts import copy_pairs, half_copies, half_qkv, qkv_parts
 
 
@@ -197,7 +198,7 @@ class ScaledRows(torch.autograd.Function):
 
 def scaled_rows(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     """``diag(scale) W`` in half precision."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return (scale[:, None] * weight).to(dtype)
     if not torch.is_grad_enabled():
         return half_scaled(dtype, weight, scale)

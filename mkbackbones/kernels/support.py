@@ -7,7 +7,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .compat import can_watch, global_hooks
+from ..compat.modes import autocast_dtype, is_autocast_enabled, is_compiling, is_exporting
+from ..compat.operators import why_no_operators
+from ..compat.private import can_watch, global_hooks
 
 #: Set to 0 to run everything as plain PyTorch.
 SWITCH = 'MKBACKBONES_TRITON'
@@ -18,7 +20,7 @@ except Exception as error:  # a broken installation raises more than ImportError
     triton = None
     missing = f'Triton is not available ({type(error).__name__})'
 else:
-    missing = ''
+    missing = why_no_operators()
 
 
 @cache
@@ -55,10 +57,10 @@ def fused_dtype(x: Tensor) -> torch.dtype | None:
     """
     if not x.is_cuda or torch.jit.is_tracing() or is_exporting():
         return None
-    dtype = torch.get_autocast_dtype('cuda') if torch.is_autocast_enabled('cuda') else x.dtype
+    dtype = autocast_dtype('cuda') if is_autocast_enabled('cuda') else x.dtype
     if dtype not in (torch.bfloat16, torch.float16) or not enabled(x.device.index):
         return None
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return dtype
     if not can_watch():
         return None
@@ -66,9 +68,3 @@ def fused_dtype(x: Tensor) -> torch.dtype | None:
         report('global module hooks listen to every module')
         return None
     return dtype
-
-
-def is_exporting() -> bool:
-    """Whether ``torch.export`` or the ONNX exporter is running."""
-    exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
-    return torch.onnx.is_in_onnx_export() or (exporting is not None and exporting())

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..compat.operators import custom_op
 from .launch import differentiable, launch, num_groups
 
 #: Tokens of a window that one tile holds.
@@ -206,7 +207,7 @@ def attend(qkv: Tensor, bias: Tensor, rows: int, columns: int, window: int, shif
     return out
 
 
-attend_op = torch.library.custom_op('mkbackbones::window_attention', mutates_args=())(attend)
+attend_op = custom_op('mkbackbones::window_attention')(attend)
 
 
 @attend_op.register_fake
@@ -252,9 +253,7 @@ def attend_backward(
     return dqkv, dbias.sum(0).to(bias.dtype)
 
 
-attend_backward_op = torch.library.custom_op(
-    'mkbackbones::window_attention_backward', mutates_args=()
-)(attend_backward)
+attend_backward_op = custom_op('mkbackbones::window_attention_backward')(attend_backward)
 
 
 @attend_backward_op.register_fake

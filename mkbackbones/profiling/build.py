@@ -146,11 +146,3 @@ def build_timm(spec: Spec, size: tuple[int, int]) -> nn.Module:
         if fused != 'default' and hasattr(module, 'fused_attn'):
             module.fused_attn = fused == 'yes'
     return NchwFeatures(model, channels_last=getattr(model, 'output_fmt', 'NCHW') == 'NHWC')
-
-
-def ignore_recompilations() -> None:
-    """Let each instance of a class compile: they do not count as recompilations of each other."""
-    import torch._dynamo
-
-    torch._dynamo.config.cache_size_limit = 1024
-    torch._dynamo.config.accumulated_cache_size_limit = 4096

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ..compat.graphs import allow_many_graphs, mark_step, why_not_compiled
 from ..engine.compile_backbone import compile_options
-from .build import ignore_recompilations
 from .floor import DTYPES, synchronize
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ class Case:
         precision (str): ``fp32``, or ``bf16`` or ``fp16`` under autocast.
         optimizer (bool): Whether AdamW's step is part of a train step.
         resident (int): Bytes on the device that are not this backbone's.
+
+    Raises:
+        ValueError: If this PyTorch does not compile the backbones.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Case:
         self.graphs = compiled == 'graphs'
         self.model: Callable[[Tensor], Any] = self.plain
         if compiled != 'no':
-            ignore_recompilations()
+            if reason := why_not_compiled():
+                raise ValueError(f'cannot be compiled: {reason}')
+            allow_many_graphs()
             self.model = torch.compile(self.plain, **compile_options(self.graphs))
         self.parameters = list(self.plain.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters) if optimizer else None
@@ -77,7 +82,7 @@ class Case:
     def step(self, kind: StepKind) -> None:
         """Run one train step or one inference; the model has to be in the right mode."""
         if self.graphs:
-            torch.compiler.cudagraph_mark_step_begin()
+            mark_step()
         if kind == 'inference':
             with torch.no_grad(), self.autocast():
                 self.model(self.images)

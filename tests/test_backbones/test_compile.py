@@ -6,6 +6,9 @@ import torch
 from mkbackbones.backbones import ManifoldDINOv3, ManifoldSwin, ManifoldSwinV2, ManifoldViT
 from mkbackbones.backbones.positions import resample_positions
 
+from ..lacking import needs_compiler
+
+pytestmark = needs_compiler
 # More than one window or patch a side: PyTorch compiles anew for sizes of one.
 SIZES = ((72, 96), (64, 64), (97, 133))
 VIT = dict(arch=dict(embed_dims=16, depth=2, num_heads=2), pretrain_img_size=64)

@@ -13,6 +13,7 @@ from mkbackbones.backbones.windows import (
     shifted_window_mask,
 )
 
+from ..lacking import intermediates
 from .common import SWIN, VIT, tiny_swin, tiny_vit
 
 
@@ -88,7 +89,7 @@ def test_swin_equals_timm_on_the_window_grid(size):
     assert all(key.startswith(('norm.', 'head.')) for key in result.missing_keys)
     x = torch.randn(2, 3, *size)
     with torch.no_grad():
-        peers = peer.forward_intermediates(x, intermediates_only=True)
+        peers = intermediates(peer, x)
         for a, b in zip(ours(x), peers, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
 
@@ -116,8 +117,8 @@ def test_vit_equals_timm(size, num_register_tokens):
         # timm crops the patch grid of padded images: compare where it gives the whole grid.
         height, width = (-(-side // 16) * 16 for side in size)
         x = nn.functional.pad(x, (0, width - size[1], 0, height - size[0]))
-        plain = peer.forward_intermediates(x, indices=[1, 3], intermediates_only=True)
-        normed = peer.forward_intermediates(x, indices=[3], intermediates_only=True, norm=True)
+        plain = intermediates(peer, x, [1, 3])
+        normed = intermediates(peer, x, [3], norm=True)
         for a, b in zip(ours(x), (plain[0], normed[0]), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
 

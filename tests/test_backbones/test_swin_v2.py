@@ -1,6 +1,7 @@
 """Swin V2's own attention and block: every key against timm's forward, and how a block starts."""
 
 import logging
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from timm.models.swin_transformer_v2 import WindowAttention
 from mkbackbones.backbones import ManifoldSwinV2
 from mkbackbones.backbones.windows import shifted_window_mask
 
+from ..lacking import need_half_precision, reads_weights
 from .common import KEY_CFGS, SWIN, key_name, tiny_swin_v2
 
 
@@ -17,7 +19,8 @@ def trained(model):
     """With charts that count, and tables as far apart as after training."""
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+        with torch.no_grad():
+            parameter.normal_(std=0.3, generator=generator)
     return model.eval()
 
 
@@ -26,6 +29,8 @@ def trained(model):
 @pytest.mark.parametrize('masked', [True, False])
 def test_attention_with_any_key_is_timms(key_cfg, qkv_bias, masked):
     """timm's forward takes keys from ``qkv``, normalises them and forms the softmax in full."""
+    if key_cfg is not None and 'timm-swin-v2' in reads_weights():
+        pytest.skip('timm reads the weight of qkv')
     attention = trained(tiny_swin_v2(key_cfg=key_cfg, qkv_bias=qkv_bias)).layers[1].blocks[1].attn
     windows = torch.randn(2 * 6, 16, 32, generator=torch.Generator().manual_seed(1))
     mask = shifted_window_mask((8, 12), 4, 2, 'cpu') if masked else None
@@ -37,11 +42,14 @@ def test_attention_with_any_key_is_timms(key_cfg, qkv_bias, masked):
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
 def test_padding_has_no_direction(dtype):
     """Zero tokens have keys of length 0: neither these nor their gradients may explode."""
+    half = dtype != torch.float32
+    if half:
+        need_half_precision(dtype)
     model = tiny_swin_v2(key_cfg=dict(type='SpatialK', num_charts=2))
     for name, parameter in model.named_parameters():
         if name.endswith('out_scale'):
             torch.nn.init.ones_(parameter)
-    with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+    with torch.autocast('cpu', dtype) if half else nullcontext():
         outs = model(torch.randn(1, 3, 36, 36))
     sum(out.float().square().mean() for out in outs).backward()
     for name, parameter in model.named_parameters():

@@ -1,6 +1,7 @@
 """Backbones of other libraries with random weights, small or at full size: the tests' sources."""
 
 from functools import partial
+from inspect import signature
 
 import pytest
 import timm
@@ -9,6 +10,9 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mkbackbones.backbones import ManifoldDINOv3, ManifoldSwin, ManifoldSwinV2, ManifoldViT
+from mkbackbones.backbones.windows import shifted_window_mask
+
+from ..lacking import intermediates
 
 SWIN = dict(embed_dims=16, depths=(2, 2, 2), num_heads=(2, 4, 4))
 SWIN_T = dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24))
@@ -96,6 +100,23 @@ def mmpretrain_vit(arch=VIT, **args):
         return randomise(backbones.VisionTransformer(**{**defaults, **args}))
 
 
+def takes(kind, argument):
+    """Whether this timm's model has an argument; where it has not, it is ignored."""
+    return argument in signature(kind.__init__).parameters
+
+
+def shift_always(model):
+    """Let blocks shift a grid of one window, too, where timm has no ``always_partition``."""
+    if not takes(type(model), 'always_partition'):
+        for stage in model.layers:
+            for block in stage.blocks[1::2]:
+                window = block.window_size[0]
+                block.shift_size = (window // 2, window // 2)
+                grid, device = tuple(block.input_resolution), torch.device('cpu')
+                block.attn_mask = shifted_window_mask(grid, window, window // 2, device)
+    return model
+
+
 def timm_swin(size, arch=SWIN, **args):
     defaults = dict(window_size=4, always_partition=True, num_classes=5)
     model = timm.models.swin_transformer.SwinTransformer(
@@ -105,7 +126,7 @@ def timm_swin(size, arch=SWIN, **args):
         num_heads=arch['num_heads'],
         **{**defaults, **args},
     )
-    return randomise(model)
+    return randomise(shift_always(model))
 
 
 def timm_swin_v2(size, arch=SWIN, **args):
@@ -117,7 +138,7 @@ def timm_swin_v2(size, arch=SWIN, **args):
         num_heads=arch['num_heads'],
         **{**defaults, **args},
     )
-    return randomise(model)
+    return randomise(shift_always(model))
 
 
 def mmpretrain_swin_v2(arch=SWIN, **args):
@@ -172,10 +193,8 @@ def timm_vit_features(peer, x, arch=VIT):
     """Middle block and normalised last block, as ManifoldViT returns them."""
     last = arch['depth'] - 1
     with torch.no_grad():
-        middle = peer.forward_intermediates(
-            x, indices=[arch['depth'] // 2], intermediates_only=True
-        )
-        end = peer.forward_intermediates(x, indices=[last], intermediates_only=True, norm=True)
+        middle = intermediates(peer, x, [arch['depth'] // 2])
+        end = intermediates(peer, x, [last], norm=True)
     return [*middle, *end]
 
 

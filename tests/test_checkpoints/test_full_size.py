@@ -7,6 +7,7 @@ from torch import nn
 
 from mkbackbones.checkpoints import load_checkpoint
 
+from ..lacking import intermediates
 from .peers import (
     SWIN_T,
     VIT_S,
@@ -48,7 +49,7 @@ def test_timm_and_official_swin(official):
     ours.norm0 = ours.norm1 = ours.norm2 = ours.norm3 = nn.Identity()
     x = torch.randn(1, 3, 224, 448)
     with torch.no_grad():
-        assert difference(ours, peer.forward_intermediates(x, intermediates_only=True), x) < 1e-4
+        assert difference(ours, intermediates(peer, x), x) < 1e-4
 
 
 @pytest.mark.parametrize('trained', [8, 16])
@@ -67,7 +68,7 @@ def test_timm_swin_v2(trained):
     ours.norm0 = ours.norm1 = ours.norm2 = ours.norm3 = nn.Identity()
     x = torch.randn(1, 3, 256, 512)
     with torch.no_grad():
-        assert difference(ours, peer.forward_intermediates(x, intermediates_only=True), x) < 1e-4
+        assert difference(ours, intermediates(peer, x), x) < 1e-4
 
 
 @pytest.mark.parametrize('name', ['small', 'small_plus'])

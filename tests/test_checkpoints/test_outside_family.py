@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmengine.registry import MODELS as ROOT_MODELS
-from timm.layers import Attention
+from timm.models.vision_transformer import Attention
 from torch import nn
 
 from mkbackbones.attention.inject import set_block_keys

@@ -5,6 +5,7 @@ import torch
 
 from mkbackbones.checkpoints import load_checkpoint
 
+from ..lacking import intermediates
 from .peers import (
     VIT,
     difference,
@@ -48,7 +49,7 @@ def test_timm_and_official_swin_on_the_window_grid(official):
     x = image(size)
     with torch.no_grad():
         # timm's features are not normalised, but for the classifier's last.
-        plain = peer.forward_intermediates(x, intermediates_only=True)
+        plain = intermediates(peer, x)
         last = peer.norm(plain[2].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     norm2 = ours.norm2
     ours.norm0 = ours.norm1 = ours.norm2 = torch.nn.Identity()

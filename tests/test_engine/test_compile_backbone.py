@@ -9,11 +9,13 @@ from torch import nn
 
 from mkbackbones.engine.compile_backbone import CompileBackboneHook, CompiledForward
 
+from ..lacking import needs_compiler
 from .tiny import MANIFOLD_SWIN, detection_config, segmentation_config, train
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
+pytestmark = needs_compiler
 HOOK = dict(type='mkbackbones.CompileBackboneHook')
 KEY = dict(type='KUA', num_charts=2)
 SWIN = dict(MANIFOLD_SWIN, drop_path_rate=0.0, key_cfg=KEY)

@@ -80,7 +80,10 @@ def faster_rcnn(backbone):
             ),
         ),
         train_cfg=dict(
-            rpn=dict(assigner=assigner, sampler=sampler, allowed_border=-1, pos_weight=-1),
+            rpn=dict(
+                assigner=assigner, sampler=dict(sampler, add_gt_as_proposals=False),
+                allowed_border=-1, pos_weight=-1,
+            ),
             rpn_proposal=proposals,
             rcnn=dict(assigner=assigner, sampler=sampler, pos_weight=-1),
         ),

@@ -11,6 +11,7 @@ from mkbackbones import apply_manifold_key, fold_manifold_keys
 from mkbackbones.attention.inject import manifold_layers
 from mkbackbones.attention.qkv import ManifoldQKV
 
+from ..lacking import needs_compiler
 from ..test_backbones.common import tiny_swin, tiny_vit
 from ..test_backbones.test_parity import mmdet_names, mmdet_weights
 from .trees import KEY_CFGS, TREES, build, disturb_keys, key_id, max_error, outputs
@@ -242,8 +243,9 @@ def test_copies_watch_their_own_grid(tree, copied):
         assert max_error(outputs(twin, x), wanted) == 0
 
 
-def test_wrapped_models():
-    """A compiled model and one wrapped for several GPUs find their layers and fold them."""
+@needs_compiler
+def test_compiled_models():
+    """A compiled model finds its layers and folds them."""
     x = torch.randn(1, 3, 64, 64)
     model = build('timm-vit')
     compiled = torch.compile(model, backend='eager')
@@ -256,10 +258,15 @@ def test_wrapped_models():
         assert max_error([before], [stock]) > 1e-3  # the compiled model has the keys
         assert fold_manifold_keys(compiled) == []
         assert max_error([compiled(x)], [before]) < 1e-5
+
+
+def test_models_for_several_gpus():
+    """Layers are found within the wrapper, and folded."""
     model = apply_manifold_key(nn.DataParallel(build('timm-vit')), dict(type='KUA'))
     assert fold_manifold_keys(model)[0] == 'module.blocks.0.attn.qkv'
 
 
+@needs_compiler
 def test_compiled_after_injection():
     model = apply_manifold_key(build('timm-vit'), dict(type='SpatialK', num_charts=2))
     disturb_keys(model)

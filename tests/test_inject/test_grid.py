@@ -58,6 +58,8 @@ def test_the_grid_matters():
 
 def test_windows_of_timm_swin_follow_a_new_input_size():
     model = injected('timm-swin')
+    if not hasattr(model, 'set_input_size'):
+        pytest.skip('models of this timm have one size')
     model.set_input_size((96, 96), window_size=(3, 6))
     assert model(torch.randn(1, 3, 96, 96)).isfinite().all()
     assert first_qkv(model).grid == (3, 6)
@@ -128,7 +130,13 @@ def loss(model, x):
 
 @pytest.fixture(params=[True, False], ids=['reentrant', 'non-reentrant'])
 def reentrant(request):
-    from timm.layers import set_reentrant_ckpt, use_reentrant_ckpt
+    try:
+        from timm.layers import set_reentrant_ckpt, use_reentrant_ckpt
+    except ImportError:  # reentrant, and nothing to be done about it
+        if not request.param and request.node.callspec.params['tree'] == 'timm-vit':
+            pytest.skip('this timm has reentrant checkpoints only')
+        yield request.param
+        return
 
     before = use_reentrant_ckpt()
     set_reentrant_ckpt(request.param)

@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mkbackbones.backbones.windows import (
     merge_windows,
@@ -15,12 +14,15 @@ from mkbackbones.backbones.windows import (
     partition_windows,
     shifted_window_mask,
 )
+from mkbackbones.compat.modules import unfused_attention
 from mkbackbones.kernels import reference
 from mkbackbones.kernels.geometry import Geometry
 
+from ..lacking import needs_operators
 from .small import DEVICE, DTYPE, TOLERANCES, error
 
 pytest.importorskip('triton', reason='the kernels need Triton')
+pytestmark = needs_operators
 
 every_half = pytest.mark.parametrize('half', [DTYPE, torch.float16], ids=str)
 
@@ -239,7 +241,7 @@ def test_reference_mask_is_the_backbones(size, window, shift):
     qkv = torch.randn(2 * rows * columns, tokens, 96, device=DEVICE)
     mask = shifted_window_mask(size, window, shift, DEVICE)[:, None].repeat(2, 1, 1, 1)
     q, k, v = qkv.unflatten(-1, (3, 2, 16)).permute(2, 0, 3, 1, 4)
-    with sdpa_kernel(SDPBackend.MATH):
+    with unfused_attention():
         wanted = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     wanted = wanted.transpose(1, 2).flatten(2)
     none = torch.zeros(2, tokens, tokens, device=DEVICE)

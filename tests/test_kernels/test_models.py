@@ -9,6 +9,7 @@ import torch
 
 from mkbackbones.kernels import support
 
+from ..lacking import needs_operators
 from .small import (
     DEVICE,
     DTYPE,
@@ -25,6 +26,7 @@ from .small import (
 )
 
 pytest.importorskip('triton', reason='the kernels need Triton')
+pytestmark = needs_operators
 
 KEYS = [
     None,

@@ -39,8 +39,8 @@ def test_half_precision_on_a_gpu_is_served(gpu):
 
 
 def test_autocast_decides(gpu, monkeypatch):
-    monkeypatch.setattr(torch, 'is_autocast_enabled', lambda device: True)
-    monkeypatch.setattr(torch, 'get_autocast_dtype', lambda device: torch.float16)
+    monkeypatch.setattr(support, 'is_autocast_enabled', lambda device: True)
+    monkeypatch.setattr(support, 'autocast_dtype', lambda device: torch.float16)
     assert support.fused_dtype(OnGPU(torch.float32)) == torch.float16
 
 

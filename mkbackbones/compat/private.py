@@ -1,6 +1,6 @@
 """Private entries of PyTorch and Triton, each with what is done where a release lacks it.
 
-Nothing else here or in the packages that run on the kernels names one. Each is looked up at first
+Nothing else in the package names one. Each is looked up at first
 use; a missing one costs time or the kernels, never the result, and is told once in the log.
 """
 
@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
+
+from .modes import is_compiling
 
 T = TypeVar('T')
 
@@ -87,7 +89,7 @@ def evaluated(find: Callable[[nn.Module], T]) -> Callable[[nn.Module], T]:
 
     @wraps(find)
     def ask(module: nn.Module) -> T:
-        return find_at(id(module)) if torch.compiler.is_compiling() else find(module)
+        return find_at(id(module)) if is_compiling() else find(module)
 
     return ask
 

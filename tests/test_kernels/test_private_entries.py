@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from mkbackbones.kernels import compat
+from mkbackbones.compat import private as compat
 
+from ..lacking import needs_operators
 from .small import DEVICE, DTYPE, INTERPRETED, TOLERANCE, error, filled, run, small_vit
 
 
@@ -41,6 +42,7 @@ def test_what_is_not_there():
 PATHS = ['torch._foreach_copy_', 'torch._C._nn.unflatten_dense_tensors']
 
 
+@needs_operators
 @pytest.mark.parametrize('path', [*PATHS, None])
 def test_models_without_an_entry(monkeypatch, switch, said, path):
     pytest.importorskip('triton')
@@ -82,13 +84,14 @@ def test_modules_that_cannot_be_watched_run_plain(monkeypatch, said, name):
     assert len(said) == 1 and name in said[0] and 'without their kernels' in said[0]
 
 
+@needs_operators
 def test_what_runs_plain_is_right(monkeypatch, switch):
     """Hooks run although nobody could look for them."""
     torch.manual_seed(0)
     model = filled(small_vit(dict(type='VanillaK', num_charts=2)))
     x = torch.randn(1, 3, 32, 32, device=DEVICE)
     outs, _ = run(model, x)
-    for place in ('kernels.compat', 'kernels.support', 'fused.exact'):
+    for place in ('compat.private', 'kernels.support', 'fused.exact'):
         monkeypatch.setattr(f'mkbackbones.{place}.can_watch', lambda: False)
     seen = []
     model.blocks[0].attn.qkv.key.base.register_forward_hook(lambda *args: seen.append(args))
