@@ -93,10 +93,11 @@ def locked(file: int, by_process: bool = False) -> bool:
     Raises:
         OSError: The file system or this Python has no locks.
     """
-    if fcntl is not None:
-        take = fcntl.lockf if by_process else fcntl.flock
+    unix: Any = fcntl
+    if unix is not None:
+        take = unix.lockf if by_process else unix.flock
         try:
-            take(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(file, unix.LOCK_EX | unix.LOCK_NB)
         except (BlockingIOError, PermissionError):
             return False
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
@@ -87,10 +88,10 @@ def look_at(module: str, path: Sequence[str] | None, thorough: bool) -> Library:
     """Find out about a single module, see :func:`look`."""
     from importlib.metadata import Distribution as Metadata
 
-    context = {} if path is None else {'path': list(path)}
+    places = sys.path if path is None else list(path)
     owners = []
     for name, line in OWNERS[module].items():
-        found = next(iter(Metadata.discover(name=name, **context)), None)
+        found = next(iter(Metadata.discover(name=name, path=places)), None)
         if found is None:
             continue
         gone: list[str] = []

@@ -15,11 +15,11 @@ import types
 
 
 def locking(file, mode, count):
-    """What msvcrt does: a lock on bytes from where the file stands, which others may not touch."""
+    """What msvcrt does: a lock on bytes from where the file stands, for this opening of the file."""
     place = os.lseek(file, 0, os.SEEK_CUR)
     assert mode == msvcrt.LK_NBLCK and count == 1 and place >= 1 << 20
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, count, 0, os.SEEK_CUR)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise PermissionError(error.errno, error.strerror) from None
 
