@@ -15,7 +15,7 @@ import types
 
 
 def locking(file, mode, count):
-    """What msvcrt does: a lock on bytes from where the file stands, for this opening of the file."""
+    """What msvcrt does: a lock on bytes from where the file stands, for this opening of it."""
     place = os.lseek(file, 0, os.SEEK_CUR)
     assert mode == msvcrt.LK_NBLCK and count == 1 and place >= 1 << 20
     try:
