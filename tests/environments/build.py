@@ -36,6 +36,11 @@ ORIGINAL = ('mmengine==0.10.7', 'mmcv-lite==2.1.0', 'mmdet==3.3.0', 'mmsegmentat
 MAINTAINED = ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmsegmentation')
 #: What mmseg 1.2 imports and does not ask for.
 FORGOTTEN = ('ftfy', 'regex', 'setuptools<81', 'opencv-python-headless<4.12')
+#: What lets commands start, without torch.
+LITTLE = (
+    *('numpy', 'rich', 'pillow', 'packaging', 'opencv-python-headless'),
+    *('addict', 'termcolor', 'yapf', 'pyyaml', 'matplotlib'),
+)
 
 #: For each row what it is, the words of each call of ``pip install``, and the steps. ``.`` is the
 #: package.
@@ -73,7 +78,7 @@ ENVIRONMENTS = {
         what='the package without either line',
         install=[
             ['--no-deps', '.'],
-            ['numpy', 'rich', 'pillow', 'packaging', 'opencv-python-headless'],
+            [*LITTLE],
         ],
         steps=('says',),
     ),
@@ -81,7 +86,7 @@ ENVIRONMENTS = {
         what='the maintained line installed over the original one, nothing else',
         install=[
             ['--no-deps', '.'],
-            ['numpy', 'rich', 'pillow', 'packaging', 'opencv-python-headless'],
+            [*LITTLE],
             ['--no-deps', *ORIGINAL],
             ['--no-deps', *MAINTAINED],
         ],
@@ -91,7 +96,7 @@ ENVIRONMENTS = {
         what='the same, then the original one uninstalled',
         install=[
             ['--no-deps', '.'],
-            ['numpy', 'rich', 'pillow', 'packaging', 'opencv-python-headless'],
+            [*LITTLE],
             ['--no-deps', *ORIGINAL],
             ['--no-deps', *MAINTAINED],
         ],

@@ -5,6 +5,7 @@ by the Python of that environment and imports nothing of the tests.
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,7 @@ def says(folder):
     assert 'Traceback' not in done.stderr, done.stderr[-3000:]
     told = [line for line in done.stderr.splitlines() if 'pip ' in line]
     assert told, done.stdout + done.stderr
-    return told[-1].split(': ', 1)[-1] if told[-1].startswith(('error', 'warning')) else told[-1]
+    return re.sub(r'^.*?(?:[wW]arning|error): ', '', told[0])
 
 
 def train(folder):
