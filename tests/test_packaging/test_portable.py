@@ -29,7 +29,7 @@ NAMES = {
 #: Where it is used all the same, and why it is not reached on Windows.
 ALLOWED = {
     'mkbackbones/study/run/executors/warm.py': 'LocalExecutor starts it on Linux alone',
-    'mkbackbones/study/run/executors/work.py': 'a job of Slurm',
+    'mkbackbones/study/run/executors/cluster_job.py': 'a job of Slurm',
 }
 
 
