@@ -47,8 +47,8 @@ test: setup lint docs ## lint, the documentation, the fast tests, then those of 
 	@if $(OLDEST_FITS); then $(MAKE) test-oldest; \
 		else echo 'left out: make test-oldest, which needs Python 3.10 or 3.11'; fi
 
-# What a project of today is made of: keys, backbones, injection, checkpoints, swaps, and a training
-# of a detector, a segmentor and a classifier each.
+# What a project of today is made of: keys, backbones, injection, checkpoints, swaps, and trainings of
+# a detector and a segmentor.
 test-oldest: $(OLDEST_STAMP) ## a part of the fast tests with the oldest PyTorch, timm and OpenMMLab
 	$(OLDEST)/bin/python -m pytest -n $(JOBS) -m 'not slow' --durations=5 \
 		$(shell grep -v '^#' tests/oldest_tests.txt)

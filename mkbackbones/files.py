@@ -34,6 +34,8 @@ _OWNER = '.owner'
 """Behind the name of a temporary folder: a file that its process holds a lock on."""
 _LOCKED_BYTE = 1 << 30
 """Windows locks bytes, and lets nobody read them: one far behind the content."""
+_LOCK_SECONDS = 0.05
+"""Between two tries to lock a file."""
 _REPLACE_SECONDS = 2.0
 
 
@@ -78,7 +80,7 @@ def _replace(work: Path, path: Path) -> None:
             time.sleep(0.02)
 
 
-def locked(file: int, by_process: bool = False) -> bool:
+def locked(file: int, by_process: bool = False, patience: float = 0.0) -> bool:
     """Lock an open file until it is closed, or this process ends however it ends.
 
     Args:
@@ -86,6 +88,7 @@ def locked(file: int, by_process: bool = False) -> bool:
         by_process (bool): Leave the lock out of what children of a fork inherit, such as workers of
             a data loader. In turn nothing keeps the same process from locking it twice, and closing
             any descriptor of that file ends the lock.
+        patience (float): Seconds to wait for another who holds the lock.
 
     Returns:
         bool: False where another holds the lock.
@@ -93,6 +96,16 @@ def locked(file: int, by_process: bool = False) -> bool:
     Raises:
         OSError: The file system or this Python has no locks.
     """
+    end = time.monotonic() + patience
+    while not _locked_now(file, by_process):
+        if time.monotonic() > end:
+            return False
+        time.sleep(_LOCK_SECONDS)
+    return True
+
+
+def _locked_now(file: int, by_process: bool) -> bool:
+    """:func:`locked`, without waiting."""
     unix: Any = fcntl
     if unix is not None:
         take = unix.lockf if by_process else unix.flock

@@ -18,7 +18,6 @@ import hashlib
 import io
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -148,13 +147,7 @@ def alone(lock: Path) -> Iterator[bool]:
 
 def taken(file: int) -> bool:
     """Wait for the lock of a file; return whether it was taken."""
-    end = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            if locked(file):
-                return True
-        except OSError:  # a file system without locks
-            return False
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
+    try:
+        return locked(file, patience=WAIT_SECONDS)
+    except OSError:  # a file system without locks
+        return False

@@ -1,7 +1,7 @@
 """Private entries of PyTorch and Triton, each with what is done where a release lacks it.
 
-Nothing else in the package names one. Each is looked up at first
-use; a missing one costs time or the kernels, never the result, and is told once in the log.
+Nothing else in the package names one. Each is looked up at first use; a missing one costs time or
+the kernels, never the result, and is told once in the log.
 """
 
 import ctypes

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from ...caches import cache_folder
-from ...files import written_aside
 from ...runner.config_files import one_line
 from ..define.plan import Run
 from ..define.spec import Study, StudyError
 from ..define.tasks import Task
+from .cached_text import keep, recall
 from .configs import run_config
 from .fingerprint import code_hash, library_versions, short_hash
 
 __all__ = ['BuiltBefore', 'check_backbones']
-
-#: Files of other codes and libraries that are kept.
-MOST_FILES = 20
 
 
 class BuiltBefore:
@@ -34,47 +29,32 @@ class BuiltBefore:
     """
 
     def __init__(self) -> None:
-        self.names: set[str] = set()
-        self.lasting: set[str] = set()
         versions = json.dumps(library_versions(), sort_keys=True)
         self.file = f'{code_hash()}-{short_hash(iter([versions.encode()]))}'
-        with contextlib.suppress(OSError, ValueError, RuntimeError):  # RuntimeError: no home
-            self.names.update(self.path().read_text(encoding='ascii').split())
+        self.kept = set((recall('backbones', self.file) or '').split())
+        self.now: set[str] = set()
+        self.lasting: set[str] = set()
 
-    def path(self) -> Path:
-        """Where they are kept.
+    def knows(self, name: str, cfg: Config) -> bool:
+        """Whether a backbone of a task's config was built."""
+        return name in self.now or (name in self.kept and not has_own_code(cfg))
 
-        Raises:
-            RuntimeError: The user has no home.
-        """
-        return cache_folder() / 'backbones' / self.file
-
-    def name(self, scope: str, cfg: Config, backbone: Config) -> str:
-        """What a backbone of a task is known by."""
-        name = short_hash(iter([f'{scope} {backbone}'.encode()]))
-        imports = cfg.get('custom_imports', {}).get('imports', [])
-        known = set([imports] if isinstance(imports, str) else imports) <= {'mkbackbones'}
-        return name if known else f'{name}-own'
-
-    def add(self, name: str) -> None:
-        """Note a backbone that was built."""
-        self.names.add(name)
-        if not name.endswith('-own'):
+    def add(self, name: str, cfg: Config) -> None:
+        """Note a backbone of a task's config that was built."""
+        self.now.add(name)
+        if not has_own_code(cfg):
             self.lasting.add(name)
 
     def remember(self) -> None:
         """Keep what was built for the next command."""
-        if not self.lasting:
-            return
-        with contextlib.suppress(OSError, RuntimeError):
-            path = self.path()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            names = sorted(name for name in self.names if not name.endswith('-own'))
-            with written_aside(path, durable=False) as work:
-                work.write_text('\n'.join(names) + '\n', encoding='ascii')
-            files = sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime)
-            for file in files[:-MOST_FILES]:
-                file.unlink(missing_ok=True)
+        if not self.lasting <= self.kept:
+            keep('backbones', self.file, '\n'.join(sorted(self.kept | self.lasting)))
+
+
+def has_own_code(cfg: Config) -> bool:
+    """Whether a config imports code that is not the package's."""
+    imports = cfg.get('custom_imports', {}).get('imports', [])
+    return not set([imports] if isinstance(imports, str) else imports) <= {'mkbackbones'}
 
 
 def check_backbones(study: Study, task: Task, cfg: Config, built: BuiltBefore) -> None:
@@ -96,16 +76,16 @@ def check_backbones(study: Study, task: Task, cfg: Config, built: BuiltBefore) -
     for arm in study.arms.values():
         run = Run('main', task.key, arm.key, study.seeds[0])
         backbone = run_config(cfg, task, arm, run).model.backbone
-        name = built.name(scope, cfg, backbone)
-        if name in built.names:
+        name = short_hash(iter([f'{scope} {backbone}'.encode()]))
+        if built.knows(name, cfg):
             continue
         try:
             with contextlib.suppress(Exception), torch.device('meta'):
                 MODELS.build(backbone)
-                built.add(name)
+                built.add(name, cfg)
                 continue
             MODELS.build(backbone)
-            built.add(name)
+            built.add(name, cfg)
         except Exception as error:  # a backbone may raise anything
             raise StudyError(
                 f'task {task.key}, arm {arm.key}: its backbone cannot be built: {one_line(error)}'

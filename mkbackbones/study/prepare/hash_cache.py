@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from ...caches import cache_folder, is_settled
-from ...files import written_aside
+from ...caches import is_settled
+from .cached_text import keep, recall
 
 __all__ = ['known_hash', 'remember_hash']
 
@@ -19,10 +19,7 @@ HASH = re.compile(r'[0-9a-f]{12}')
 
 def known_hash(listing: str) -> str | None:
     """The hash of data whose listing has this hash; None where it is not known."""
-    try:
-        found = (cache_folder() / 'data' / listing).read_text(encoding='ascii').strip()
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: no home
-        return None
+    found = recall('data', listing) or ''
     return found if HASH.fullmatch(found) else None
 
 
@@ -34,12 +31,5 @@ def remember_hash(listing: str, found: str, last_change: float) -> None:
         found (str): Hash of the data.
         last_change (float): When the youngest file changed, in seconds since 1970.
     """
-    if not is_settled(last_change):
-        return
-    try:
-        path = cache_folder() / 'data' / listing
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(path, durable=False) as work:
-            work.write_text(found, encoding='ascii')
-    except (OSError, RuntimeError):
-        pass
+    if is_settled(last_change):
+        keep('data', listing, found)

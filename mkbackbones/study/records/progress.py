@@ -137,17 +137,14 @@ def take_lock(path: Path, patience: float = 2.0) -> IO[str]:
         BlockingIOError: Another process holds it.
     """
     file = path.open('a', encoding='utf-8')
-    end = time.monotonic() + patience
-    while True:
-        try:
-            if locked(file.fileno(), by_process=True):
-                return file
-        except OSError:  # no locks here
-            return file
-        if time.monotonic() > end:
-            file.close()
-            raise BlockingIOError(f'{path} is held by another process')
-        time.sleep(0.05)
+    try:
+        mine = locked(file.fileno(), by_process=True, patience=patience)
+    except OSError:  # no locks here
+        return file
+    if not mine:
+        file.close()
+        raise BlockingIOError(f'{path} is held by another process')
+    return file
 
 
 def read_progress(folder: Path) -> Progress | None:
