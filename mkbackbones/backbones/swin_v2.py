@@ -60,6 +60,9 @@ class CosineWindowAttention(TimmAttention):
             qkv_bias,
             pretrained_window_size=(pretrained_window_size, pretrained_window_size),
         )
+        # timm's forward calls qkv, whatever it is, instead of reading its weight. Set here, since
+        # older releases take no such argument.
+        self.qkv_bias_separate = True
 
     def position_bias(self) -> Tensor:
         """Position bias (h, N, N) of the N tokens of a window, between 0 and 16."""
