@@ -7,8 +7,9 @@ display, and the two unpack into the same folder. Use as ``from .. import opencv
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import Any
+
+from .packages import pip_install, pip_reinstall
 
 __all__ = ['load']
 
@@ -25,18 +26,12 @@ def load() -> Any:
         if error.name != 'cv2':
             raise
         raise ImportError(
-            'OpenCV (cv2) is not installed: python -m pip install opencv-python-headless',
-            name='cv2',
+            f'OpenCV (cv2) is not installed: python -m {pip_install("cv2")}', name='cv2'
         ) from error
     except ImportError as error:
-        try:
-            pin = '==' + importlib.metadata.version('opencv-python')
-        except importlib.metadata.PackageNotFoundError:
-            pin = ''
-        # On servers without libGL; whichever of the two builds was installed last wins.
         raise ImportError(
             f'OpenCV cannot be imported ({error}); install its build without a display: python -m '
-            f'pip install --force-reinstall --no-deps opencv-python-headless{pin}',
+            f'{pip_reinstall("cv2")}',
             name='cv2',
         ) from error
 

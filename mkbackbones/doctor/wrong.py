@@ -10,16 +10,10 @@ from typing import Any
 from ..openmmlab.distributions import Library
 from ..openmmlab.faults import fault_of, find_faults
 from ..openmmlab.names import OWNERS
+from ..packages import pip_install, pip_reinstall
 from .probe import LIBRARIES
 
 __all__ = ['find_wrong']
-
-#: What to install for a module; torchvision is built for one torch.
-INSTALL = {
-    'cv2': 'opencv-python-headless',
-    'torch': 'torch torchvision',
-    'torchvision': 'torch torchvision',
-}
 
 
 def find_wrong(
@@ -56,25 +50,14 @@ def find_wrong(
             if fault is not None:
                 continue
         elif missing and missing.group(1) == name:
-            found.append(
-                {
-                    'what': f'{name} is not installed',
-                    'command': f'pip install {INSTALL.get(name, name)}',
-                }
-            )
+            found.append({'what': f'{name} is not installed', 'command': pip_install(name)})
             continue
-        found.append({'what': f'{name} cannot be imported ({error})', 'command': again(name)})
+        command = None if name in OWNERS else pip_reinstall(name)
+        found.append({'what': f'{name} cannot be imported ({error})', 'command': command})
     error = tried.get('operators', {}).get('error')
     if error and not failed:
         found.append({'what': f"mmcv's operators cannot be imported ({error})", 'command': None})
     return found
-
-
-def again(name: str) -> str | None:
-    """What installs a library anew; None where that is not told by its name."""
-    if name in OWNERS:
-        return None
-    return f'pip install --force-reinstall {INSTALL.get(name, name)}'
 
 
 def unmet() -> list[dict[str, str | None]]:

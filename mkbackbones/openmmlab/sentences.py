@@ -7,25 +7,13 @@ import sys
 import warnings
 from importlib.util import find_spec
 
+from ..packages import PACKAGES, pip_install
 from .distributions import look
 from .faults import Fault, fault_of, find_faults
 from .names import MODULES, OWNERS
 
 __all__ = ['explain', 'tell_faults', 'warn']
 
-#: Modules of other distributions that this package needs, and what to install.
-OTHERS = {
-    'PIL': 'pillow',
-    'cv2': 'opencv-python-headless',
-    'yaml': 'pyyaml',
-    **{
-        name: name
-        for name in (
-            *('matplotlib', 'numpy', 'pycocotools', 'rich', 'safetensors', 'scipy', 'timm'),
-            *('torch', 'torchvision'),
-        )
-    },
-}
 _told: set[str] = set()
 
 
@@ -76,7 +64,7 @@ def explain(error: BaseException) -> str | None:
     if root in OWNERS:
         fault = fault_of(root)
         return str(fault) if fault else broken(root, error)
-    if root not in OTHERS:
+    if root not in PACKAGES:
         return None
     try:
         is_there = find_spec(root) is not None
@@ -84,7 +72,7 @@ def explain(error: BaseException) -> str | None:
         is_there = False
     if is_there:
         return broken(root, error)
-    return f'{root} is not installed: pip install {OTHERS[root]}'
+    return f'{root} is not installed: {pip_install(root)}'
 
 
 def broken(root: str, error: ImportError) -> str:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 DETECTOR, SEGMENTOR = 'faster-rcnn_swin-nano-stock', 'upernet_swin-nano-stock'
+CLASSIFIER = 'swin-t-stock_tiny100'
 #: Stochastic depth off: otherwise two passes of the same network differ.
 SWIN = """
 _base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
@@ -75,17 +76,33 @@ def says(folder):
 
 
 def train(folder):
-    """A detector and a segmentor, four steps each, and a test of what came out."""
+    """A detector, a segmentor and a classifier, four steps each, and a test of what came out."""
     counts = ('--num-train', 8, '--num-val', 2, '--num-test', 2, '--size', 128)
     command('prepare-dataset', 'synthetic', '--out', folder / 'data/synthetic', *counts)
+    write_image_folder(folder / 'data/tiny100')
     options = ('train_cfg.max_iters=4', 'train_cfg.val_interval=4', 'train_dataloader.batch_size=2')
-    for config in (DETECTOR, SEGMENTOR):
+    for config in (DETECTOR, SEGMENTOR, CLASSIFIER):
         out = folder / config
         shared = ('--device', 'cpu', '--work-dir', out)
         command('train', config, *shared, '--cfg-options', *options)
         weights = next(out.glob('iter_4.pth'))
         command('test', config, weights, *shared)
-    return 'detector, segmentor'
+    return 'detector, segmentor, classifier'
+
+
+def write_image_folder(root):
+    """Noise of as many classes as the config has."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, count in (('train', 10), ('val', 1)):
+        for label in range(100):
+            place = root / split / f'{label:03d}'
+            place.mkdir(parents=True)
+            for i in range(count):
+                image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+                Image.fromarray(image).save(place / f'{i}.png')
 
 
 def model_of(path, seed=0):
