@@ -6,7 +6,7 @@ import importlib.metadata
 
 __all__ = ['PACKAGES', 'pip_install', 'pip_reinstall']
 
-#: Modules of other distributions that this package needs (OpenMMLab's are in ``openmmlab/names.py``).
+#: Modules of other distributions that this package needs; OpenMMLab's are in ``openmmlab/names.py``.
 PACKAGES: dict[str, str] = {
     'PIL': 'pillow',
     # The build without a display, which works on servers without libGL, too. Later ones were not
