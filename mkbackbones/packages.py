@@ -6,7 +6,7 @@ import importlib.metadata
 
 __all__ = ['PACKAGES', 'pip_install', 'pip_reinstall']
 
-#: Modules of other distributions that this package needs; OpenMMLab's are in ``openmmlab/names.py``.
+#: Modules of other distributions that this package needs, but for OpenMMLab's.
 PACKAGES: dict[str, str] = {
     'PIL': 'pillow',
     # The build without a display, which works on servers without libGL, too. Later ones were not
@@ -16,7 +16,8 @@ PACKAGES: dict[str, str] = {
     'torch': 'torch torchvision',
     'torchvision': 'torch torchvision',
     'yaml': 'pyyaml',
-    **{name: name for name in 'matplotlib numpy pycocotools rich safetensors scipy timm'.split()},
+    **{name: name for name in ('matplotlib', 'numpy', 'pycocotools', 'rich', 'safetensors')},
+    **{name: name for name in ('scipy', 'timm')},
 }
 
 

@@ -1,7 +1,8 @@
 """Build environments from nothing, try the package in each, and fill docs/environments.md.
 
-    python -m tests.environments.build                      # all of them: an hour, 15 GB at a time
+    python -m tests.environments.build                      # all of them: hours, 15 GB at a time
     python -m tests.environments.build today 'no OpenMMLab' --out results.json --write
+    python -m tests.environments.build 'today, Python 3.13' --python python3.13 --write
 
 Each environment is a virtual one in a temporary folder, with what its pins say and nothing else; it
 is removed afterwards. Rows that were not run stay as they are in the table.
@@ -10,7 +11,6 @@ is removed afterwards. Rows that were not run stay as they are in the table.
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -23,37 +23,54 @@ ROOT = Path(__file__).resolve().parents[2]
 STEPS = Path(__file__).with_name('steps.py')
 PAGE = ROOT / 'docs' / 'environments.md'
 BEGIN, END = '<!-- rows of tests/environments/build.py -->', '<!-- end of rows -->'
-COLUMNS = ('install', 'import', 'train', 'swap', 'warm start', 'fold', 'tests')
+COLUMNS = ('install', 'import', 'doctor', 'train', 'swap', 'warm start', 'fold', 'tests')
 #: Fast ones, of each part that touches another library.
 TESTS = (
     *('tests/test_keys', 'tests/test_inject', 'tests/test_backbones/test_backbones.py'),
     *('tests/test_checkpoints/test_reading.py', 'tests/test_checkpoints/test_load_from.py'),
     *('tests/test_swap/test_command.py', 'tests/test_engine', 'tests/test_runner'),
-    'tests/test_ops/test_install.py',
+    *('tests/test_classification/test_training.py', 'tests/test_ops/test_install.py'),
 )
 TEST_TOOLS = ('pytest', 'pytest-xdist', 'hypothesis')
 ORIGINAL = ('mmengine==0.10.7', 'mmcv-lite==2.1.0', 'mmdet==3.3.0', 'mmsegmentation==1.2.2')
 MAINTAINED = ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmsegmentation')
 #: What mmseg 1.2 imports and does not ask for.
 FORGOTTEN = ('ftfy', 'regex', 'setuptools<81', 'opencv-python-headless<4.12')
+#: What is told of each row, unless it says so anyway.
+TOLD = ('torch', 'numpy', 'timm')
 #: What lets commands start, without torch.
 LITTLE = (
-    *('numpy', 'rich', 'pillow', 'packaging', 'opencv-python-headless'),
+    *('numpy', 'rich', 'pillow', 'packaging', 'opencv-python-headless<4.13'),
     *('addict', 'termcolor', 'yapf', 'pyyaml', 'matplotlib'),
 )
 
-#: For each row what it is, the words of each call of ``pip install``, and the steps. ``.`` is the
-#: package.
-ENVIRONMENTS = {
-    'today': dict(
-        what='newest torch, timm and numpy that go together; maintained line',
-        install=[
-            ['torch', 'torchvision'],
-            ['.[onedl]'],
-            ['--no-deps', 'opencv-python-headless<4.13'],
+TODAY = dict(
+    what='newest torch, timm and numpy that go together; maintained line',
+    install=[
+        ['torch', 'torchvision'],
+        ['.[onedl]'],
+        ['--no-deps', 'opencv-python-headless<4.13'],
+    ],
+    steps=COLUMNS[1:],
+)
+OLDEST = dict(
+    what='torch 2.1.2, torchvision 0.16.2, numpy 1.26.4, timm 0.9.16; original line as above',
+    install=[
+        [
+            *('torch==2.1.2', 'torchvision==0.16.2', 'numpy==1.26.4', 'timm==0.9.16'),
+            *(*ORIGINAL, *FORGOTTEN),
         ],
-        steps=COLUMNS[1:],
-    ),
+        ['.'],
+    ],
+    steps=COLUMNS[1:],
+)
+#: For each row what it is, the words of each call of ``pip install``, and the steps; if need be the
+#: Python that it is for, and variables. ``.`` is the package.
+ENVIRONMENTS = {
+    'today': TODAY,
+    'today, Python 3.10': TODAY | dict(python='3.10'),
+    'today, Python 3.12': TODAY | dict(python='3.12'),
+    'today, Python 3.13': TODAY | dict(python='3.13'),
     'torch 2.5, original line': dict(
         what='torch 2.5.1, numpy 1.26.4, mmengine 0.10.7, mmcv-lite 2.1.0, mmdet 3.3.0, '
         'mmseg 1.2.2',
@@ -63,16 +80,21 @@ ENVIRONMENTS = {
         ],
         steps=COLUMNS[1:],
     ),
-    'oldest': dict(
-        what='torch 2.1.2, torchvision 0.16.2, numpy 1.26.4, timm 0.9.16; original line as above',
+    'oldest': OLDEST,
+    'oldest, Python 3.10': OLDEST | dict(python='3.10'),
+    'oldest, compiled operators': OLDEST
+    | dict(
+        what='the same, with mmcv 2.1.0 compiled for the CPU in place of mmcv-lite',
         install=[
             [
                 *('torch==2.1.2', 'torchvision==0.16.2', 'numpy==1.26.4', 'timm==0.9.16'),
-                *(*ORIGINAL, *FORGOTTEN),
+                *('wheel', 'ninja', *FORGOTTEN),
             ],
+            # It takes the torch that is there.
+            ['--no-build-isolation', 'mmcv==2.1.0', *(o for o in ORIGINAL if 'mmcv' not in o)],
             ['.'],
         ],
-        steps=COLUMNS[1:],
+        variables={'MMCV_WITH_OPS': '1'},
     ),
     'no OpenMMLab': dict(
         what='the package without either line',
@@ -109,7 +131,10 @@ ENVIRONMENTS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('names', nargs='*', metavar='ENVIRONMENT', help=', '.join(ENVIRONMENTS))
-    parser.add_argument('--python', default=sys.executable, help='interpreter to build with')
+    parser.add_argument(
+        '--python', nargs='+', default=[sys.executable], metavar='PROGRAM',
+        help='interpreters; an environment takes the first that it is for (default: this one)',
+    )  # fmt: skip
     parser.add_argument('--keep', action='store_true', help='do not remove the environments')
     parser.add_argument('--no-tests', action='store_true', help='leave the tests out')
     parser.add_argument('--out', type=Path, help='JSON file to write results to')
@@ -118,28 +143,41 @@ def main():
     unknown = set(args.names) - set(ENVIRONMENTS)
     if unknown:
         parser.error(f'unknown: {", ".join(unknown)}; there are {", ".join(ENVIRONMENTS)}')
+    known = {program: version_of(program) for program in args.python}
     for name in args.names or ENVIRONMENTS:
-        row = try_environment(name, args)
+        wanted = ENVIRONMENTS[name].get('python', '3')
+        fitting = [p for p, version in known.items() if f'{version}.'.startswith(f'{wanted}.')]
+        if not fitting:
+            print(f'{name}: left out, no --python is Python {wanted}', file=sys.stderr)
+            continue
+        row = try_environment(name, fitting[0], args)
+        row['python'] = known[fitting[0]]
         print(json.dumps(row, indent=1), flush=True)
         if args.out:
-            known = json.loads(args.out.read_text(encoding='utf-8')) if args.out.exists() else {}
-            args.out.write_text(json.dumps({**known, name: row}, indent=1), encoding='utf-8')
+            rows = json.loads(args.out.read_text(encoding='utf-8')) if args.out.exists() else {}
+            args.out.write_text(json.dumps({**rows, name: row}, indent=1), encoding='utf-8')
         if args.write:
             write_row(name, row)
 
 
-def try_environment(name, args):
+def version_of(program):
+    """The version of a Python."""
+    return call([program, '-c', 'import platform; print(platform.python_version())']).strip()
+
+
+def try_environment(name, program, args):
     """Build an environment and try everything in it; return the cells of its row."""
     about = ENVIRONMENTS[name]
     folder = Path(tempfile.mkdtemp(prefix='environment-'))
     env = {
         **{k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')},
         **dict(OMP_NUM_THREADS='1', PIP_DISABLE_PIP_VERSION_CHECK='1', MPLBACKEND='agg'),
+        **about.get('variables', {}),
     }
     try:
         begun = time.monotonic()
         python = folder / 'venv' / ('Scripts' if os.name == 'nt' else 'bin') / 'python'
-        call([args.python, '-m', 'venv', folder / 'venv'], env)
+        call([program, '-m', 'venv', folder / 'venv'], env)
         pip = [python, '-m', 'pip']
         call([*pip, 'install', '-q', '--upgrade', 'pip', 'wheel'], env)
         for words in about['install']:
@@ -149,14 +187,10 @@ def try_environment(name, args):
             call([*pip, 'uninstall', '-q', '-y', *about['uninstall']], env)
         row = {'what': about['what'], 'install': f'{time.monotonic() - begun:.0f} s'}
         row['versions'] = versions(python, env)
-        row['replaced'] = [
-            f'{pin} became {row["versions"].get(pin.partition("==")[0])}'
-            for words in about['install']
-            for pin in words
-            if '==' in pin
-            and row['versions'].get(pin.partition('==')[0]) != pin.partition('==')[2]
-            and 'uninstall' not in about
-        ]
+        for pin in (word for words in about['install'] for word in words if '==' in word):
+            library, _, wanted = pin.partition('==')
+            if row['versions'].get(library) != wanted and 'uninstall' not in about:
+                row['install'] += f'; {library} {wanted} became {row["versions"].get(library)}'
         for step in about['steps']:
             if step == 'tests':
                 if not args.no_tests:
@@ -178,7 +212,7 @@ class Failed(Exception):
     """A command that did not end well."""
 
 
-def call(words, env, cwd=None, timeout=3600):
+def call(words, env=None, cwd=None, timeout=3600):
     """Run a command; return what it printed."""
     done = subprocess.run(
         [str(word) for word in words],
@@ -235,13 +269,19 @@ def write_row(name, row):
     text = PAGE.read_text(encoding='utf-8')
     before, rest = text.split(BEGIN)
     table, after = rest.split(END)
-    lines = [line for line in table.strip().splitlines() if not line.startswith(f'| {name} |')]
-    place = f'Python {platform.python_version()}'
-    cells = [name, f'{row["what"]} ({place})']
+    lines = {line.split(' | ')[0].strip('| '): line for line in table.strip().splitlines()}
+    found = [f'Python {row["python"]}']
+    found += [
+        f'{library} {version}'
+        for library, version in row.get('versions', {}).items()
+        if library in TOLD and not re.search(rf'\b{library} \d', row['what'])
+    ]
+    cells = [name, f'{row["what"]} ({", ".join(found)})']
     cells += [row.get(column, row.get('says', 'not run')) for column in COLUMNS[:2]]
     cells += [row.get(column, 'not run' if 'says' not in row else '') for column in COLUMNS[2:]]
     cells = [str(cell).replace('|', '/').replace('\n', ' ') for cell in cells]
-    lines.append(f'| {" | ".join(cells)} |')
+    lines[name] = f'| {" | ".join(cells)} |'
+    lines = [lines[name] for name in ENVIRONMENTS if name in lines]
     PAGE.write_text(f'{before}{BEGIN}\n' + '\n'.join(lines) + f'\n{END}{after}', encoding='utf-8')
 
 
