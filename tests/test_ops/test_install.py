@@ -77,20 +77,27 @@ assert structures.roi_align is mmcv.ops.roi_align
 
 @needs_bare_mmcv
 def test_after_imports_that_failed():
-    _, errors = run(f"""{ALONE}
+    # Without operators, the original line's mmseg fails; the maintained one's goes on with less.
+    found, errors = run(f"""{ALONE}
 for name in ('mmcv.ops', 'mmdet.models'):
     try:
         __import__(name)
     except ImportError:
         continue
     raise AssertionError(name)
-import mmseg.models
-from mmdet.models.layers import bbox_nms
-assert bbox_nms.batched_nms.__module__ == bbox_nms.__name__, 'a placeholder of mmdet'
+try:
+    import mmseg.models
+except ModuleNotFoundError:
+    pass
+else:
+    print('mmseg went on')
+    from mmdet.models.layers import bbox_nms
+    assert bbox_nms.batched_nms.__module__ == bbox_nms.__name__, 'a placeholder of mmdet'
 
 import mkbackbones.ops as ops
 ops.install()
-import mmcv.ops, mmdet.models
+import mmcv.ops, mmdet.models, mmseg.models
+from mmdet.models.layers import bbox_nms
 from mkbackbones.ops.placeholders import _placeholders
 assert not list(_placeholders())
 assert bbox_nms.batched_nms is mmcv.ops.batched_nms
@@ -101,8 +108,13 @@ for module, name, operator in (
     ('mmseg.models.decode_heads.psa_head', 'PSAMask', mmcv.ops.PSAMask),
 ):
     assert getattr(sys.modules[module], name) is operator, (module, name)
+from mmdet.models.dense_heads import MaskFormerHead
+if issubclass(mmseg.models.MaskFormerHead, MaskFormerHead):
+    print('heads are whole')
 """)
-    assert 'Import mkbackbones first' in errors
+    went_on = 'mmseg went on' in found
+    assert went_on == ('Import mkbackbones first' in errors)
+    assert went_on or 'heads are whole' in found
 
 
 def fake_mmcv(folder, *files):
