@@ -10,7 +10,7 @@ from typing import Literal
 from .distributions import Distribution, Library, look
 from .names import OWNERS, Line
 
-__all__ = ['Fault', 'fault_of', 'find_faults']
+__all__ = ['Fault', 'fault_of', 'find_faults', 'line_to_keep']
 
 Kind = Literal['missing', 'doubled', 'mixed', 'damaged', 'refused']
 

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..opencv import load as load_opencv
-from ..openmmlab.faults import fault_of
-from ..openmmlab.names import OWNERS
+from ..openmmlab.distributions import look
+from ..openmmlab.faults import fault_of, line_to_keep
+from ..openmmlab.names import OWNERS, Line
 from .errors import InputError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-DISTRIBUTIONS = {'mmpretrain': 'onedl-mmpretrain'}
+#: What to install for other scopes of OpenMMLab; that of the other line would bring the other line.
+DISTRIBUTIONS: dict[str, dict[Line, str]] = {'mmpretrain': {'maintained': 'onedl-mmpretrain'}}
 
 
 def check_cv2() -> None:
@@ -39,9 +41,10 @@ def check_scope(cfg: Config, path: Path) -> None:
     if fault is not None:
         raise InputError(f'config {path} belongs to {scope} (its default_scope): {fault}')
     if scope and importlib.util.find_spec(scope) is None:
+        name = DISTRIBUTIONS.get(scope, {}).get(line_to_keep(look()), scope)
         raise InputError(
             f'config {path} belongs to {scope} (its default_scope), which is not installed: '
-            f'pip install {DISTRIBUTIONS.get(scope, scope)}'
+            f'pip install {name}'
         )
 
 

@@ -4,8 +4,11 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mkbackbones.openmmlab.distributions import look
 from mkbackbones.runner import preflight
 from mkbackbones.runner.errors import InputError
+
+from ..test_openmmlab.fakes import MAINTAINED, ORIGINAL, install
 
 
 def test_a_cv2_without_libgl_gets_the_command_that_mends_it(tmp_path, monkeypatch):
@@ -22,6 +25,17 @@ def test_a_scope_that_is_not_installed_gets_the_command_that_installs_it():
     preflight.check_scope(Config({}), Path('cfg.py'))
     with pytest.raises(InputError, match=r'cfg\.py belongs to mmfoo .* pip install mmfoo'):
         preflight.check_scope(Config({'default_scope': 'mmfoo'}), Path('cfg.py'))
+
+
+@pytest.mark.parametrize('line, name', [(ORIGINAL, 'mmpretrain'), (MAINTAINED, 'onedl-mmpretrain')])
+def test_what_is_installed_for_a_scope_is_of_the_line_that_is_there(
+    tmp_path, monkeypatch, line, name
+):
+    libraries = look([install(tmp_path, line)])
+    monkeypatch.setattr(preflight, 'look', lambda: libraries)
+    monkeypatch.setattr(preflight.importlib.util, 'find_spec', lambda scope: None)
+    with pytest.raises(InputError, match=f'pip install {name}$'):
+        preflight.check_scope(Config({'default_scope': 'mmpretrain'}), Path('cfg.py'))
 
 
 class TestCheckPaths:
