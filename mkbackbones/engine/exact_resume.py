@@ -77,6 +77,8 @@ class ExactResumeHook(Hook):
         if getattr(loop, 'fast_forward_on_resume', False):
             done = 0
         replay = has_memory(loader)
+        if by_iteration and has_begun(loader, loop.dataloader_iterator):
+            begin_anew(runner, loader, self.seed)
         if can_count(loader):
             self.counted = CountedBatches(
                 loader.batch_sampler, self.words, by_iteration, 0 if replay else done
@@ -132,6 +134,44 @@ def has_memory(loader: Any) -> bool:
         inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
         datasets += [one for one in inner if one is not None]
     return False
+
+
+def has_begun(loader: Any, iterator: Any) -> bool:
+    """Whether workers have been sent indices: mmengine 0.10.7 does so as it builds the loop."""
+    began = getattr(iterator, '_iterator', None) is not None
+    return began and can_count(loader) and loader.num_workers > 0
+
+
+class Kept:
+    """A data set in a config that mmengine copies: the copy is the data set itself."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __deepcopy__(self, memo: dict) -> Any:
+        return self.dataset
+
+
+def begin_anew(runner: Runner, loader: DataLoader, seed: int) -> None:
+    """Give a loader that has begun samplers that have not.
+
+    mmengine's infinite sampler goes on where it was, whoever asks; and it ends for all when the
+    iterator goes away that has drawn from it. Batch samplers may keep indices for later.
+    """
+    config = runner.cfg.get('train_dataloader')
+    if not isinstance(config, dict):
+        raise ValueError(
+            f'ExactResumeHook with num_workers={loader.num_workers} needs train_dataloader as a '
+            'config, not as a DataLoader, with this mmengine, which begins to load before hooks '
+            'run; give the config, or num_workers=0'
+        )
+    built = runner.build_dataloader(
+        {**config, 'dataset': Kept(loader.dataset)},
+        seed=seed,
+        diff_rank_seed=runner.cfg.get('randomness', {}).get('diff_rank_seed', False),
+    )
+    for name in ('sampler', 'batch_sampler'):
+        object.__setattr__(loader, name, getattr(built, name))
 
 
 def put_inside(loader: DataLoader, batches: CountedBatches, dataset: SeededSamples) -> None:

@@ -12,6 +12,8 @@ import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
+from mmengine.registry import LOOPS
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mkbackbones.engine.counted import CountedBatches, Numbered, SeededSamples
@@ -136,6 +138,49 @@ def test_any_number_of_workers_draws_the_same(config, images, tmp_path):
         return runner.losses
 
     assert losses(0) == losses(1) == losses(3)
+
+
+class EagerLoop(IterBasedTrainLoop):
+    """Loads before hooks run, as mmengine 0.10.7 does."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.dataloader_iterator._iterator = iter(self.dataloader)
+
+
+@pytest.fixture
+def eager_loop():
+    LOOPS.register_module(module=EagerLoop)
+    yield dict(train_cfg=dict(type='EagerLoop'))
+    LOOPS.module_dict.pop('EagerLoop')
+
+
+def test_what_was_loaded_before_hooks_run_is_not_left_out(eager_loop, images, tmp_path):
+    """The infinite sampler would go on after it; mmdet's batch sampler keeps indices for later."""
+    losses = []
+    for workers in (0, 2):
+        changes = {
+            **eager_loop,
+            'custom_hooks': [HOOK],
+            'train_dataloader.num_workers': workers,
+            'train_dataloader.batch_sampler': dict(type='AspectRatioBatchSampler'),
+        }
+        config = detection_config(images, tmp_path / f'{workers}', BACKBONE, max_iters=K, **changes)
+        losses.append(train(config).losses)
+    assert losses[0] == losses[1]
+
+
+def test_a_loader_that_has_begun_and_cannot_be_built_anew_is_told(eager_loop, images, tmp_path):
+    changes = {**eager_loop, 'train_dataloader.num_workers': 1, 'custom_hooks': [HOOK]}
+    config = detection_config(images, tmp_path, BACKBONE, max_iters=K, **changes)
+    loader = Runner.build_dataloader(config.train_dataloader, seed=3)
+    runner = Runner(
+        model=config.model, work_dir=config.work_dir, train_dataloader=loader,
+        train_cfg=config.train_cfg, optim_wrapper=config.optim_wrapper, custom_hooks=[HOOK],
+        default_scope='mmdet', randomness=config.randomness, experiment_name='begun',
+    )  # fmt: skip
+    with pytest.raises(ValueError, match='num_workers=1 needs train_dataloader as a config'):
+        runner.train()
 
 
 def test_resume_is_exact_with_persistent_workers_and_epochs(images, tmp_path):
