@@ -7,6 +7,7 @@ import sys
 
 from .hints import did_you_mean
 from .late_imports import Needed, put_off, start_again
+from .openmmlab.sentences import explain
 from .version import __version__
 
 # The module of each command offers main(argv) -> exit code; only the one asked for is imported.
@@ -55,7 +56,14 @@ def main(argv: list[str] | None = None) -> int:
             hint = did_you_mean(name, COMMANDS) or f'; commands: {", ".join(COMMANDS)}'
             print(f'error: there is no command {name!r}{hint}', file=sys.stderr)
         return 2
-    module = importlib.import_module(f'mkbackbones.commands.{COMMANDS[name][0]}')
+    try:
+        module = importlib.import_module(f'mkbackbones.commands.{COMMANDS[name][0]}')
+    except ImportError as error:  # pip was told to leave out what the package requires
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        print(f'error: {sentence}', file=sys.stderr)
+        return 2
     return module.main(argv[1:])
 
 

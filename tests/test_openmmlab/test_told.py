@@ -90,6 +90,18 @@ def test_without_opencv_commands_end_in_a_sentence(tmp_path, command):
     assert list(tmp_path.glob('data*')) == []
 
 
+@pytest.mark.parametrize('name, package', [('yaml', 'pyyaml'), ('rich', 'rich')])
+def test_without_what_is_required_commands_end_in_a_sentence(tmp_path, name, package):
+    hidden(tmp_path, name)
+    code, told = python(tmp_path, '-m', 'mkbackbones', 'prepare-dataset', 'coco', '--out', 'y')
+    assert code == 2 and 'Traceback' not in told
+    assert told.splitlines()[-1] in {
+        f'error: {name} is not installed: pip install {package}',
+        f'error: {name} cannot be imported (No module named {name!r}): '
+        'python -m mkbackbones doctor tells more',
+    }
+
+
 def test_help_needs_neither(tmp_path):
     hidden(tmp_path, 'cv2', 'mmengine', 'torch')
     for name in ('prepare-dataset', 'check-leakage', 'train', 'doctor'):
