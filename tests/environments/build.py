@@ -260,7 +260,7 @@ def run_tests(python, env):
         errors='replace',
     )
     print(done.stdout[-6000:], file=sys.stderr)
-    found = re.findall(r'(\d+) (passed|failed|errors?)', done.stdout.splitlines()[-1])
+    found = re.findall(r'(\d+) (passed|failed|errors?|skipped)', done.stdout.splitlines()[-1])
     return ', '.join(f'{number} {word}' for number, word in found) or 'did not run'
 
 
