@@ -145,7 +145,8 @@ class EagerLoop(IterBasedTrainLoop):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.dataloader_iterator._iterator = iter(self.dataloader)
+        if self.dataloader_iterator._iterator is None:  # else that mmengine is the one here
+            self.dataloader_iterator._iterator = iter(self.dataloader)
 
 
 @pytest.fixture
