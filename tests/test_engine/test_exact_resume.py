@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
-from mmengine.registry import LOOPS
+from mmengine.registry import LOOPS, DefaultScope
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -174,7 +174,8 @@ def test_what_was_loaded_before_hooks_run_is_not_left_out(eager_loop, images, tm
 def test_a_loader_that_has_begun_and_cannot_be_built_anew_is_told(eager_loop, images, tmp_path):
     changes = {**eager_loop, 'train_dataloader.num_workers': 1, 'custom_hooks': [HOOK]}
     config = detection_config(images, tmp_path, BACKBONE, max_iters=K, **changes)
-    loader = Runner.build_dataloader(config.train_dataloader, seed=3)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        loader = Runner.build_dataloader(config.train_dataloader, seed=3)
     runner = Runner(
         model=config.model, work_dir=config.work_dir, train_dataloader=loader,
         train_cfg=config.train_cfg, optim_wrapper=config.optim_wrapper, custom_hooks=[HOOK],
