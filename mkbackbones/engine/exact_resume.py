@@ -158,7 +158,7 @@ def begin_anew(runner: Runner, loader: DataLoader, seed: int) -> None:
     mmengine's infinite sampler goes on where it was, whoever asks; and it ends for all when the
     iterator goes away that has drawn from it. Batch samplers may keep indices for later.
     """
-    config = runner.cfg.get('train_dataloader')
+    config = runner._train_dataloader  # as it was given; the property is what was built of it
     if not isinstance(config, dict):
         raise ValueError(
             f'ExactResumeHook with num_workers={loader.num_workers} needs train_dataloader as a '
@@ -168,7 +168,7 @@ def begin_anew(runner: Runner, loader: DataLoader, seed: int) -> None:
     built = runner.build_dataloader(
         {**config, 'dataset': Kept(loader.dataset)},
         seed=seed,
-        diff_rank_seed=runner.cfg.get('randomness', {}).get('diff_rank_seed', False),
+        diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),
     )
     for name in ('sampler', 'batch_sampler'):
         object.__setattr__(loader, name, getattr(built, name))
