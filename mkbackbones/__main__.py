@@ -13,6 +13,7 @@ from .version import __version__
 COMMANDS = {
     'train': ('train', 'train a model from a config'),
     'test': ('test', 'evaluate a checkpoint'),
+    'predict': ('predict', 'find defects in pictures, with a trained model'),
     'prepare-dataset': ('prepare_dataset', 'convert a data set and split it by group'),
     'check-leakage': ('check_leakage', 'find pictures that share content across splits'),
     'browse-dataset': (

@@ -77,7 +77,12 @@ class InstanceFindings(Findings):
                     label=label,
                     name=self.classes[label],
                     score=score,
-                    box=(box[0] + window.left, box[1] + window.top, box[2] - box[0], box[3] - box[1]),
+                    box=(
+                        box[0] + window.left,
+                        box[1] + window.top,
+                        box[2] - box[0],
+                        box[3] - box[1],
+                    ),
                     mask=code,
                 )
                 for box, label, score, code in zip(

@@ -88,9 +88,7 @@ def below(folder: Path) -> list[Path]:
     pictures = natural_order(name for name in names if is_image(name))
     if not pictures:
         others = f'; it has {first_few(natural_order(names), 3)}' if names else ''
-        raise InputError(
-            f'folder {folder} has no pictures ({", ".join(IMAGE_SUFFIXES)}){others}'
-        )
+        raise InputError(f'folder {folder} has no pictures ({", ".join(IMAGE_SUFFIXES)}){others}')
     return [Path(name) for name in pictures]
 
 

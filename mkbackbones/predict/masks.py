@@ -1,4 +1,4 @@
-"""Masks of large pictures as run-length codes: none is ever unpacked whole to be moved or joined."""
+"""Masks of large pictures as run-length codes: none is unpacked to be moved or joined."""
 
 from __future__ import annotations
 

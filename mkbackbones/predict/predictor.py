@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..arguments import is_int
+from ..datasets.fingerprint import fingerprint
 from ..hints import did_you_mean
 from ..runner.config_files import find_config, read_config
 from ..runner.config_values import check_values
@@ -122,15 +122,14 @@ class Predictor:
             raise InputError('amp fp16 is for GPUs; take bf16 on a CPU')
         self.amp = amp
         dataset = test_dataset(self.cfg)
-        content = read_checkpoint(os.fspath(checkpoint), trusted)
+        self._checkpoint, self._bit_depth = os.fspath(checkpoint), bit_depth
+        content = read_checkpoint(self._checkpoint, trusted)
         self.classes, self.palette = classes_and_palette(
-            self.cfg, dataset, content, os.fspath(checkpoint)
+            self.cfg, dataset, content, self._checkpoint
         )
         with self._scope():
             self._preparation = Preparation(self.cfg, bit_depth)
-            self.model: nn.Module = load_model(
-                self.cfg, content, os.fspath(checkpoint), self.device
-            )
+            self.model: nn.Module = load_model(self.cfg, content, self._checkpoint, self.device)
         loader = self.cfg.get('test_dataloader') or {}
         self._run = Halving(self._step, batch_size or loader.get('batch_size') or 1)
 
@@ -139,10 +138,18 @@ class Predictor:
         """The most that goes through the network at once."""
         return self._run.size
 
-    @cached_property
-    def has_masks(self) -> bool:
-        """Whether instances have masks."""
-        return self.kind == 'segmentation' or bool(getattr(self.model, 'with_mask', False))
+    def settings(self) -> dict[str, Any]:
+        """What predictions depend on, beside the pictures: hashes, and arguments by name."""
+        parts = [self.cfg.model, self.cfg.get('data_preprocessor'), test_dataset(self.cfg)]
+        path = Path(self._checkpoint)
+        return dict(
+            config=fingerprint({'text': repr(parts)}, []),
+            checkpoint=fingerprint({}, [path]) if path.is_file() else self._checkpoint,
+            tile=self.tiling and self.tiling.tile,
+            overlap=self.tiling and self.tiling.overlap,
+            amp=self.amp,
+            bit_depth=self._bit_depth,
+        )
 
     def __call__(self, images: Given | Iterable[Given]) -> list[Prediction]:
         """Predict pictures.
@@ -155,7 +162,7 @@ class Predictor:
             list[Prediction]: One for each, in their order.
 
         Raises:
-            PictureError: One cannot be read, or has another number of channels; its name says which.
+            PictureError: One cannot be read, or has another number of channels; it is named.
         """
         single = isinstance(images, str | os.PathLike | np.ndarray)
         given: Any = [images] if single else images
@@ -166,7 +173,7 @@ class Predictor:
             predictions.append(outcome.prediction)
         return predictions
 
-    def outcomes(self, images: Iterable[Given]) -> Iterator[Outcome]:
+    def outcomes(self, images: Iterable[Given]) -> Generator[Outcome, None, None]:
         """Predict one picture after the other; those that cannot be used are told.
 
         Args:
@@ -202,10 +209,11 @@ class Predictor:
     def _pieces(self, images: Iterable[Given]) -> Iterator[Piece]:
         """What goes through the network, in order."""
         for number, given in enumerate(images):
-            is_array = isinstance(given, np.ndarray)
-            where = f'image {number}' if is_array else str(given)
             try:
-                pixels = self._given(given) if is_array else self._preparation.read(Path(where))
+                if isinstance(given, np.ndarray):
+                    where, pixels = f'image {number}', self._given(given)
+                else:
+                    where, pixels = str(given), self._preparation.read(Path(given))
                 height, width = pixels.shape[:2]
                 windows = (
                     [Window(0, 0, width, height, (0, 0, width, height))]
@@ -278,9 +286,7 @@ def read(config: str | os.PathLike | Config, options: list[str]) -> Config:
 def check_choices(amp: Any, batch_size: Any, bit_depth: Any) -> None:
     """Raise InputError for a choice that is none."""
     if amp is not None and amp not in _DTYPES:
-        raise InputError(
-            f'amp {amp!r} is unknown; choose bf16 or fp16{did_you_mean(amp, _DTYPES)}'
-        )
+        raise InputError(f'amp {amp!r} is unknown; choose bf16 or fp16{did_you_mean(amp, _DTYPES)}')
     if batch_size is not None and not (is_int(batch_size) and batch_size >= 1):
         raise InputError(f'batch size {batch_size!r} has to be a whole number from 1')
     if not is_int(bit_depth) or not 8 < bit_depth <= 16:
