@@ -55,7 +55,7 @@ def labelme(sheet: Sheet) -> bytes:
     """A labelme file: rectangles, or the outlines of masks, whose parts share a group."""
     shapes: list[dict[str, Any]] = []
     for number, instance in enumerate(sheet.sure):
-        shared = dict(label=instance.name, group_id=None, flags={}, score=instance.score)
+        shared: dict[str, Any] = dict(label=instance.name, group_id=None, flags={}, score=instance.score)
         if instance.mask is None:
             left, top, width, height = instance.box
             corners = [[left, top], [left + width, top + height]]
@@ -66,7 +66,7 @@ def labelme(sheet: Sheet) -> bytes:
         for part in parts:
             points = [part[i : i + 2] for i in range(0, len(part), 2)]
             shapes.append(dict(shared, points=points, shape_type='polygon', group_id=group))
-    content = dict(
+    content: dict[str, Any] = dict(
         version=f'mkbackbones {__version__}',
         flags={},
         shapes=shapes,
@@ -148,7 +148,8 @@ def place_of(kind: str, stem: str) -> str:
 
 def coco(classes: Sequence[str], found: Sequence[tuple[Picture, Prediction]]) -> dict[str, str]:
     """A COCO file with scores; class i has the id i + 1."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, (picture, prediction) in enumerate(found, start=1):
         images.append(
             dict(

@@ -1,0 +1,59 @@
+"""Objects seen by several windows; windows of 100 that share 20."""
+
+from mkbackbones.predict import Instance
+from mkbackbones.predict.merging import merge
+from mkbackbones.predict.tiles import Tiling
+
+WINDOWS = Tiling(100, 20).windows(260, 100)
+
+
+def found(left, right, score, label=0, top=10, bottom=30):
+    return Instance(label, str(label), score, (left, top, right - left, bottom - top))
+
+
+def test_the_windows_are_those_that_the_tests_mean():
+    assert [(w.left, w.right) for w in WINDOWS] == [(0, 100), (80, 180), (160, 260)]
+
+
+def test_halves_of_a_long_one_are_one_however_little_both_see():
+    (one,) = merge(WINDOWS, [[found(5, 100, 0.6)], [found(80, 178, 0.9)], []])
+    assert one.box == (5, 10, 173, 20) and one.score == 0.9
+
+
+def test_one_that_crosses_a_whole_window_is_one():
+    parts = [[found(5, 100, 0.6)], [found(80, 180, 0.9)], [found(160, 255, 0.7)]]
+    (one,) = merge(WINDOWS, parts)
+    assert one.box == (5, 10, 250, 20) and one.score == 0.9
+
+
+def test_a_small_one_that_both_see_counts_once():
+    assert merge(WINDOWS, [[found(82, 95, 0.8)], [found(82, 95, 0.7)], []]) == [found(82, 95, 0.8)]
+
+
+def test_what_differs_stays():
+    others = [found(82, 95, 0.7, label=1), found(82, 95, 0.6, top=40, bottom=60)]
+    assert len(merge(WINDOWS, [[found(82, 95, 0.8)], others, []])) == 3
+    # On both sides of a seam, and not in what both see.
+    assert len(merge(WINDOWS, [[found(60, 79, 0.8)], [found(101, 120, 0.8)], []])) == 2
+
+
+def test_neighbours_in_one_window_do_not_become_one():
+    pair = [found(80, 89, 0.8), found(91, 100, 0.7)]
+    assert merge(WINDOWS, [pair, pair, []]) == pair
+
+
+def test_what_is_doubted_does_not_grow_into_what_is_sure():
+    """A vague find that covers a sure one leaves its box alone."""
+    sure, vague = found(82, 95, 0.9), found(80, 150, 0.06, top=5, bottom=60)
+    (one, *rest) = merge(WINDOWS, [[sure], [sure, vague], []])
+    assert one == sure and all(other == vague for other in rest)
+
+
+def test_a_repetition_without_a_partner_is_left_out():
+    twice = [found(82, 95, 0.9), found(83, 96, 0.2)]
+    assert merge(WINDOWS, [twice[:1], twice, []]) == twice[:1]
+
+
+def test_the_order_is_that_of_the_scores():
+    parts = [[found(0, 9, 0.1)], [found(120, 130, 0.9)], [found(200, 210, 0.5)]]
+    assert [one.score for one in merge(WINDOWS, parts)] == [0.9, 0.5, 0.1]
