@@ -127,7 +127,7 @@ def test_a_run_that_was_killed_goes_on(model, pictures, monkeypatch):  # noqa: F
 @pytest.mark.parametrize(
     'more, told',
     [
-        (['--tile', '64'], 'another tile (none, now 64)'),
+        (['--tile', '64', '--overlap', '8'], 'another tile (none, now 64)'),
         (['--paint'], 'another paint'),
         (['--amp', 'bf16'], 'another amp'),
         (['--cfg-options', 'model.init_cfg=None'], 'another config'),

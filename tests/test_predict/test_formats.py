@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from mkbackbones.datasets import iter_records
 from mkbackbones.datasets.generic.labelme import Labelme
 from mkbackbones.datasets.generic.yolo import Yolo
 from mkbackbones.predict import Instance, Prediction, masks
-from mkbackbones.predict.formats import Sheet, coco, labelme, names, named_from, png, table, yolo
+from mkbackbones.predict.formats import Sheet, coco, labelme, named_from, names, png, table, yolo
 from mkbackbones.predict.inputs import Picture
 
 CLASSES = ('crack', 'dent, "deep"')
@@ -31,9 +32,7 @@ PREDICTION = Prediction(
     (instance(1, 0.9, 5, 6, 20, 10, hole=True), instance(0, 0.6, 20, 10, 30, 20),
      instance(0, 0.1, 0, 0, 3, 3)),
 )  # fmt: skip
-BOXES = Prediction(
-    'b.png', 60, 40, 0.8, (Instance(1, CLASSES[1], 0.8, (1.5, 2.25, 10.0, 20.5)),)
-)
+BOXES = Prediction('b.png', 60, 40, 0.8, (Instance(1, CLASSES[1], 0.8, (1.5, 2.25, 10.0, 20.5)),))
 NOTHING = Prediction('c.png', 60, 40, 0.0)
 FOUND = [
     (Picture(Path(f'x/{prediction.path}'), f'x/{prediction.path}', prediction.path[0]), prediction)
@@ -52,7 +51,11 @@ def test_coco(tmp_path):
     path = tmp_path / name
     path.write_text(content, encoding='utf-8')
     read = COCO(path)
-    assert [image['file_name'] for image in read.dataset['images']] == ['x/a.png', 'x/b.png', 'x/c.png']
+    assert [image['file_name'] for image in read.dataset['images']] == [
+        'x/a.png',
+        'x/b.png',
+        'x/c.png',
+    ]
     assert [image['score'] for image in read.dataset['images']] == [0.9, 0.8, 0.0]
     assert len(read.getAnnIds(imgIds=[1])) == 3 and read.getAnnIds(imgIds=[3]) == []
     assert np.array_equal(read.annToMask(read.anns[1]), PREDICTION.instances[0].bitmap())
@@ -90,7 +93,7 @@ def drawn(records):
     """Class, box and pixels of each object, by picture."""
     found = {}
     for record in records:
-        found[Path(record.name).stem] = [
+        found[Path(record.file_name).stem] = [
             (one.label, one.bbox, None if one.mask is None else one.mask.sum())
             for one in record.instances
         ]
@@ -98,9 +101,9 @@ def drawn(records):
 
 
 def test_labelme_is_read_back(folder):
-    (folder / 'labels/a.txt').unlink()
-    converter = Labelme(folder, classes=CLASSES)
-    found = drawn(converter.records())
+    for path in folder.glob('labels/*'):
+        path.unlink()
+    found = drawn(iter_records(Labelme(folder, classes=CLASSES)))
     wanted = [(one.label, one.box, one.area) for one in PREDICTION.instances]
     assert sorted(found['a']) == sorted(wanted)
     assert found['b'] == [(1, (1.5, 2.25, 10.0, 20.5), None)] and found['c'] == []
@@ -109,7 +112,7 @@ def test_labelme_is_read_back(folder):
 def test_yolo_is_read_back(folder):
     for path in folder.glob('labelme/*'):
         path.unlink()
-    found = drawn(Yolo(folder).records())
+    found = drawn(iter_records(Yolo(folder)))
     area = sum(one[2] for one in found['a'] if one[0] == 1)
     assert area == PREDICTION.instances[0].area
     ((label, box, _),) = found['b']

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,7 +33,7 @@ def test_each_pixel_is_answered_for_once(tiling, width, height):
 def test_neighbours_share_what_was_asked_for(tiling, width):
     windows = tiling.windows(width, 10)
     assert windows[0].left == 0 and windows[-1].right == width
-    for one, other in zip(windows, windows[1:]):
+    for one, other in pairwise(windows):
         assert one.right - other.left >= tiling.overlap
     if width <= tiling.tile:
         assert len(windows) == 1
