@@ -55,7 +55,9 @@ def labelme(sheet: Sheet) -> bytes:
     """A labelme file: rectangles, or the outlines of masks, whose parts share a group."""
     shapes: list[dict[str, Any]] = []
     for number, instance in enumerate(sheet.sure):
-        shared: dict[str, Any] = dict(label=instance.name, group_id=None, flags={}, score=instance.score)
+        shared: dict[str, Any] = dict(
+            label=instance.name, group_id=None, flags={}, score=instance.score
+        )
         if instance.mask is None:
             left, top, width, height = instance.box
             corners = [[left, top], [left + width, top + height]]

@@ -2,8 +2,9 @@
 
 Two finds of neighbouring windows are compared where both windows look: a scratch across a seam is
 cut in both, and its halves agree there, however little of the whole that is. Finds that agree are
-one object with the higher score and all that either has of it. Each find has at most one partner in
-a window, the best by score, so that what a detector doubts does not grow into what it is sure of.
+one object with the higher score and all that either has of it. So that what a detector doubts does
+not grow into what it is sure of, each find has at most one partner in a window, the best by score,
+and none whose score is below a third of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ __all__ = ['merge']
 
 #: Share of the smaller find, within what both windows see, from which on two are one object.
 _SAME = 0.5
+#: Share of the higher score from which on the lower one is of the same object.
+_AS_SURE = 1 / 3
 #: Intersection over union there, from which on a find without a partner repeats another.
 _REPEATED = 0.5
 
@@ -61,7 +64,9 @@ def merge(windows: Sequence[Window], found: Sequence[Sequence[Instance]]) -> lis
     groups = {find: [find] for find in finds}
     for pair in pairs:
         one, other = groups[pair.one], groups[pair.other]
-        if one is not other and not {w for w, _ in one} & {w for w, _ in other}:
+        scores = sorted(max(found[w][i].score for w, i in group) for group in (one, other))
+        once = one is not other and not {w for w, _ in one} & {w for w, _ in other}
+        if once and scores[0] >= _AS_SURE * scores[1]:
             one += other
             for find in other:
                 groups[find] = one

@@ -1,7 +1,7 @@
 """Pictures with what was found drawn on them, and a legend.
 
-mmdet's visualiser draws with matplotlib, half a second a picture, writes over small objects and has
-no legend; a defect of some pixels has to stay visible under its frame.
+mmdet's visualiser draws with matplotlib (3.4 s for 4000x3000 pixels, this 0.13 s), writes class names
+over small objects, and has no legend; a defect of some pixels has to stay visible in its frame.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ __all__ = ['paint']
 #: Smaller pictures are enlarged, so that letters beside a defect do not hide it.
 _LEAST_SIDE = 480
 _OPACITY = 0.45
+#: Height of letters beside objects in pixels; the legend of a large picture has larger ones.
+_LARGEST_LETTERS = 22
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 
 Colour = tuple[int, int, int]
+Box = tuple[float, float, float, float]
 
 
 def paint(
@@ -53,13 +56,17 @@ def paint(
     picture = Image.fromarray(base).resize(
         (width * scale, height * scale), Image.Resampling.NEAREST
     )
-    size = max(12, max(picture.size) // 60)
+    size = min(_LARGEST_LETTERS, max(12, max(picture.size) // 60))
     if prediction.class_map is None:
         draw = ImageDraw.Draw(picture)
-        # The surest comes last, on top.
+        # The surest comes last, on top, and scores above all frames.
         for instance in reversed(instances):
-            frame(draw, instance, colours[instance.label], scale, size, picture.size)
+            frame(draw, placed(instance, scale, picture.size), colours[instance.label], size)
+        for instance in reversed(instances):
+            box = placed(instance, scale, picture.size)
+            label(draw, box, instance.score, colours[instance.label], size, picture.size)
     left_out = len(prediction.instances) - len(instances)
+    size = max(12, max(picture.size) // 60)
     return with_legend(picture, prediction, instances, colours, left_out, least, size)
 
 
@@ -90,26 +97,32 @@ def tint(base: np.ndarray, instance: Instance, colour: Colour) -> None:
     base[bitmap] = mixed.round().astype(np.uint8)
 
 
-def frame(
+def placed(instance: Instance, scale: int, within: tuple[int, int]) -> Box:
+    """Left, top, right and bottom of a box in the enlarged picture."""
+    left, top, width, height = (value * scale for value in instance.box)
+    right, bottom = min(left + width, within[0] - 1), min(top + height, within[1] - 1)
+    return left, top, max(left, right), max(top, bottom)
+
+
+def frame(draw: ImageDraw.ImageDraw, box: Box, colour: Colour, size: int) -> None:
+    """The outline of a box."""
+    draw.rectangle(box, outline=colour, width=max(2, size // 7))
+
+
+def label(
     draw: ImageDraw.ImageDraw,
-    instance: Instance,
+    box: Box,
+    score: float,
     colour: Colour,
-    scale: int,
     size: int,
     within: tuple[int, int],
 ) -> None:
-    """A box with its score, above it where there is room."""
-    left, top, width, height = (value * scale for value in instance.box)
-    right, bottom = min(left + width, within[0] - 1), min(top + height, within[1] - 1)
-    draw.rectangle(
-        (left, top, max(left, right), max(top, bottom)), outline=colour, width=max(2, size // 7)
-    )
-    text = f'{instance.score:.2f}'
-    _, _, text_width, _ = draw.textbbox((0, 0), text, font=font(size))
-    box_width, box_height = text_width + size // 2, size + size // 3
-    x = max(0, min(left, within[0] - box_width))
-    y = top - box_height if top >= box_height else min(bottom, within[1] - box_height)
-    draw.rectangle((x, y, x + box_width, y + box_height), fill=colour)
+    """The score of a box, above it where there is room."""
+    text = f'{score:.2f}'
+    width, height = font(size).getlength(text) + size // 2, size + size // 3
+    x = max(0, min(box[0], within[0] - width))
+    y = box[1] - height if box[1] >= height else min(box[3], within[1] - height)
+    draw.rectangle((x, y, x + width, y + height), fill=colour)
     draw.text((x + size // 4, y), text, font=font(size), fill=ink_on(colour))
 
 
@@ -127,7 +140,7 @@ def with_legend(
     best: dict[int, float] = {}
     for instance in instances:
         best[instance.label] = max(best.get(instance.label, 0.0), instance.score)
-    entries: list[tuple[str, Colour | None]] = [(f'picture {prediction.score:.2f}', None)]
+    entries: list[tuple[str, Colour | None]] = [(f'defect score {prediction.score:.2f}', None)]
     for (label, name), count in sorted(counts.items()):
         several = f' x{count}' if count > 1 else ''
         entries.append((f'{name}{several} {best[label]:.2f}', colours[label]))

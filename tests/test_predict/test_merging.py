@@ -45,8 +45,16 @@ def test_neighbours_in_one_window_do_not_become_one():
 def test_what_is_doubted_does_not_grow_into_what_is_sure():
     """A vague find that covers a sure one leaves its box alone."""
     sure, vague = found(82, 95, 0.9), found(80, 150, 0.06, top=5, bottom=60)
-    (one, *rest) = merge(WINDOWS, [[sure], [sure, vague], []])
-    assert one == sure and all(other == vague for other in rest)
+    for windows in ([[sure], [sure, vague], []], [[sure], [vague], []]):
+        (one, *rest) = merge(WINDOWS, windows)
+        assert one == sure and all(other == vague for other in rest)
+
+
+def test_doubts_do_not_lead_from_one_sure_find_to_another():
+    doubts = [found(20, 100, 0.05), found(80, 180, 0.05), found(160, 250, 0.05)]
+    sure = [found(5, 100, 0.9), found(160, 255, 0.9)]
+    joined = merge(WINDOWS, [[sure[0], doubts[0]], [doubts[1]], [sure[1], doubts[2]]])
+    assert [one.box for one in joined[:2]] == [sure[0].box, sure[1].box]
 
 
 def test_a_repetition_without_a_partner_is_left_out():

@@ -210,8 +210,8 @@ def test_scores_are_probabilities_with_one_output_too():
     """mmseg gives the sigmoid of a single output, and the logits of several."""
     one = torch.tensor([[[0.9, 0.2]]])
     two = torch.stack([torch.zeros(1, 2), torch.logit(one[0])])
-    for given in (one, two):
-        probabilities = class_probabilities(given)
+    for logits in (one, two):
+        probabilities = class_probabilities(logits)
         torch.testing.assert_close(probabilities[1], one[0])
         assert largest_probability(probabilities, ['background', 'x']) == pytest.approx(0.9)
         assert largest_probability(probabilities, ['wall', 'x']) == 1
