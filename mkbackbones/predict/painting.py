@@ -1,7 +1,7 @@
 """Pictures with what was found drawn on them, and a legend.
 
-mmdet's visualiser draws with matplotlib (3.4 s for 4000x3000 pixels, this 0.13 s), writes class names
-over small objects, and has no legend; a defect of some pixels has to stay visible in its frame.
+mmdet's visualiser draws with matplotlib (3.4 s for 4000x3000 pixels, this takes 0.13 s), writes the
+names of classes over small objects, and has no legend; a defect of some pixels has to stay visible.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ default_hooks = dict(checkpoint=dict(interval=2))
 #: Pages of which another test runs every line, or why it cannot be run.
 ELSEWHERE = {
     r'own-data\.md: |README\.md: study .*own_data': 'tests/test_configs/test_own_data.py',
+    r'(README|predict)\.md: predict ': 'tests/test_commands/test_predict_walk.py',
     r'configs\.md: ': 'tests/test_configs/test_documented_overrides.py',
     r'README\.md: profile-': 'tests/test_profiling (these take a GPU and minutes)',
     r'report\.md: ': 'the commands of a published study, which take GPUs and hours',
