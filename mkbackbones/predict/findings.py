@@ -118,12 +118,14 @@ class MapFindings(Findings):
         left, top, right, bottom = window.kept
         rows = slice(top - window.top, bottom - window.top)
         columns = slice(left - window.left, right - window.left)
-        labels = sample.pred_sem_seg.data.squeeze(0)[rows, columns].cpu().numpy()
+        # With one output for two classes they are floating point.
+        on_device = sample.pred_sem_seg.data.squeeze(0)[rows, columns].long()
+        labels = on_device.cpu().numpy()
         probabilities = class_probabilities(sample.seg_logits.data[:, rows, columns])
         self.class_map[top:bottom, left:right] = labels
         self.score = max(self.score, largest_probability(probabilities, self.classes))
         for label in np.unique(labels).tolist():
-            of_class = sample.pred_sem_seg.data.squeeze(0)[rows, columns] == label
+            of_class = on_device == label
             self.scores[label] = max(
                 self.scores[label], float(probabilities[label][of_class].max())
             )

@@ -77,7 +77,7 @@ def labelme(sheet: Sheet) -> bytes:
         imageHeight=sheet.prediction.height,
         imageWidth=sheet.prediction.width,
     )
-    return json.dumps(content, ensure_ascii=False).encode()
+    return json.dumps(content).encode()
 
 
 def yolo(sheet: Sheet) -> bytes:
@@ -177,7 +177,7 @@ def coco(classes: Sequence[str], found: Sequence[tuple[Picture, Prediction]]) ->
             annotations.append(entry)
     categories = [dict(id=number, name=name) for number, name in enumerate(classes, start=1)]
     content = dict(images=images, annotations=annotations, categories=categories)
-    return {'predictions.json': json.dumps(content, ensure_ascii=False, separators=(',', ':'))}
+    return {'predictions.json': json.dumps(content, separators=(',', ':'))}
 
 
 def table(classes: Sequence[str], found: Sequence[tuple[Picture, Prediction]]) -> dict[str, str]:

@@ -120,5 +120,7 @@ def name_pictures(paths: Sequence[Path]) -> list[Picture]:
     try:
         stems = unique_stems(names)
     except DatasetError:  # two differ in the suffix alone
+        stems = []
+    if len({stem.casefold() for stem in stems}) < len(names):  # some file systems do not tell them
         stems = [name.replace('/', '__') for name in names]
     return [Picture(*entry) for entry in zip(paths, names, stems)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import nn
 
-__all__ = ['Kind', 'classes_and_palette', 'kind_of', 'load_model', 'read_checkpoint', 'the_device']
+__all__ = [
+    'Kind',
+    'check_count',
+    'classes_and_palette',
+    'kind_of',
+    'load_model',
+    'read_checkpoint',
+    'the_device',
+]
 
 Kind = Literal['detection', 'segmentation']
 Palette = list[tuple[int, int, int]]
@@ -173,3 +181,19 @@ def load_model(
             file=sys.stderr,
         )
     return revert_sync_batchnorm(model).to(device).eval()
+
+
+def check_count(model: nn.Module, classes: Sequence[str]) -> None:
+    """Raise InputError if the last head of a model has another number of classes than names."""
+    from torch.nn import ModuleList
+
+    roi_head = getattr(model, 'roi_head', None)
+    heads = [getattr(model, name, None) for name in ('decode_head', 'panoptic_head', 'bbox_head')]
+    for head in [getattr(roi_head, 'bbox_head', None), *heads]:
+        last: Any = head[-1] if isinstance(head, ModuleList) and len(head) else head
+        count = getattr(last, 'num_classes', None)
+        if isinstance(count, int) and count != len(classes):
+            raise InputError(
+                f'the model of the config has {count} classes (num_classes), and its test set '
+                f'names {len(classes)}, {first_few(classes)}'
+            )

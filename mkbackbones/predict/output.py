@@ -159,7 +159,7 @@ class Output:
                     files = OF_ALL[kind](self.classes, found) if kind in OF_ALL else {}
                     for name, content in files.items():
                         (out / name).parent.mkdir(parents=True, exist_ok=True)
-                        (out / name).write_text(content, encoding='utf-8', newline='')
+                        (out / name).write_bytes(content.encode('utf-8', 'surrogateescape'))
         except OutputError as error:
             raise InputError(error) from error
 

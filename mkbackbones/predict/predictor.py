@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,14 @@ from ..runner.errors import InputError
 from ..runner.preflight import check_cv2, check_scope
 from .batches import Halving, ahead, batched
 from .findings import findings_of
-from .model import classes_and_palette, kind_of, load_model, read_checkpoint, the_device
+from .model import (
+    check_count,
+    classes_and_palette,
+    kind_of,
+    load_model,
+    read_checkpoint,
+    the_device,
+)
 from .pictures import PictureError
 from .preparation import Preparation, test_dataset
 from .results import Prediction
@@ -130,6 +138,7 @@ class Predictor:
         with self._scope():
             self._preparation = Preparation(self.cfg, bit_depth)
             self.model: nn.Module = load_model(self.cfg, content, self._checkpoint, self.device)
+        check_count(self.model, self.classes)
         loader = self.cfg.get('test_dataloader') or {}
         self._run = Halving(self._step, batch_size or loader.get('batch_size') or 1)
 
@@ -273,7 +282,7 @@ def read(config: str | os.PathLike | Config, options: list[str]) -> Config:
     else:
         from ..runner.config_files import apply_options
 
-        cfg = config.copy()
+        cfg = copy.deepcopy(config)  # models change theirs as they are built
         apply_options(cfg, options, 'cfg_options')
         path = Path(cfg.filename or 'given')
     check_scope(cfg, path)

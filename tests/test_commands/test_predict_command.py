@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -175,3 +176,12 @@ def test_bad_input_ends_with_code_2(model, pictures, capsys, words, told):  # no
     Path('file').touch()
     assert main([*model, *words, *CPU]) == 2
     assert told in capsys.readouterr().err and not Path('out').exists() and not left_over()
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other systems want names to be text')
+def test_a_name_that_is_no_text(model, pictures):  # noqa: F811
+    raw = os.fsencode(pictures / 'a.png')
+    os.rename(raw, raw.replace(b'a.png', b'\xff.png'))
+    formats = ['--format', 'coco', 'csv', 'labelme', 'yolo', '--paint']
+    assert main([*model, str(pictures), '--out', 'out', *formats, *CPU]) == 0
+    assert b'\xff.png,' in Path('out/predictions.csv').read_bytes()

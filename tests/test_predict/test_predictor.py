@@ -1,3 +1,4 @@
+import copy
 import threading
 
 import cv2
@@ -6,11 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.config import Config
 
 import mkbackbones
 from mkbackbones.engine.defect_score import class_probabilities, largest_probability
 from mkbackbones.predict import PictureError
 from mkbackbones.predict.batches import Halving, ahead, batched
+from mkbackbones.predict.model import check_count
 from mkbackbones.runner.errors import InputError
 
 from .blobs import picture
@@ -204,6 +207,30 @@ def test_a_checkpoint_of_other_classes_is_told(blobs, tmp_path):
         mkbackbones.Predictor(config, path, **CPU)
     with pytest.raises(InputError, match='does not exist'):
         mkbackbones.Predictor(config, tmp_path / 'none.pth', **CPU)
+
+
+def test_more_classes_than_names_are_told():
+    heads = dict(decode_head=torch.nn.Linear(1, 1), roi_head=torch.nn.Linear(1, 1))
+    heads['roi_head'].bbox_head = torch.nn.ModuleList([torch.nn.Linear(1, 1)] * 2)
+    for head in (heads['decode_head'], heads['roi_head'].bbox_head[-1]):
+        model = torch.nn.Module()
+        for name, one in heads.items():
+            setattr(model, name, one)
+        check_count(model, ['a', 'b'])
+        head.num_classes = 2
+        check_count(model, ['a', 'b'])
+        with pytest.raises(InputError, match='has 2 classes .* names 3, a, b, c'):
+            check_count(model, ['a', 'b', 'c'])
+        del head.num_classes
+
+
+def test_a_config_that_is_given_stays_as_it_is(blobs):
+    config, checkpoint = blobs()
+    cfg = Config.fromfile(config)
+    before = copy.deepcopy(cfg.to_dict())
+    for _ in range(2):
+        mkbackbones.Predictor(cfg, checkpoint, **CPU, cfg_options=['model.with_masks=False'])
+    assert cfg.to_dict() == before
 
 
 def test_scores_are_probabilities_with_one_output_too():
