@@ -219,7 +219,7 @@ def test_more_classes_than_names_are_told():
         check_count(model, ['a', 'b'])
         head.num_classes = 2
         check_count(model, ['a', 'b'])
-        with pytest.raises(InputError, match='has 2 classes .* names 3, a, b, c'):
+        with pytest.raises(InputError, match=r'has 2 classes .* names 3, a, b, c'):
             check_count(model, ['a', 'b', 'c'])
         del head.num_classes
 
