@@ -136,6 +136,8 @@ def predict(args: argparse.Namespace) -> list[str]:
     Raises:
         CommandError: The input cannot work, or no picture could be used.
     """
+    if args.device == 'cpu':
+        force_cpu()
     from ..predict.inputs import find_pictures, name_pictures
     from ..predict.output import Output, check_folder
 
@@ -144,8 +146,6 @@ def predict(args: argparse.Namespace) -> list[str]:
     check_folder(args.out, args.overwrite)
     listed = sys.stdin if '-' in args.inputs else None
     pictures = name_pictures(find_pictures(args.inputs, listed))
-    if args.device == 'cpu':
-        force_cpu()
     predictor = build(args)
     output = Output(
         args.out, settings(args, predictor), predictor.classes, predictor.palette, args.overwrite

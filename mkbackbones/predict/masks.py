@@ -9,7 +9,7 @@ import numpy as np
 
 from ..datasets.rle import run_lengths
 
-__all__ = ['Code', 'area', 'box_of', 'decode', 'encode', 'joined', 'overlap', 'within']
+__all__ = ['Code', 'area', 'box_of', 'decode', 'encode', 'joined', 'rectangle', 'shared']
 
 #: ``dict(size=[height, width], counts=text)``
 Code = dict[str, Any]
@@ -28,6 +28,10 @@ def encode(mask: np.ndarray, left: int, top: int, width: int, height: int) -> Co
     """
     from pycocotools import mask as coder
 
+    # Most objects are narrow: the other columns are counted, not looked at.
+    filled = np.flatnonzero(mask.any(0))
+    first, last = (filled[0], filled[-1] + 1) if len(filled) else (0, 1)
+    mask, left = mask[:, first:last], left + int(first)
     columns = mask.shape[1]
     strip = np.zeros((height, columns), np.uint8, order='F')
     strip[top : top + mask.shape[0]] = mask
@@ -83,18 +87,15 @@ def joined(codes: Sequence[Code]) -> Code:
     return plain(coder.merge(list(codes), intersect=False))
 
 
-def within(code: Code, region: Region) -> Code:
-    """What of a mask lies in left, top, right, bottom."""
-    from pycocotools import mask as coder
-
+def rectangle(region: Region, size: Sequence[int]) -> Code:
+    """The mask of left, top, right, bottom in a picture of height and width."""
     left, top, right, bottom = region
-    height, width = code['size']
-    inside = encode(np.ones((bottom - top, right - left), bool), left, top, width, height)
-    return plain(coder.merge([code, inside], intersect=True))
+    height, width = size
+    return encode(np.ones((bottom - top, right - left), bool), left, top, width, height)
 
 
-def overlap(one: Code, other: Code) -> float:
-    """Pixels that are in both."""
+def shared(one: Code, other: Code) -> Code:
+    """The intersection."""
     from pycocotools import mask as coder
 
-    return float(coder.area(coder.merge([one, other], intersect=True)))
+    return plain(coder.merge([one, other], intersect=True))

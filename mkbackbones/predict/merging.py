@@ -93,14 +93,21 @@ def agreeing(
     low = np.maximum(mine[:, None, :2], yours[None, :, :2])
     high = np.minimum(mine[:, None, 2:], yours[None, :, 2:])
     touching = (high > low).all(2)
+    # The mask of the region is made once, if at all.
+    inside: list[masks.Code] = []
+
+    def part(code: masks.Code) -> masks.Code:
+        inside.extend([] if inside else [masks.rectangle(region, code['size'])])
+        return masks.shared(code, inside[0])
+
     pairs = []
     for i, j in np.argwhere(touching):
         one, other = ones[i], others[j]
         if one.label != other.label:
             continue
         if one.mask is not None and other.mask is not None:
-            parts = masks.within(one.mask, region), masks.within(other.mask, region)
-            both = masks.overlap(*parts)
+            parts = part(one.mask), part(other.mask)
+            both = masks.area(masks.shared(*parts))
             areas = masks.area(parts[0]), masks.area(parts[1])
         else:
             both = float(np.prod(high[i, j] - low[i, j]))

@@ -13,8 +13,7 @@ from mkbackbones.commands.predict import main
 from mkbackbones.predict.findings import Findings
 from mkbackbones.predict.output import Output
 
-from ..test_predict.blobs import write_blobs
-from ..test_predict.conftest import pictures  # noqa: F401  (a fixture)
+from ..test_predict.blobs import write_blobs, write_pictures
 
 CPU = ['--device', 'cpu']
 
@@ -25,6 +24,11 @@ def model(tmp_path, monkeypatch):
     folder = tmp_path / 'project'
     monkeypatch.setattr(sys, 'path', [str(folder), *sys.path])
     return write_blobs(folder)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return write_pictures(tmp_path / 'pictures')
 
 
 def rows(out='out'):
@@ -39,7 +43,7 @@ def left_over():
     return [path.name for path in Path().iterdir() if path.name.startswith('.out')]
 
 
-def test_everything_at_once(model, pictures, capsys):  # noqa: F811
+def test_everything_at_once(model, pictures, capsys):
     formats = ['--format', 'coco', 'csv', 'labelme', 'yolo', 'png', '--paint']
     assert main([*model, str(pictures), '--out', 'out', *formats, *CPU]) == 0
     per_picture = [
@@ -61,7 +65,7 @@ def test_everything_at_once(model, pictures, capsys):  # noqa: F811
     assert left_over() == []
 
 
-def test_class_maps_come_as_png(tmp_path, pictures, monkeypatch):  # noqa: F811
+def test_class_maps_come_as_png(tmp_path, pictures, monkeypatch):
     monkeypatch.setattr(sys, 'path', [str(tmp_path / 'project'), *sys.path])
     model = write_blobs(tmp_path / 'project', 'segmentation')
     assert main([*model, str(pictures), '--out', 'out', *CPU]) == 0
@@ -69,7 +73,7 @@ def test_class_maps_come_as_png(tmp_path, pictures, monkeypatch):  # noqa: F811
     assert values.dtype == np.uint8 and set(np.unique(values)) == {0, 1}
 
 
-def test_what_cannot_be_read_is_named_counted_and_skipped(model, pictures, capsys):  # noqa: F811
+def test_what_cannot_be_read_is_named_counted_and_skipped(model, pictures, capsys):
     (pictures / 'broken.png').write_bytes(b'no picture')
     assert main([*model, str(pictures), '--out', 'out', *CPU]) == 1
     told = capsys.readouterr()
@@ -79,7 +83,7 @@ def test_what_cannot_be_read_is_named_counted_and_skipped(model, pictures, capsy
     assert not Path('none').exists() and not left_over()
 
 
-def test_a_list_on_standard_input(model, pictures, monkeypatch):  # noqa: F811
+def test_a_list_on_standard_input(model, pictures, monkeypatch):
     monkeypatch.setattr(sys, 'stdin', io.StringIO(f'{pictures}/b.png\n{pictures}/gone.png\n'))
     assert main([*model, '-', '--out', 'out', *CPU]) == 1
     assert [row['picture'] for row in rows()] == ['b.png']
@@ -104,7 +108,7 @@ def stop_after(monkeypatch, count):
     return seen
 
 
-def test_a_run_that_was_killed_goes_on(model, pictures, monkeypatch):  # noqa: F811
+def test_a_run_that_was_killed_goes_on(model, pictures, monkeypatch):
     words = [*model, str(pictures), *CPU, '--paint', '--format', 'coco', 'csv', 'png']
     assert main([*words, '--out', 'whole']) == 0
     with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -134,7 +138,7 @@ def test_a_run_that_was_killed_goes_on(model, pictures, monkeypatch):  # noqa: F
         (['--cfg-options', 'model.init_cfg=None'], 'another config'),
     ],
 )
-def test_other_settings_are_refused(model, pictures, monkeypatch, capsys, more, told):  # noqa: F811
+def test_other_settings_are_refused(model, pictures, monkeypatch, capsys, more, told):
     words = [*model, str(pictures), *CPU, '--out', 'out']
     with monkeypatch.context() as patch, pytest.raises(Killed):
         stop_after(patch, 1)
@@ -144,7 +148,7 @@ def test_other_settings_are_refused(model, pictures, monkeypatch, capsys, more, 
     assert main(words) == 0
 
 
-def test_former_predictions_are_replaced_when_asked(model, pictures, capsys):  # noqa: F811
+def test_former_predictions_are_replaced_when_asked(model, pictures, capsys):
     words = [*model, str(pictures), *CPU, '--out', 'out']
     assert main(words) == 0 and main(words) == 2
     assert '--overwrite' in capsys.readouterr().err
@@ -155,7 +159,7 @@ def test_former_predictions_are_replaced_when_asked(model, pictures, capsys):  #
     assert 'mine.txt' in capsys.readouterr().err and Path('out/mine.txt').exists()
 
 
-def test_an_error_leaves_the_place_as_it_was(model, pictures, monkeypatch):  # noqa: F811
+def test_an_error_leaves_the_place_as_it_was(model, pictures, monkeypatch):
     monkeypatch.setattr(Findings, '__init__', lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main([*model, str(pictures), *CPU, '--out', 'out'])
@@ -172,14 +176,14 @@ def test_an_error_leaves_the_place_as_it_was(model, pictures, monkeypatch):  # n
         (['pictures', '--out', 'out', '--amp', 'fp16'], 'bf16'),
     ],
 )
-def test_bad_input_ends_with_code_2(model, pictures, capsys, words, told):  # noqa: F811
+def test_bad_input_ends_with_code_2(model, pictures, capsys, words, told):
     Path('file').touch()
     assert main([*model, *words, *CPU]) == 2
     assert told in capsys.readouterr().err and not Path('out').exists() and not left_over()
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='other systems want names to be text')
-def test_a_name_that_is_no_text(model, pictures):  # noqa: F811
+def test_a_name_that_is_no_text(model, pictures):
     raw = os.fsencode(pictures / 'a.png')
     os.rename(raw, raw.replace(b'a.png', b'\xff.png'))
     formats = ['--format', 'coco', 'csv', 'labelme', 'yolo', '--paint']

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -113,3 +114,16 @@ def picture(height: int, width: int, *blobs: tuple, seed: int = 0) -> np.ndarray
         channels = slice(2, 3) if red and red[0] else slice(None)
         pixels[top:bottom, left:right, channels] = value
     return pixels
+
+
+def write_pictures(folder: Path) -> Path:
+    """Three pictures: two blobs, one, none."""
+    folder.mkdir()
+    content = {
+        'a': picture(60, 80, (10, 10, 20, 30, 200), (40, 5, 70, 25, 250, True)),
+        'b': picture(60, 80, (30, 30, 50, 40, 128)),
+        'c': picture(50, 50),
+    }
+    for name, pixels in content.items():
+        cv2.imwrite(str(folder / f'{name}.png'), pixels)
+    return folder

@@ -1,6 +1,12 @@
 """Objects seen by several windows; windows of 100 that share 20."""
 
-from mkbackbones.predict import Instance
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mkbackbones.predict import Instance, masks
 from mkbackbones.predict.merging import merge
 from mkbackbones.predict.tiles import Tiling
 
@@ -65,3 +71,45 @@ def test_a_repetition_without_a_partner_is_left_out():
 def test_the_order_is_that_of_the_scores():
     parts = [[found(0, 9, 0.1)], [found(120, 130, 0.9)], [found(200, 210, 0.5)]]
     assert [one.score for one in merge(WINDOWS, parts)] == [0.9, 0.5, 0.1]
+
+
+@st.composite
+def scenes(draw):
+    """Objects of a cell each, with gaps, of any size up to the whole picture; and how it is cut."""
+    columns, rows = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    cell = draw(st.integers(12, 60))
+    objects = []
+    for row in range(rows):
+        for column in range(columns):
+            x, w = sorted(draw(st.tuples(st.integers(1, cell - 2), st.integers(1, cell - 2))))
+            y, h = sorted(draw(st.tuples(st.integers(1, cell - 2), st.integers(1, cell - 2))))
+            left, top = column * cell + x, row * cell + y
+            box = (left, top, w - x + 1, h - y + 1)
+            objects.append(Instance(draw(st.integers(0, 1)), 'x', 0.5, box))
+    tile = draw(st.integers(16, 100))
+    tiling = Tiling(tile, draw(st.integers(1, tile // 2)))
+    return columns * cell, rows * cell, objects, tiling
+
+
+def seen(instance, window):
+    """What a perfect detector sees of an object in a window; None if nothing."""
+    left, top, width, height = instance.box
+    x1, y1 = max(left, window.left), max(top, window.top)
+    x2, y2 = min(left + width, window.right), min(top + height, window.bottom)
+    return replace(instance, box=(x1, y1, x2 - x1, y2 - y1)) if x1 < x2 and y1 < y2 else None
+
+
+@given(scenes(), st.booleans())
+def test_a_perfect_detector_stays_perfect(scene, with_masks):
+    width, height, objects, tiling = scene
+    windows = tiling.windows(width, height)
+
+    def masked(instance):
+        left, top, w, h = instance.box
+        code = masks.encode(np.ones((h, w), bool), left, top, width, height)
+        return replace(instance, mask=code) if with_masks else instance
+
+    found = [[masked(s) for one in objects if (s := seen(one, w))] for w in windows]
+    joined = merge(windows, found)
+    wanted = [masked(one) for one in objects]
+    assert sorted(map(repr, joined)) == sorted(map(repr, wanted))
