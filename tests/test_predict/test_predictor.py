@@ -135,6 +135,15 @@ def test_what_cannot_be_used_is_told_and_the_others_are_not_lost(blobs, pictures
         predictor(paths)
 
 
+def test_deep_pictures_are_reduced_as_for_training(blobs, pictures):
+    predictor = mkbackbones.Predictor(*blobs(), **CPU, bit_depth=12)
+    for name, value in (('fits', 3000), ('beyond', 5000)):
+        cv2.imwrite(str(pictures / f'{name}.tif'), np.full((30, 30), value, np.uint16))
+    fits, beyond = predictor.outcomes([pictures / 'fits.tif', pictures / 'beyond.tif'])
+    assert fits.prediction.score == pytest.approx((3000 >> 4) / 255)
+    assert 'value 5000 does not fit in 12 bits' in beyond.fault
+
+
 def test_another_number_of_channels_is_told(blobs, pictures):
     options = ['test_dataloader.dataset.pipeline.0.color_type=unchanged']
     predictor = mkbackbones.Predictor(*blobs(), **CPU, cfg_options=options)
