@@ -145,7 +145,7 @@ def predict(args: argparse.Namespace) -> list[str]:
         raise CommandError(f'--min-score {args.min_score:g} has to be from 0 to 1')
     check_folder(args.out, args.overwrite)
     listed = sys.stdin if '-' in args.inputs else None
-    pictures = name_pictures(find_pictures(args.inputs, listed))
+    pictures = name_pictures(find_pictures(args.inputs, listed, without=args.out))
     predictor = build(args)
     output = Output(
         args.out, settings(args, predictor), predictor.classes, predictor.palette, args.overwrite

@@ -34,7 +34,9 @@ class Picture:
     stem: str
 
 
-def find_pictures(inputs: Sequence[str], listed: Iterable[str] | None = None) -> list[Path]:
+def find_pictures(
+    inputs: Sequence[str], listed: Iterable[str] | None = None, without: Path | None = None
+) -> list[Path]:
     """Files that the inputs stand for, each once, in the order in which they are given.
 
     Args:
@@ -42,6 +44,8 @@ def find_pictures(inputs: Sequence[str], listed: Iterable[str] | None = None) ->
             ``line1/**/*.png``, and ``-`` for ``listed``.
         listed (Iterable[str], optional): Lines of a list of files and folders. A file that is not
             there is kept: whoever reads it will miss it, and the others are not lost.
+        without (Path, optional): A folder below others of which nothing is taken: painted pictures
+            of a former run are no inputs.
 
     Raises:
         InputError: Something does not exist, is a video, or has no pictures.
@@ -51,9 +55,9 @@ def find_pictures(inputs: Sequence[str], listed: Iterable[str] | None = None) ->
         if text == '-':
             lines = [line.rstrip('\r\n') for line in listed or ()]
             for line in filter(str.strip, lines):
-                found += below(Path(line)) if os.path.isdir(line) else [still(Path(line))]
+                found += below(Path(line), without) if os.path.isdir(line) else [still(Path(line))]
         elif os.path.isdir(text):
-            found += below(Path(text))
+            found += below(Path(text), without)
         elif os.path.exists(text):
             found.append(still(Path(text)))
         elif _PATTERN & set(text):
@@ -75,7 +79,7 @@ def still(path: Path) -> Path:
     return path
 
 
-def below(folder: Path) -> list[Path]:
+def below(folder: Path, without: Path | None = None) -> list[Path]:
     """Pictures of a folder and its folders; those whose name begins with a dot are left out.
 
     Raises:
@@ -83,13 +87,22 @@ def below(folder: Path) -> list[Path]:
     """
     names = []
     for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith('.')]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith('.') and not is_same(Path(root, name), without)
+        ]
         names += [Path(root, name).as_posix() for name in files if not name.startswith('.')]
     pictures = natural_order(name for name in names if is_image(name))
     if not pictures:
         others = f'; it has {first_few(natural_order(names), 3)}' if names else ''
         raise InputError(f'folder {folder} has no pictures ({", ".join(IMAGE_SUFFIXES)}){others}')
     return [Path(name) for name in pictures]
+
+
+def is_same(one: Path, other: Path | None) -> bool:
+    """Whether two paths lead to one place."""
+    return other is not None and os.path.realpath(one) == os.path.realpath(other)
 
 
 def matching(pattern: str) -> list[Path]:

@@ -29,6 +29,7 @@ __all__ = [
     'load_model',
     'read_checkpoint',
     'the_device',
+    'watch_overflow',
 ]
 
 Kind = Literal['detection', 'segmentation']
@@ -181,6 +182,24 @@ def load_model(
             file=sys.stderr,
         )
     return revert_sync_batchnorm(model).to(device).eval()
+
+
+def watch_overflow(model: nn.Module) -> None:
+    """Let a backbone that gives infinite values raise InputError: nothing would be found, silently.
+
+    Swin's activations may leave the range of float16.
+    """
+
+    def watch(module: nn.Module, inputs: Any, outputs: Any) -> None:
+        maps = outputs if isinstance(outputs, list | tuple) else [outputs]
+        if not all(bool(one.isfinite().all()) for one in maps):
+            raise InputError(
+                'fp16 does not do for this network, whose backbone gives infinite values in it: '
+                'take --amp bf16, or none'
+            )
+
+    backbone: Any = model.backbone
+    backbone.register_forward_hook(watch)
 
 
 def check_count(model: nn.Module, classes: Sequence[str]) -> None:

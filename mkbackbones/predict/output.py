@@ -67,7 +67,7 @@ class Output:
     def _check_settings(self) -> None:
         try:
             former = json.loads((self.work / 'settings.json').read_text(encoding='utf-8'))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except (OSError, ValueError) as error:
             raise InputError(f'{self.work}, of a run that was stopped: {error}') from error

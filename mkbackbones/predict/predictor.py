@@ -28,6 +28,7 @@ from .model import (
     load_model,
     read_checkpoint,
     the_device,
+    watch_overflow,
 )
 from .pictures import PictureError
 from .preparation import Preparation, test_dataset
@@ -139,6 +140,8 @@ class Predictor:
             self._preparation = Preparation(self.cfg, bit_depth)
             self.model: nn.Module = load_model(self.cfg, content, self._checkpoint, self.device)
         check_count(self.model, self.classes)
+        if amp == 'fp16' and hasattr(self.model, 'backbone'):
+            watch_overflow(self.model)
         loader = self.cfg.get('test_dataloader') or {}
         self._run = Halving(self._step, batch_size or loader.get('batch_size') or 1)
 

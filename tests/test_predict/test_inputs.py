@@ -39,6 +39,11 @@ def test_a_list_keeps_what_is_not_there(folder):
     assert [path.as_posix() for path in found] == ['in/b2.png', 'gone.png', 'in/deep/er/c.tif']
 
 
+def test_a_former_output_below_the_pictures_is_no_input(folder):
+    found = find_pictures(['in'], without=Path('in/deep/../deep'))
+    assert [path.name for path in found] == ['b2.png', 'b10.JPG']
+
+
 @pytest.mark.parametrize(
     'inputs, told',
     [

@@ -13,7 +13,7 @@ import mkbackbones
 from mkbackbones.engine.defect_score import class_probabilities, largest_probability
 from mkbackbones.predict import PictureError
 from mkbackbones.predict.batches import Halving, ahead, batched
-from mkbackbones.predict.model import check_count
+from mkbackbones.predict.model import check_count, watch_overflow
 from mkbackbones.runner.errors import InputError
 
 from .blobs import picture
@@ -231,6 +231,17 @@ def test_more_classes_than_names_are_told():
         with pytest.raises(InputError, match=r'has 2 classes .* names 3, a, b, c'):
             check_count(model, ['a', 'b', 'c'])
         del head.num_classes
+
+
+def test_an_overflow_is_told():
+    model = torch.nn.Module()
+    model.backbone = torch.nn.Identity()
+    watch_overflow(model)
+    fine, infinite = torch.ones(2), torch.tensor([1.0, torch.inf])
+    assert model.backbone((fine, fine)) == (fine, fine)
+    for outputs in (infinite, (fine, infinite)):
+        with pytest.raises(InputError, match='bf16'):
+            model.backbone(outputs)
 
 
 def test_a_config_that_is_given_stays_as_it_is(blobs):
