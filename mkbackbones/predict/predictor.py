@@ -132,6 +132,9 @@ class Predictor:
         self.amp = amp
         dataset = test_dataset(self.cfg)
         self._checkpoint, self._bit_depth = os.fspath(checkpoint), bit_depth
+        # Before it is built, which may put objects into it.
+        parts = [self.cfg.model, self.cfg.get('data_preprocessor'), dataset]
+        self._config_hash = fingerprint({'text': repr(parts)}, [])
         content = read_checkpoint(self._checkpoint, trusted)
         self.classes, self.palette = classes_and_palette(
             self.cfg, dataset, content, self._checkpoint
@@ -152,10 +155,9 @@ class Predictor:
 
     def settings(self) -> dict[str, Any]:
         """What predictions depend on, beside the pictures: hashes, and arguments by name."""
-        parts = [self.cfg.model, self.cfg.get('data_preprocessor'), test_dataset(self.cfg)]
         path = Path(self._checkpoint)
         return dict(
-            config=fingerprint({'text': repr(parts)}, []),
+            config=self._config_hash,
             checkpoint=fingerprint({}, [path]) if path.is_file() else self._checkpoint,
             tile=self.tiling and self.tiling.tile,
             overlap=self.tiling and self.tiling.overlap,
@@ -260,15 +262,14 @@ class Predictor:
 
         samples = [piece.sample for piece in batch]
         data = {key: [sample[key] for sample in samples if sample] for key in samples[0] or {}}
-        precise = contextlib.nullcontext()
-        lower: Any = (
-            precise
-            if self.amp is None
-            else torch.autocast(self.device.type, dtype=getattr(torch, _DTYPES[self.amp]))
-        )
-        with torch.no_grad(), self._scope(), lower:
-            step: Any = self.model
-            return list(step.test_step(data))
+        model: Any = self.model
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(self._scope())
+            if self.amp is not None:
+                dtype = getattr(torch, _DTYPES[self.amp])
+                stack.enter_context(torch.autocast(self.device.type, dtype=dtype))
+            return list(model.test_step(data))
 
     def _scope(self) -> contextlib.AbstractContextManager:
         """The library in which types are looked up."""
