@@ -15,6 +15,8 @@ __all__ = ['PictureError', 'decode']
 
 _SAMPLES = 277
 _MOST_SAMPLES = 4
+#: Decoders of it round differently.
+_LOSSY = '.jpg'
 
 
 class PictureError(ValueError):
@@ -51,13 +53,28 @@ def decode(path: Path, load: Any, bit_depth: int = 16) -> np.ndarray:
     # Any other kind wants what is in the file, alpha included.
     if load.color_type in ('color', 'grayscale'):
         try:
-            content = load_image(content, str(path), bits=bit_depth).content
+            loaded = load_image(content, str(path), bits=bit_depth)
         except DatasetError as error:
             raise PictureError(str(error)) from error
+        if load.color_type == 'color' and loaded.suffix != _LOSSY:  # decoding again gives the same
+            return as_loaded(bgr(loaded.pixels), load)
+        content = loaded.content
     try:
         pixels = mmcv.imfrombytes(content, flag=load.color_type, backend=load.imdecode_backend)
     except Exception as error:  # decoders raise anything
         raise PictureError(f'{path}: corrupt image file ({error})') from error
     if pixels is None:
         raise PictureError(f'{path}: corrupt image file (it cannot be decoded)')
+    return as_loaded(pixels, load)
+
+
+def bgr(pixels: np.ndarray) -> np.ndarray:
+    """(height, width, 3) BGR of grey or RGB pixels."""
+    if pixels.ndim == 2:
+        return np.repeat(pixels[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def as_loaded(pixels: np.ndarray, load: Any) -> np.ndarray:
+    """Pixels in the type that a transform gives."""
     return pixels.astype(np.float32) if load.to_float32 else pixels
