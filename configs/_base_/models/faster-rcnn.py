@@ -16,7 +16,7 @@ model = dict(
     ),
     neck=dict(type='FPN', in_channels=[96, 192, 384, 768], out_channels=256, num_outs=5),
     rpn_head=dict(
-        type='RPNHead',
+        type='mkbackbones.BatchedRPNHead',
         in_channels=256,
         feat_channels=256,
         anchor_generator=dict(
