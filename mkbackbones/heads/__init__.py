@@ -1,14 +1,22 @@
 """Heads of mmdet that do for a whole batch what upstream does image by image.
 
-mmengine imports this module when a config names a model of scope ``mkbackbones``; without mmdet it
-is empty.
+mmengine imports this module when a config names a model of scope ``mkbackbones``, a backbone of a
+segmentor too: mmdet is imported when one of these is built.
 """
 
-from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-__all__: list[str] = []
+from ..registry import MODELS
 
-if find_spec('mmdet') is not None:
+if TYPE_CHECKING:
     from .rpn_head import BatchedRPNHead
 
-    __all__ += ['BatchedRPNHead']
+__all__ = ['batched_rpn_head']
+
+
+@MODELS.register_module(name='BatchedRPNHead')
+def batched_rpn_head(*args: Any, **kwargs: Any) -> 'BatchedRPNHead':
+    """Build ``type='mkbackbones.BatchedRPNHead'``; arguments as of mmdet's ``RPNHead``."""
+    from .rpn_head import BatchedRPNHead
+
+    return BatchedRPNHead(*args, **kwargs)

@@ -16,7 +16,6 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..registry import MODELS
 from .assign import assign_max_iou, chosen, sample
 
 __all__ = ['BatchedRPNHead']
@@ -25,7 +24,6 @@ MOST_SIZES = 32  # of batches whose anchors are kept
 MOST_OVERLAPS = 2**24  # IoU that are in memory at a time, or those of one image
 
 
-@MODELS.register_module()
 class BatchedRPNHead(RPNHead):
     """mmdet's ``RPNHead`` without its loops over the images, for training on GPUs.
 
