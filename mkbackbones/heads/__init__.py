@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ..registry import MODELS
 
 if TYPE_CHECKING:
+    from .roi_head import BatchedRoIHead
     from .rpn_head import BatchedRPNHead
 
-__all__ = ['batched_rpn_head']
+__all__ = ['batched_roi_head', 'batched_rpn_head']
 
 
 @MODELS.register_module(name='BatchedRPNHead')
@@ -20,3 +21,11 @@ def batched_rpn_head(*args: Any, **kwargs: Any) -> 'BatchedRPNHead':
     from .rpn_head import BatchedRPNHead
 
     return BatchedRPNHead(*args, **kwargs)
+
+
+@MODELS.register_module(name='BatchedRoIHead')
+def batched_roi_head(*args: Any, **kwargs: Any) -> 'BatchedRoIHead':
+    """Build ``type='mkbackbones.BatchedRoIHead'``; arguments as of mmdet's ``StandardRoIHead``."""
+    from .roi_head import BatchedRoIHead
+
+    return BatchedRoIHead(*args, **kwargs)

@@ -4,10 +4,74 @@ The rules are those of mmdet's ``MaxIoUAssigner`` and ``RandomSampler``, written
 that the CPU has to wait for: no index of unknown length, no ``.item()``.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 IGNORED, BACKGROUND = -1, 0
+MOST_OVERLAPS = 2**24  # IoU that are in memory at a time, or those of one image
+
+
+def padded(instances: Sequence[Any], like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """True boxes of all images as one tensor.
+
+    Args:
+        instances (Sequence[InstanceData]): ``bboxes`` (M, 4) and ``labels`` (M,) of each image.
+        like (Tensor): Of the type and on the device that are wanted.
+
+    Returns:
+        tuple: Boxes (B, M, 4) and labels (B, M) with the largest M, at least 1, and which of them
+        are no padding, bool, (B, M).
+    """
+    truths = [getattr(each.bboxes, 'tensor', each.bboxes).to(like) for each in instances]
+    boxes = pad_sequence([truth.reshape(-1, 4) for truth in truths], batch_first=True)
+    labels = pad_sequence([each.labels for each in instances], batch_first=True)
+    if not boxes.shape[1]:
+        boxes, labels = boxes.new_zeros(len(boxes), 1, 4), labels.new_zeros(len(labels), 1)
+    return boxes, labels.to(like.device), leading(truths, boxes)
+
+
+def leading(parts: Sequence[Any], whole: Tensor) -> Tensor:
+    """Which rows of a padded tensor (B, M, ...) hold parts of some lengths, bool, (B, M)."""
+    lengths = torch.tensor([len(part) for part in parts], device=whole.device)
+    return torch.arange(whole.shape[1], device=whole.device) < lengths[:, None]
+
+
+def assign_batch(
+    assigner: Any, boxes: Tensor, present: Tensor, priors: Tensor, valid: Tensor
+) -> Tensor:
+    """:func:`assign_max_iou` with an assigner's settings, as many images at a time as fit.
+
+    Args:
+        assigner (MaxIoUAssigner): See :func:`mkbackbones.heads.known.knows_assigner`.
+        boxes (Tensor): True boxes, (B, M, 4).
+        present (Tensor): Which of them are no padding, bool, (B, M).
+        priors (Tensor): Anchors of all images, (A, 4), or of each, (B, A, 4).
+        valid (Tensor): Which of them count, bool, (B, A).
+
+    Returns:
+        Tensor: As of :func:`assign_max_iou`, (B, A).
+    """
+    priors = priors.expand(len(boxes), -1, -1)
+    together = max(1, MOST_OVERLAPS // (boxes.shape[1] * max(priors.shape[1], 1)))
+    parts = [
+        assign_max_iou(
+            assigner.iou_calculator(some_boxes, some_priors),
+            some_present,
+            some_valid,
+            assigner.pos_iou_thr,
+            assigner.neg_iou_thr,
+            assigner.min_pos_iou,
+            assigner.match_low_quality,
+        )
+        for some_boxes, some_present, some_priors, some_valid in zip(
+            *(each.split(together) for each in (boxes, present, priors, valid))
+        )
+    ]
+    return torch.cat(parts)
 
 
 def assign_max_iou(

@@ -2,26 +2,21 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from mmcv.ops import batched_nms
 from mmdet.models.dense_heads import RPNHead
-from mmdet.models.task_modules.assigners import BboxOverlaps2D, MaxIoUAssigner
-from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
-from mmdet.models.task_modules.samplers import RandomSampler
-from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from .assign import assign_max_iou, chosen, sample
+from .assign import assign_batch, chosen, padded, sample
+from .known import knows_assigner, knows_coder, knows_sampler
 
 __all__ = ['BatchedRPNHead']
 
 MOST_SIZES = 32  # of batches whose anchors are kept
-MOST_OVERLAPS = 2**24  # IoU that are in memory at a time, or those of one image
+MOST_SHAPES = 64  # of images within them, of which it is kept which anchors they hold
 
 
 class BatchedRPNHead(RPNHead):
@@ -45,6 +40,7 @@ class BatchedRPNHead(RPNHead):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.kept_anchors: OrderedDict[tuple, list[Tensor]] = OrderedDict()
+        self.kept_flags: dict[tuple, Tensor] = {}
 
     def loss_by_feat(
         self,
@@ -89,17 +85,9 @@ class BatchedRPNHead(RPNHead):
 
     def has_known_targets(self, to_ignore: Sequence[InstanceData | None] | None = None) -> bool:
         """Whether assigner, sampler, coder and anchors are those that are written out here."""
-        ignores = any(each is not None and len(each) for each in to_ignore or [])
         return (
-            not (ignores and self.assigner.ignore_iof_thr > 0)
-            and type(self.assigner) is MaxIoUAssigner
-            and isinstance(self.assigner.neg_iou_thr, (float, tuple))
-            and type(self.assigner.iou_calculator) is BboxOverlaps2D
-            and self.assigner.iou_calculator.dtype is None
-            and self.assigner.gt_max_assign_all
-            and getattr(self.assigner, 'perm_repeat_gt_cfg', None) is None
-            and self.assigner.gpu_assign_thr < 0
-            and type(self.sampler) is RandomSampler
+            knows_assigner(self.assigner, to_ignore)
+            and knows_sampler(self.sampler)
             and not self.sampler.add_gt_as_proposals
             and self.train_cfg['allowed_border'] < 0
             and not self.reg_decoded_bbox
@@ -109,7 +97,7 @@ class BatchedRPNHead(RPNHead):
     def has_known_boxes(self) -> bool:
         """Whether coder and anchors are those that are written out here."""
         return (
-            type(self.bbox_coder) is DeltaXYWHBBoxCoder
+            knows_coder(self.bbox_coder)
             and type(self.prior_generator) is AnchorGenerator
             and not self.prior_generator.use_box_type
         )
@@ -130,11 +118,15 @@ class BatchedRPNHead(RPNHead):
     ) -> Tensor:
         """Which anchors lie in the padded image, bool, (B, A)."""
         shapes = [tuple(meta['pad_shape'][:2]) for meta in batch_img_metas]
-        flags = {
-            shape: torch.cat(self.prior_generator.valid_flags(sizes, shape, device=device))
-            for shape in dict.fromkeys(shapes)
-        }
-        return torch.stack([flags[shape] for shape in shapes])
+        kept = self.kept_flags
+        if len(kept) > MOST_SHAPES:
+            kept.clear()
+        keys = [(*sizes, shape, str(device)) for shape in shapes]
+        for key, shape in zip(keys, shapes):
+            if key not in kept:
+                flags = self.prior_generator.valid_flags(sizes, shape, device=device)
+                kept[key] = torch.cat(flags)
+        return torch.stack([kept[key] for key in keys])
 
     @torch.no_grad()
     def batch_targets(
@@ -152,26 +144,8 @@ class BatchedRPNHead(RPNHead):
             (B, A, 4), and how many anchors were drawn, at least two an image.
         """
         boxes, labels, present = padded(batch_gt_instances, anchors)
-        count, most = present.shape[1], len(anchors)
-        together = max(1, MOST_OVERLAPS // (count * most))
-        rule = self.assigner
-        parts = []
-        for start in range(0, len(boxes), together):
-            images = slice(start, start + together)
-            some = boxes[images]
-            overlaps = rule.iou_calculator(some, anchors.expand(len(some), -1, -1))
-            parts.append(
-                assign_max_iou(
-                    overlaps,
-                    present[images],
-                    valid[images],
-                    rule.pos_iou_thr,
-                    rule.neg_iou_thr,
-                    rule.min_pos_iou,
-                    rule.match_low_quality,
-                )
-            )
-        assigned = torch.cat(parts)
+        most = len(anchors)
+        assigned = assign_batch(self.assigner, boxes, present, anchors, valid)
         drawn = self.sampler
         pos, is_pos, neg, is_neg = sample(assigned, drawn.num, drawn.pos_fraction, drawn.neg_pos_ub)
         positive, negative = chosen(pos, is_pos, most), chosen(neg, is_neg, most)
@@ -238,18 +212,6 @@ class BatchedRPNHead(RPNHead):
             limits = [[m['img_shape'][1], m['img_shape'][0]] * 2 for m in batch_img_metas or []]
             boxes = boxes.clamp(min=0).minimum(boxes.new_tensor(limits)[:, None])
         return kept_boxes(boxes, scores, level_ids, cfg)
-
-
-def padded(instances: Sequence[Any], anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (B, M, 4) and labels (B, M) of all images, and which are no padding, bool, (B, M)."""
-    truths = [get_box_tensor(each.bboxes).to(anchors) for each in instances]
-    boxes = pad_sequence([truth.reshape(-1, 4) for truth in truths], batch_first=True)
-    labels = pad_sequence([each.labels for each in instances], batch_first=True)
-    if not boxes.shape[1]:
-        boxes, labels = boxes.new_zeros(len(boxes), 1, 4), labels.new_zeros(len(labels), 1)
-    counts = torch.tensor([len(truth) for truth in truths], device=anchors.device)
-    present = torch.arange(boxes.shape[1], device=anchors.device) < counts[:, None]
-    return boxes, labels.to(anchors.device), present
 
 
 def best_of_level(

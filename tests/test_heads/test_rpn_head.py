@@ -13,7 +13,7 @@ pytest.importorskip('mmdet')
 
 from mmengine.registry import DefaultScope
 
-from mkbackbones.heads import rpn_head as module
+from mkbackbones.heads import assign, rpn_head
 from mkbackbones.heads.assign import BACKGROUND, IGNORED, sample
 from mkbackbones.registry import MODELS
 
@@ -126,11 +126,11 @@ def test_losses_and_gradients_are_upstreams(
     gts, feats = truths(counts, seed), maps(len(counts), seed)
     infos = metas([pad] + [SIZE] * (len(counts) - 1))
     assert ours.has_known_targets()
-    ours_before, module.MOST_OVERLAPS = module.MOST_OVERLAPS, together
+    most, assign.MOST_OVERLAPS = assign.MOST_OVERLAPS, together
     try:
         found, found_grads = losses_of(ours, feats, gts, infos)
     finally:
-        module.MOST_OVERLAPS = ours_before
+        assign.MOST_OVERLAPS = most
     expected, expected_grads = losses_of(theirs, feats, gts, infos)
     assert found.keys() == expected.keys()
     for name, values in expected.items():
@@ -259,4 +259,8 @@ def test_anchors_of_many_sizes_are_not_kept():
     _, ours = pair()
     for height in range(1, 40):
         ours.anchors([(height, 4), (2, 2), (1, 1)], torch.device('cpu'))
-    assert len(ours.kept_anchors) == module.MOST_SIZES
+    assert len(ours.kept_anchors) == rpn_head.MOST_SIZES
+    sizes = [(SIZE // s, SIZE // s) for s in STRIDES]
+    for pad in range(1, 200):
+        ours.valid_anchors(sizes, metas([SIZE, pad]), torch.device('cpu'))
+    assert len(ours.kept_flags) <= rpn_head.MOST_SHAPES + 2

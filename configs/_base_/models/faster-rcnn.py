@@ -34,7 +34,7 @@ model = dict(
         loss_bbox=dict(type='L1Loss', loss_weight=1.0),
     ),
     roi_head=dict(
-        type='StandardRoIHead',
+        type='mkbackbones.BatchedRoIHead',
         bbox_roi_extractor=dict(
             type='mkbackbones.FP32RoIExtractor',
             roi_extractor=dict(
