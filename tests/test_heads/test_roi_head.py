@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 
 pytest.importorskip('mmdet')
 
-from mmdet.models.roi_heads.bbox_heads import BBoxHead  # noqa: E402
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 
@@ -22,6 +22,7 @@ from mkbackbones.registry import MODELS
 STRIDES = [8, 16]
 SIZE = 64
 CLASSES = 3
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 EVERYTHING = 10**6
 
 
@@ -84,7 +85,7 @@ def pair(mask=False, **options):
     """Upstream's head and ours with the same weights."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         heads = [
-            MODELS.build(config(kind, mask, **options))
+            MODELS.build(config(kind, mask, **options)).to(DEVICE)
             for kind in ('mmdet.StandardRoIHead', 'mkbackbones.BatchedRoIHead')
         ]
     with torch.no_grad():
@@ -119,7 +120,11 @@ def batch(counts, proposals, seed):
             masks=BitmapMasks(masks, SIZE, SIZE),
         )
         samples.append(sample)
-    return feats, found, samples
+    return (
+        [feat.to(DEVICE) for feat in feats],
+        [each.to(DEVICE) for each in found],
+        [each.to(DEVICE) for each in samples],
+    )
 
 
 def losses_of(head, feats, found, samples):
@@ -198,7 +203,9 @@ def test_what_it_does_not_know_upstream_does(change, monkeypatch):
             head.bbox_head.__class__ = other
     if change == 'ignored':
         for sample in data[2]:
-            sample.ignored_instances = InstanceData(bboxes=torch.tensor([[0.0, 0, 50, 50]]))
+            sample.ignored_instances = InstanceData(
+                bboxes=torch.tensor([[0.0, 0, 50, 50]], device=DEVICE)
+            )
     theirs, ours = heads
     monkeypatch.setattr(type(ours), 'draw', None)
     found, _ = losses_of(ours, *data)

@@ -20,6 +20,7 @@ from mkbackbones.registry import MODELS
 STRIDES = [8, 16, 32]
 SIZE = 96
 EVERYTHING = 10**6
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def config(kind, num=EVERYTHING, pos_fraction=1.0, **assigner):
@@ -64,7 +65,7 @@ def pair(**kwargs):
     """Upstream's head and ours with the same weights."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         heads = [
-            MODELS.build(config(kind, **kwargs))
+            MODELS.build(config(kind, **kwargs)).to(DEVICE)
             for kind in ('mmdet.RPNHead', 'mkbackbones.BatchedRPNHead')
         ]
     with torch.no_grad():
@@ -77,14 +78,14 @@ def pair(**kwargs):
 kept_pair = cache(pair)  # for tests that change nothing of them
 
 
-def truths(counts, seed, device='cpu'):
+def truths(counts, seed):
     rng = torch.Generator().manual_seed(seed)
     found = []
     for count in counts:
         corner = torch.rand(count, 2, generator=rng) * SIZE * 0.7
         size = torch.rand(count, 2, generator=rng) * SIZE * 0.5 + 1
-        boxes = torch.cat((corner, corner + size), 1).to(device)
-        labels = torch.zeros(count, dtype=torch.long, device=device)
+        boxes = torch.cat((corner, corner + size), 1).to(DEVICE)
+        labels = torch.zeros(count, dtype=torch.long, device=DEVICE)
         found.append(InstanceData(bboxes=boxes, labels=labels))
     return found
 
@@ -95,7 +96,8 @@ def metas(pads):
 
 def maps(number, seed):
     rng = torch.Generator().manual_seed(seed)
-    return [torch.randn(number, 8, SIZE // s, SIZE // s, generator=rng) for s in STRIDES]
+    found = [torch.randn(number, 8, SIZE // s, SIZE // s, generator=rng) for s in STRIDES]
+    return [feat.to(DEVICE) for feat in found]
 
 
 def losses_of(head, feats, gts, infos):
@@ -241,9 +243,9 @@ def test_boxes_to_ignore(ignore_iof_thr, monkeypatch):
 def test_coordinates_are_exact_under_autocast():
     """bfloat16 has no odd numbers from 256 on; upstream's proposals are rounded to it."""
     theirs, ours = pair()
-    feats = [torch.zeros(1, 8, 1, 512 // s) for s in STRIDES]
+    feats = [torch.zeros(1, 8, 1, 512 // s, device=DEVICE) for s in STRIDES]
     info = [dict(img_shape=(64, 512), pad_shape=(64, 512))]
-    with torch.autocast('cpu', dtype=torch.bfloat16), torch.no_grad():
+    with torch.autocast(DEVICE, dtype=torch.bfloat16), torch.no_grad():
         outs = [[t.bfloat16() for t in level] for level in ours(feats)]
         (rounded,) = theirs.predict_by_feat(*outs, batch_img_metas=info)
         (exact,) = ours.predict_by_feat(*outs, batch_img_metas=info)
