@@ -148,7 +148,7 @@ def plot(point: OperatingPoint, splits: dict[str, Looked]) -> str:
     figure = Figure(figsize=(7, 4.2), layout='constrained')
     FigureCanvasSVG(figure)
     axes = figure.add_subplot(
-        xlabel='good images with an alarm', ylabel='defective images with one'
+        xlabel='good images with an alarm', ylabel='defective images with an alarm'
     )
     for (name, looked), colour in zip(splits.items(), ('#0072b2', '#d55e00')):
         if looked.defective.all() or not looked.defective.any():
