@@ -44,6 +44,7 @@ ELSEWHERE = {
     r'report\.md: ': 'the commands of a published study, which take GPUs and hours',
     r'SOURCE|STUDY|study compare work_dirs': 'a pattern; others show it filled in',
     r'study-machines\.md: ': 'test_study_machines',
+    r'thresholds\.md: ': 'tests/test_decide/test_command.py, with more images',
 }
 
 
