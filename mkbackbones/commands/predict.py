@@ -16,6 +16,7 @@ from .launch import force_cpu
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from ..decide.operating_point import OperatingPoint
     from ..predict.inputs import Picture
     from ..predict.output import Output
     from ..predict.predictor import Predictor
@@ -76,6 +77,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='SCORE',
         help='least score of what is painted and goes to labelme and yolo; coco, csv and png have '
         'all; default: %(default)s',
+    )
+    parser.add_argument(
+        '--threshold',
+        type=Path,
+        metavar='FILE.json',
+        help='from calibrate-threshold: csv and coco tell which pictures raise an alarm',
     )
     parser.add_argument(
         '--tile',
@@ -144,12 +151,15 @@ def predict(args: argparse.Namespace) -> list[str]:
     if not 0 <= args.min_score <= 1:
         raise CommandError(f'--min-score {args.min_score:g} has to be from 0 to 1')
     check_folder(args.out, args.overwrite)
+    point = None if args.threshold is None else read_point(args.threshold)
     listed = sys.stdin if '-' in args.inputs else None
     pictures = name_pictures(find_pictures(args.inputs, listed, without=args.out))
     predictor = build(args)
-    output = Output(
-        args.out, settings(args, predictor), predictor.classes, predictor.palette, args.overwrite
-    )
+    asked = settings(args, predictor)
+    if point is not None:
+        check_point(point, args, predictor)
+        asked['alarm_above'] = point.threshold
+    output = Output(args.out, asked, predictor.classes, predictor.palette, args.overwrite)
     with output.opened():
         try:
             found, faults = go_on(pictures, predictor, output)
@@ -162,6 +172,8 @@ def predict(args: argparse.Namespace) -> list[str]:
     if not found:
         raise CommandError(f'none of the {len(pictures)} pictures could be used: {faults[0]}')
     print(f'{args.out}: {told(len(found))}')
+    if point is not None:
+        print(f'{told(output.alarms)} with an alarm, above {point.threshold:.6g}')
     if faults:
         print(f'{told(len(faults))} skipped, named above', file=sys.stderr)
     return faults
@@ -183,6 +195,32 @@ def build(args: argparse.Namespace) -> Predictor:
         trusted=args.trusted,
         cfg_options=args.cfg_options,
     )
+
+
+def read_point(path: Path) -> OperatingPoint:
+    """A threshold as ``calibrate-threshold`` wrote it."""
+    from ..decide.operating_point import OperatingPoint
+
+    try:
+        return OperatingPoint.load(path)
+    except ValueError as error:
+        raise CommandError(f'--threshold {error}') from error
+
+
+def check_point(point: OperatingPoint, args: argparse.Namespace, predictor: Predictor) -> None:
+    """Raise CommandError if a threshold is that of other classes; tell if of another checkpoint."""
+    if list(point.classes) != list(predictor.classes):
+        raise CommandError(
+            f'--threshold {args.threshold} is for the classes {", ".join(point.classes)}; the '
+            f'config has {", ".join(predictor.classes)}'
+        )
+    name = Path(args.checkpoint).name
+    if point.checkpoint != name:
+        print(
+            f'{args.threshold} was chosen for {point.checkpoint}, not for {name}: another network '
+            'has other scores',
+            file=sys.stderr,
+        )
 
 
 def settings(args: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:

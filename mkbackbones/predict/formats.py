@@ -148,20 +148,25 @@ def place_of(kind: str, stem: str) -> str:
     return f'{folder}/{stem}{suffix}'
 
 
-def coco(classes: Sequence[str], found: Sequence[tuple[Picture, Prediction]]) -> dict[str, str]:
+def coco(
+    classes: Sequence[str],
+    found: Sequence[tuple[Picture, Prediction]],
+    alarm_above: float | None = None,
+) -> dict[str, str]:
     """A COCO file with scores; class i has the id i + 1."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (picture, prediction) in enumerate(found, start=1):
-        images.append(
-            dict(
-                id=number,
-                file_name=picture.name,
-                width=prediction.width,
-                height=prediction.height,
-                score=prediction.score,
-            )
+        image: dict[str, Any] = dict(
+            id=number,
+            file_name=picture.name,
+            width=prediction.width,
+            height=prediction.height,
+            score=prediction.score,
         )
+        if alarm_above is not None:
+            image['alarm'] = prediction.score > alarm_above
+        images.append(image)
         for instance in prediction.instances:
             entry: dict[str, Any] = dict(
                 id=len(annotations) + 1,
@@ -180,22 +185,33 @@ def coco(classes: Sequence[str], found: Sequence[tuple[Picture, Prediction]]) ->
     return {'predictions.json': json.dumps(content, separators=(',', ':'))}
 
 
-def table(classes: Sequence[str], found: Sequence[tuple[Picture, Prediction]]) -> dict[str, str]:
+def table(
+    classes: Sequence[str],
+    found: Sequence[tuple[Picture, Prediction]],
+    alarm_above: float | None = None,
+) -> dict[str, str]:
     """A row an instance, and one with empty cells for a picture without."""
+    alarm = [] if alarm_above is None else ['alarm']
     with io.StringIO(newline='') as file:
         rows = csv.writer(file, lineterminator='\n')
-        rows.writerow(_COLUMNS)
+        rows.writerow([*_COLUMNS[:2], *alarm, *_COLUMNS[2:]])
         for picture, prediction in found:
             head = [picture.name, f'{prediction.score:.6g}']
+            if alarm_above is not None:
+                head.append(str(int(prediction.score > alarm_above)))
             for one in prediction.instances:
                 numbers = (one.score, *one.box, one.area)
                 rows.writerow([*head, one.name, *(f'{value:.6g}' for value in numbers)])
             if not prediction.instances:
-                rows.writerow([*head, *[''] * (len(_COLUMNS) - len(head))])
+                rows.writerow([*head, *[''] * (len(_COLUMNS) - 2)])
         return {'predictions.csv': file.getvalue()}
 
 
-def names(classes: Sequence[str], found: Sequence[tuple[Picture, Prediction]]) -> dict[str, str]:
+def names(
+    classes: Sequence[str],
+    found: Sequence[tuple[Picture, Prediction]],
+    alarm_above: float | None = None,
+) -> dict[str, str]:
     """The class names beside YOLO's labels."""
     return {'yolo/classes.txt': ''.join(f'{name}\n' for name in classes)}
 

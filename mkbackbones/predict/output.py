@@ -38,7 +38,8 @@ class Output:
     Args:
         folder (Path): The output.
         settings (Mapping[str, Any]): What the files depend on beside the pictures, as JSON; among
-            it ``format``, ``paint`` and ``min_score``.
+            it ``format``, ``paint``, ``min_score`` and, where pictures raise alarms, the score
+            ``alarm_above``.
         classes (Sequence[str]): Names of the classes.
         palette (Sequence[tuple[int, int, int]]): RGB colour of each class.
         overwrite (bool): Replace a former output, at the end.
@@ -59,6 +60,7 @@ class Output:
         self.work = self.folder.with_name(f'.{self.folder.name}.predict')
         self.settings = json.loads(json.dumps(settings))
         self.classes, self.palette, self.overwrite = classes, palette, overwrite
+        self.alarms = 0  # pictures with one, once it is finished
         self.kinds = [kind for kind in self.settings['format'] if kind in PER_PICTURE]
         self.kinds += ['painted'] if self.settings['paint'] else []
         check_folder(self.folder, overwrite)
@@ -155,8 +157,13 @@ class Output:
                         target.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(self._place(picture) / kind, target)
                 found = [(picture, self._recorded(picture)) for picture in pictures]
+                above = self.settings.get('alarm_above')
+                if above is not None:
+                    self.alarms = sum(prediction.score > above for _, prediction in found)
                 for kind in self.settings['format']:
-                    files = OF_ALL[kind](self.classes, found) if kind in OF_ALL else {}
+                    if kind not in OF_ALL:
+                        continue
+                    files = OF_ALL[kind](self.classes, found, above)
                     for name, content in files.items():
                         (out / name).parent.mkdir(parents=True, exist_ok=True)
                         (out / name).write_bytes(content.encode('utf-8', 'surrogateescape'))

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from mkbackbones.commands.predict import main
+from mkbackbones.decide.interval import share_of
+from mkbackbones.decide.operating_point import OperatingPoint, Outcome, Wish
 from mkbackbones.predict.findings import Findings
 from mkbackbones.predict.output import Output
 
@@ -189,3 +191,40 @@ def test_a_name_that_is_no_text(model, pictures):
     formats = ['--format', 'coco', 'csv', 'labelme', 'yolo', '--paint']
     assert main([*model, str(pictures), '--out', 'out', *formats, *CPU]) == 0
     assert b'\xff.png,' in Path('out/predictions.csv').read_bytes()
+
+
+def write_point(score, classes=('red', 'white'), checkpoint='mk_detection.pth'):
+    outcome = Outcome(None, share_of(np.zeros(3, bool), np.arange(3)))
+    point = OperatingPoint(score, Wish(max_false_alarms=0.25), list(classes), checkpoint, outcome)
+    point.save(Path('threshold.json'))
+    return ['--threshold', 'threshold.json']
+
+
+def test_a_threshold_tells_which_pictures_raise_an_alarm(model, pictures, capsys):
+    assert main([*model, str(pictures), '--out', 'first', *CPU]) == 0
+    scores = {row['picture']: float(row['picture_score']) for row in rows('first')}
+    assert 'alarm' not in rows('first')[0] and len(set(scores.values())) == 3
+    middle = sorted(scores.values())[1]  # itself not above
+    wanted = {name: score > middle for name, score in scores.items()}
+    capsys.readouterr()
+    assert main([*model, str(pictures), '--out', 'out', *write_point(middle), *CPU]) == 0
+    told = capsys.readouterr()
+    assert '1 picture with an alarm, above' in told.out and told.err == ''
+    assert {row['picture']: row['alarm'] == '1' for row in rows()} == wanted
+    images = json.loads(Path('out/predictions.json').read_text())['images']
+    assert {image['file_name']: image['alarm'] for image in images} == wanted
+    without = [{k: v for k, v in row.items() if k != 'alarm'} for row in rows()]
+    assert without == rows('first')
+
+
+def test_a_threshold_of_another_model_is_told(model, pictures, capsys):
+    other = write_point(0.5, classes=['red', 'blue'])
+    assert main([*model, str(pictures), '--out', 'out', *other, *CPU]) == 2
+    assert 'is for the classes red, blue; the config has red, white' in capsys.readouterr().err
+    assert not Path('out').exists()
+    later = write_point(0.5, checkpoint='epoch_9.pth')
+    assert main([*model, str(pictures), '--out', 'out', *later, *CPU]) == 0
+    assert 'was chosen for epoch_9.pth' in capsys.readouterr().err
+    Path('threshold.json').write_text('{}')
+    assert main([*model, str(pictures), '--out', 'more', *later, *CPU]) == 2
+    assert 'cannot be read as an operating point' in capsys.readouterr().err
