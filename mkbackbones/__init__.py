@@ -20,6 +20,7 @@ _MODULES = (
     'engine',
     'keys',
     'necks',
+    'predict',
     'registry',
     'study',
 )
@@ -29,6 +30,7 @@ _FUNCTIONS = {
     'ManifoldSwin': 'backbones',
     'ManifoldSwinV2': 'backbones',
     'ManifoldViT': 'backbones',
+    'Predictor': 'predict',
     'SimpleFeaturePyramid': 'necks',
     'apply_manifold_key': 'attention.inject',
     'fold_manifold_keys': 'attention.inject',

@@ -14,6 +14,7 @@ from .version import __version__
 COMMANDS = {
     'train': ('train', 'train a model from a config'),
     'test': ('test', 'evaluate a checkpoint'),
+    'predict': ('predict', 'find defects in pictures, with a trained model'),
     'prepare-dataset': ('prepare_dataset', 'convert a data set and split it by group'),
     'check-leakage': ('check_leakage', 'find pictures that share content across splits'),
     'browse-dataset': (
@@ -24,6 +25,10 @@ COMMANDS = {
     'convert-checkpoint': ('convert_checkpoint', "write weights in another library's naming"),
     'fold': ('fold', 'turn a trained model with linear keys into a stock one'),
     'export-onnx': ('export_onnx', 'write backbone and neck as an ONNX file'),
+    'calibrate-threshold': (
+        'calibrate_threshold',
+        'choose the score from which an image raises an alarm',
+    ),
     'profile-backbone': ('profile_backbone', 'time and memory of backbones, side by side'),
     'profile-training': ('profile_training', 'train throughput with different backbones'),
     'study': ('study', 'compare arms on tasks over seeds, from one file'),
@@ -35,7 +40,7 @@ COMMANDS = {
 def usage() -> str:
     """Return the help text."""
     lines = ['usage: python -m mkbackbones COMMAND [--help] ...', '', 'commands:']
-    lines += [f'  {name:<18} {text}' for name, (_, text) in COMMANDS.items()]
+    lines += [f'  {name:<19} {text}' for name, (_, text) in COMMANDS.items()]
     return '\n'.join(lines)
 
 

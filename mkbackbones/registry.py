@@ -26,7 +26,12 @@ MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mkbackbones',
-    locations=['mkbackbones.backbones', 'mkbackbones.necks', 'mkbackbones.classification'],
+    locations=[
+        'mkbackbones.backbones',
+        'mkbackbones.necks',
+        'mkbackbones.heads',
+        'mkbackbones.classification',
+    ],
 )
 DATASETS = Registry(
     'dataset',

@@ -88,20 +88,48 @@ def fold_checkpoint(
             'weights alone do not tell whether charts are linear, and the checkpoint stores no '
             'config; give the config as the first argument'
         )
-    weights = read_weights(fill_biases(inside))
-    written = write_weights(weights, naming)
-    stock = weights.family.stock_config(weights, naming, **facts) if naming in WHOLE else None
     outside = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    return written(inside, outside, naming, prefix, facts, meta, settings, layers)
+
+
+def written(
+    inside: dict[str, Tensor],
+    outside: dict[str, Tensor],
+    naming: str,
+    prefix: str,
+    facts: dict[str, Any],
+    meta: dict[str, Any],
+    settings: dict[str, Any],
+    layers: list[str],
+) -> Folded:
+    """Give a folded backbone another library's names.
+
+    Args:
+        inside (dict[str, Tensor]): Weights of the backbone, without manifold keys.
+        outside (dict[str, Tensor]): Those of the rest, under the model's names.
+        naming (str): See :func:`fold_checkpoint`.
+        prefix (str): What the names of the backbone begin with in the model.
+        facts (dict): What the family says of the backbone, for its config.
+        meta (dict): The checkpoint's ``meta``, without its config.
+        settings (dict): Assignments of that config.
+        layers (list[str]): The layers that were folded.
+
+    Raises:
+        CheckpointError: If the naming cannot hold the backbone.
+    """
+    weights = read_weights(fill_biases(inside))
+    result = write_weights(weights, naming)
+    stock = weights.family.stock_config(weights, naming, **facts) if naming in WHOLE else None
     entries = weights.entries
     if naming in WHOLE:
-        written = {**{prefix + name: value for name, value in written.items()}, **outside}
+        result = {**{prefix + name: value for name, value in result.items()}, **outside}
         if stock and prefix == 'backbone.' and isinstance(settings.get('model'), dict):
             meta['cfg'] = with_backbone(settings, stock)
     else:
         meta = {}
         parts = sorted({f'{name.split(".")[0]}.*' for name in outside})
         entries += [Entry('dropped', part, 'outside the backbone') for part in parts]
-    return Folded(written, meta, stock, layers, entries)
+    return Folded(result, meta, stock, layers, entries)
 
 
 def fold_model(state: dict[str, Tensor], backbone_cfg: dict, scope: str | None) -> nn.Module:

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import argparse
 import re
+import tempfile
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ..runner.config_files import find_config, read_config
 from .errors import CommandError, run_command
+from .launch import prepare_config, told_in_a_sentence
+
+if TYPE_CHECKING:
+    from ..compress.fold_calibrated import BlockFold
+
+OWN = 'mkbackbones'  # the naming in which blocks may keep their keys
 
 EXAMPLES = """
 examples:
   python -m mkbackbones fold work_dirs/run/epoch_12.pth folded.pth --to mmdet
   python -m mkbackbones fold my_config.py weights.pth backbone.safetensors --to timm
+
+  python -m mkbackbones fold my_config.py epoch_12.pth folded.pth --to mmdet --calibrate
+  python -m mkbackbones fold my_config.py epoch_12.pth fewer.pth --to mkbackbones --calibrate \\
+      --images 100 --keep-worse-than 0.9
+
+With --calibrate keys with charts are folded, too: each becomes the linear key that comes closest to
+it on training images, block by block. What that changes is printed for each block, and as the
+metrics of the validation images before and after (docs/deploy.md).
 
 The config is needed only for checkpoints that do not store it; those of a runner do. With mmdet,
 mmseg or mmpretrain naming the whole model is written, with timm or official naming the backbone.
@@ -22,16 +39,50 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = argparse.ArgumentParser(
         prog='python -m mkbackbones fold',
-        description='Fold linear manifold keys (LinearK; VanillaK and SimpleK with act_cfg=None) '
-        'into plain layers, and write a checkpoint that the stock backbone loads strictly.',
+        description='Fold linear manifold keys (LinearK; VanillaK and SimpleK with act_cfg=None; '
+        'any key with --calibrate) into plain layers, and write a checkpoint that the stock '
+        'backbone loads strictly.',
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', nargs='?', help='config of the model, or name of a shipped one')
     parser.add_argument('checkpoint', help='the trained model')
     parser.add_argument('out', help='file to write: .pth, .pt, .bin or .safetensors')
-    namings = ('timm', 'official', 'mmdet', 'mmseg', 'mmpretrain')
-    parser.add_argument('--to', required=True, choices=namings, help='naming to write')
+    namings = ('timm', 'official', 'mmdet', 'mmseg', 'mmpretrain', OWN)
+    parser.add_argument(
+        '--to',
+        required=True,
+        choices=namings,
+        help=f'naming to write; {OWN} for what has kept some of its keys',
+    )
+    parser.add_argument(
+        '--calibrate',
+        action='store_true',
+        help='fit linear keys to training images of the config where keys have nonlinear charts',
+    )
+    parser.add_argument(
+        '--images', type=int, default=200, help='how many to calibrate with (default: 200)'
+    )
+    parser.add_argument(
+        '--keep-worse-than',
+        type=float,
+        metavar='SHARE',
+        help='leave keys as they are of which a linear one explains less than this, e.g. 0.9; '
+        f'needs --to {OWN}',
+    )
+    parser.add_argument(
+        '--device', choices=['auto', 'cpu', 'cuda'], default='auto', help='for --calibrate'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='for --calibrate: override config values, e.g. val_dataloader.batch_size=2',
+    )
+    # What the runner's config is prepared with, and nobody chooses here.
+    parser.set_defaults(gpus=None, launcher='none', local_rank=None, work_dir=None)
     parser.add_argument('--force', action='store_true', help='replace OUT if it exists')
     parser.add_argument(
         '--trusted', action='store_true', help='load a pickle that holds more than weights'
@@ -50,6 +101,9 @@ def fold(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If the input cannot be folded or the output not be written.
     """
+    check_options(args)
+    if args.calibrate:
+        return fold_with_images(args)
     import mkbackbones  # noqa: F401 - registers the backbones
 
     from ..checkpoints.fold import WHOLE, fold_checkpoint
@@ -83,3 +137,109 @@ def fold(args: argparse.Namespace) -> None:
     left = sorted(set(re.findall(r'mkbackbones\.\w+', folded.meta.get('cfg', ''))))
     if left:
         print(f'the config in {out} still names other parts of mkbackbones: {", ".join(left)}')
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Raise CommandError where options do not go together."""
+    if not args.calibrate:
+        for name in ('keep_worse_than', 'cfg_options'):
+            if getattr(args, name):
+                raise CommandError(f'--{name.replace("_", "-")} is for --calibrate')
+        if args.to == OWN:
+            raise CommandError(
+                f'--to {OWN} is for --calibrate, which may leave keys; without it take '
+                'convert-checkpoint'
+            )
+        return
+    if args.config is None:
+        raise CommandError('--calibrate needs the config, for the model and its images')
+    if args.images < 1:
+        raise CommandError(f'--images {args.images} is not allowed; it must be at least 1')
+    if args.keep_worse_than is not None:
+        if not 0 < args.keep_worse_than <= 1:
+            raise CommandError(
+                f'--keep-worse-than {args.keep_worse_than} is not allowed; it must be a share '
+                'above 0 and at most 1, e.g. 0.9'
+            )
+        if args.to != OWN:
+            raise CommandError(
+                f'--keep-worse-than leaves keys that {args.to} has no names for; add --to {OWN}'
+            )
+
+
+def fold_with_images(args: argparse.Namespace) -> None:
+    """Fold keys with charts by calibration, and write the checkpoint.
+
+    Raises:
+        CommandError: If the input cannot be folded or the output not be written.
+    """
+    from rich.progress import track
+
+    from ..checkpoints.fold import WHOLE
+    from ..checkpoints.write import check_target, pack, save_checkpoint
+    from ..compress.calibration import calibration_batches, calibration_dataset
+    from ..compress.checkpoint import checkpoint_of
+    from ..compress.fold_calibrated import fold_calibrated
+    from ..runner.build import build_runner
+    from ..runner.preflight import check_checkpoint, check_classes, check_paths
+    from ..runner.weights import check_names, entry_names
+
+    with told_in_a_sentence():
+        out = check_target(args.out, args.force)
+    check_checkpoint(args.checkpoint)
+    cfg = prepare_config(args)
+    if not (cfg.get('model') or {}).get('backbone', {}).get('key_cfg'):
+        raise CommandError(f'config {args.config} has no model.backbone.key_cfg to fold')
+    calibration_dataset(cfg)
+    if cfg.get('val_evaluator') is None:
+        raise CommandError(f'config {args.config} has no val_evaluator to measure the loss with')
+    cfg.load_from = args.checkpoint
+    check_paths(cfg, ('train', 'val'))
+    check_classes(cfg, ('val',))
+    names = entry_names(args.checkpoint, args.trusted)
+    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
+        given = cfg.copy()
+        cfg.work_dir = scratch
+        runner = build_runner(cfg, args.trusted)
+        check_names(runner.model, names, args.checkpoint)
+        before = runner.val()
+        batches = calibration_batches(runner, cfg, args.images)
+        try:
+            found = fold_calibrated(
+                runner.model, batches, args.keep_worse_than, partial(track, description='folding')
+            )
+        except ValueError as error:
+            raise CommandError(error) from error
+        after = runner.val_loop.run()
+        model = runner.model.cpu()
+        folded = checkpoint_of(model, given, found, args.to)
+        result: dict = folded.state
+        if out.suffix != '.safetensors':
+            result = pack(folded.state, args.to)
+            if args.to in (*WHOLE, OWN):
+                result = dict(state_dict=folded.state, meta=folded.meta)
+        save_checkpoint(result, out, args.force)
+    print(told(found))
+    for name, value in before.items():
+        print(f'{name}: {value:.4f} before, {after[name]:.4f} after (validation images)')
+    print(f'{out}: {len(folded.layers)} of {len(found)} keys folded, {args.to} naming')
+    if folded.backbone_cfg:
+        print(f'backbone: {folded.backbone_cfg}')
+
+
+def told(found: list[BlockFold]) -> str:
+    """The blocks as a table."""
+    width = max(len(each.layer) for each in found)
+    head = f'{"layer":<{width}}  key explained  charts explained  attention changed by'
+    rows = [
+        f'{each.layer:<{width}}  {percent(each.key_share):>13}  {percent(each.charts_share):>16}  '
+        + ('-' if each.divergence is None else f'{each.divergence:.2g} nats')
+        + ('' if each.folded else ', kept')
+        for each in found
+    ]
+    return '\n'.join([head, *rows])
+
+
+def percent(share: float | None) -> str:
+    """A share in per cent, - where it is not known."""
+    return '-' if share is None else f'{share:.2%}'

@@ -4,6 +4,7 @@ from .amp import BFloat16OptimWrapper
 from .compile_backbone import CompileBackboneHook
 from .exact_resume import ExactResumeHook
 from .layer_decay import LayerDecayConstructor
+from .merged_groups import MergedGroupsConstructor
 from .paint_segmentation import PaintSegmentationHook
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     'CompileBackboneHook',
     'ExactResumeHook',
     'LayerDecayConstructor',
+    'MergedGroupsConstructor',
     'PaintSegmentationHook',
 ]

@@ -28,7 +28,7 @@ def train_step(forward, model, x):
 @pytest.mark.parametrize(
     'build, options',
     [
-        (ManifoldViT, VIT),
+        pytest.param(ManifoldViT, VIT, marks=pytest.mark.slow),
         (ManifoldViT, dict(VIT, key_cfg=KEY, window_size=3, num_register_tokens=2)),
         (ManifoldDINOv3, dict(DINOV3, key_cfg=KEY, window_size=3)),
         pytest.param(ManifoldSwin, dict(SWIN, key_cfg=KEY), marks=pytest.mark.slow),

@@ -38,11 +38,14 @@ default_hooks = dict(checkpoint=dict(interval=2))
 #: Pages of which another test runs every line, or why it cannot be run.
 ELSEWHERE = {
     r'own-data\.md: |README\.md: study .*own_data': 'tests/test_configs/test_own_data.py',
+    r'(README|predict)\.md: predict ': 'tests/test_commands/test_predict_walk.py',
     r'configs\.md: ': 'tests/test_configs/test_documented_overrides.py',
     r'README\.md: profile-': 'tests/test_profiling (these take a GPU and minutes)',
-    r'report\.md: ': 'the commands of a published study, which take GPUs and hours',
+    r'(report|log)\.md: ': 'the commands of published studies, which take GPUs and hours',
     r'SOURCE|STUDY|study compare work_dirs': 'a pattern; others show it filled in',
     r'study-machines\.md: ': 'test_study_machines',
+    r'deploy\.md: fold .*--calibrate': 'tests/test_compress/test_command.py',
+    r'thresholds\.md: ': 'tests/test_decide/test_command.py, with more images',
 }
 
 

@@ -16,7 +16,7 @@ model = dict(
     ),
     neck=dict(type='FPN', in_channels=[96, 192, 384, 768], out_channels=256, num_outs=5),
     rpn_head=dict(
-        type='RPNHead',
+        type='mkbackbones.BatchedRPNHead',
         in_channels=256,
         feat_channels=256,
         anchor_generator=dict(
@@ -34,7 +34,7 @@ model = dict(
         loss_bbox=dict(type='L1Loss', loss_weight=1.0),
     ),
     roi_head=dict(
-        type='StandardRoIHead',
+        type='mkbackbones.BatchedRoIHead',
         bbox_roi_extractor=dict(
             type='mkbackbones.FP32RoIExtractor',
             roi_extractor=dict(

@@ -210,7 +210,7 @@ def image_groups(group: np.ndarray, block: np.ndarray, weights: np.ndarray) -> I
     alone = distance < 1e-9
     factor = np.where(alone, 1.0, (1 - w) ** 2 / np.where(alone, 1.0, distance))
     overall = share.mean(1)
-    by_images = 1 / (overall**2).sum() - 1
+    by_images = max(float(1 / (overall**2).sum() - 1), 0.0)  # one group alone: 0, but for rounding
     by_groups = (overall**2).sum() ** 2 / (overall**4).sum()
     df = min(by_images, float(np.sqrt(by_images * by_groups)))
     return ImageGroups(np.sqrt(factor), effective, float(df))

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Subset
 
+from ...engine.defect_score import class_probabilities, has_background, largest_probability
 from ..evidence import ClassificationEvidence, DetectionEvidence, Evidence, SegmentationEvidence
 from ..evidence.base import FALSE_ALARMS
 from ..evidence.groups import groups_of
@@ -115,16 +116,11 @@ class SegmentationCollector(Collector):
     @property
     def has_background(self) -> bool:
         """Whether class 0 is a surface without defects."""
-        return self.classes[0] == 'background'
+        return has_background(self.classes)
 
     def score(self, sample: Any) -> float:
         """Highest probability of a defect at any pixel; 1 where no class means 'no defect'."""
-        if not self.has_background:
-            return 1.0
-        logits = sample.seg_logits.data.float()
-        if len(logits) == 1:  # one output for two classes
-            return float(logits.sigmoid().max())
-        return float(1 - logits.softmax(0)[0].min())
+        return largest_probability(class_probabilities(sample.seg_logits.data), self.classes)
 
     def evidence(self) -> SegmentationEvidence:
         groups = groups_of(self.data_root, self.images)

@@ -6,7 +6,6 @@ import contextlib
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -15,15 +14,14 @@ from torch.utils.data import DataLoader, Subset
 
 from ...attention.inject import fold_manifold_keys
 from ...attention.qkv import ManifoldQKV
-from ...keys import BasedKey, LinearK
+from ...compress.linear_fit import LinearFit
+from ...keys import BasedKey
 
 __all__ = ['Treatment', 'check_treatment', 'fold_by_least_squares', 'watch_charts']
 
 #: Validation images that a key is looked at with: at least so many, and so many more, if there are,
-#: that a layer with the fewest tokens has this many of them for each of its channels. A linear map
-#: fits fewer tokens than channels exactly, and explains nothing then.
+#: that every layer has seen enough tokens for a linear map.
 LEAST_IMAGES = 32
-TOKENS_A_CHANNEL = 10
 #: Most images at a time.
 BATCH = 8
 #: How charts are switched off: their output scale set to zero; or, without a base chart, the best
@@ -61,81 +59,14 @@ class Treatment:
     score_linear: float | None = None
 
 
-class Watched:
-    """Sums over the tokens that a layer's charts have seen, for the best linear map.
-
-    Args:
-        qkv (ManifoldQKV): The layer.
-    """
-
-    def __init__(self, qkv: ManifoldQKV) -> None:
-        key = qkv.key
-        size = key.embed_dims + 1
-        device = qkv.qv.weight.device
-        self.moments = torch.zeros(size, size, dtype=torch.float64, device=device)
-        self.products = torch.zeros(size, key.out_dims, dtype=torch.float64, device=device)
-        self.charts: Any = 0.0  # then (out_dims,)
-        self.charts_squared = self.base = 0.0
-        self.seen = 0
-
-    @torch.no_grad()
-    def __call__(self, qkv: ManifoldQKV, inputs: tuple[Tensor, ...]) -> None:
-        key: Any = qkv.key  # a BasedKey, see watch_charts
-        x = inputs[0].detach().float()
-        with torch.autocast(x.device.type, enabled=False):
-            charts = key.charts(x, qkv.grid, qkv.num_prefix_tokens)
-            if key.base is not None:
-                charts = key.out_scale * charts
-                self.base += float(key.base(x).square().sum())
-        tokens = torch.cat([x, torch.ones_like(x[..., :1])], -1).flatten(0, -2).double()
-        wanted = charts.flatten(0, -2).double()
-        self.moments += tokens.T @ tokens
-        self.products += tokens.T @ wanted
-        self.charts += wanted.sum(0)
-        self.charts_squared += float(wanted.square().sum())
-        self.seen += len(tokens)
-
-    @cached_property
-    def linear(self) -> Tensor:
-        """The best linear map of all tokens seen, its bias in the last row: (C + 1, out_dims)."""
-        return torch.linalg.pinv(self.moments, hermitian=True) @ self.products
-
-    @property
-    def suffices(self) -> bool:
-        """Whether there are enough tokens for the map to hold for others."""
-        return self.seen >= TOKENS_A_CHANNEL * len(self.moments)
-
-    def linear_share(self) -> float | None:
-        """Share of the charts' variance that this map explains, adjusted for its parameters."""
-        free = self.seen - len(self.moments)
-        if free <= 0:
-            return None
-        mean = self.charts / self.seen
-        variance = self.charts_squared - self.seen * float(mean.square().sum())
-        left = self.charts_squared - float((self.linear * self.products).sum())
-        left *= (self.seen - 1) / free
-        return 1.0 if variance <= 0 else min(max(1 - left / variance, 0.0), 1.0)
-
-    def linear_key(self, key: Any) -> LinearK:
-        """A key that computes this map, and the base chart where there is one."""
-        found = self.linear.T.float()
-        weight, bias = found[:, :-1], found[:, -1]
-        if key.base is not None:
-            weight = weight + key.base.weight.detach()
-            bias = bias if key.base.bias is None else bias + key.base.bias.detach()
-        linear = LinearK(key.embed_dims, out_dims=key.out_dims).to(found.device)
-        linear.load_stock(weight, bias)
-        return linear.eval()
-
-
 def check_treatment(
-    model: nn.Module, charts: dict[ManifoldQKV, Watched], score: Callable[[], float]
+    model: nn.Module, charts: dict[ManifoldQKV, LinearFit], score: Callable[[], float]
 ) -> Treatment | None:
     """Look at the keys of a trained network, and score it with their charts switched off.
 
     Args:
         model (nn.Module): A model of mmengine, with the weights that are tested.
-        charts (dict[ManifoldQKV, Watched]): What :func:`watch_charts` saw of it.
+        charts (dict[ManifoldQKV, LinearFit]): What :func:`watch_charts` saw of it.
         score (Callable): Gives the primary metric on the test split, in per cent.
 
     Returns:
@@ -168,19 +99,19 @@ def check_treatment(
     return found
 
 
-def fold_by_least_squares(model: nn.Module, charts: dict[ManifoldQKV, Watched]) -> None:
+def fold_by_least_squares(model: nn.Module, charts: dict[ManifoldQKV, LinearFit]) -> None:
     """Turn all keys of a trained network into stock ones, in place, each by its best linear map.
 
     Args:
         model (nn.Module): A model of mmengine.
-        charts (dict[ManifoldQKV, Watched]): What :func:`watch_charts` saw of it.
+        charts (dict[ManifoldQKV, LinearFit]): What :func:`watch_charts` saw of it.
     """
     for layer, one in charts.items():
         layer.key = one.linear_key(layer.key)
     fold_manifold_keys(model)
 
 
-def watch_charts(model: nn.Module, loader: DataLoader) -> dict[ManifoldQKV, Watched]:
+def watch_charts(model: nn.Module, loader: DataLoader) -> dict[ManifoldQKV, LinearFit]:
     """What the charts of a trained network do with validation images; empty without charts.
 
     Args:
@@ -201,7 +132,7 @@ def mean_of(
     return statistics.fmean(measured) if measured else None
 
 
-def watch(model: Any, layers: list[ManifoldQKV], loader: DataLoader) -> list[Watched]:
+def watch(model: Any, layers: list[ManifoldQKV], loader: DataLoader) -> list[LinearFit]:
     """Let validation images pass, drawn from the whole split, until every layer has seen enough."""
     dataset: Any = loader.dataset
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
@@ -210,7 +141,7 @@ def watch(model: Any, layers: list[ManifoldQKV], loader: DataLoader) -> list[Wat
     images = DataLoader(
         Subset(dataset, order.tolist()), batch_size=size, collate_fn=loader.collate_fn
     )
-    watched = [Watched(layer) for layer in layers]
+    watched = [LinearFit(layer) for layer in layers]
     handles = [layer.register_forward_pre_hook(one) for layer, one in zip(layers, watched)]
     model.eval()
     try:
@@ -226,7 +157,7 @@ def watch(model: Any, layers: list[ManifoldQKV], loader: DataLoader) -> list[Wat
 
 
 @contextlib.contextmanager
-def linear_instead(layers: list[ManifoldQKV], watched: list[Watched]) -> Iterator[None]:
+def linear_instead(layers: list[ManifoldQKV], watched: list[LinearFit]) -> Iterator[None]:
     """Put the best linear map in the place of each layer's charts for a while."""
     keys = [layer.key for layer in layers]
     try:

@@ -118,6 +118,16 @@ def test_the_jackknife_is_unbiased_for_groups_of_any_sizes(sizes, seed):
         assert found.df == pytest.approx(len(sizes) - 1)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=40))
+def test_one_group_that_holds_everything_has_no_degrees_of_freedom(sizes):
+    """Whatever its images weigh: 1 / 1 - 1 by rounding may be below 0."""
+    weights = np.array(sizes, float)[:, None] / 7
+    group = np.zeros(len(sizes), int)
+    found = image_groups(group, group, weights)
+    assert 0 <= found.df < 1e-6 and found.effective == pytest.approx(1)
+
+
 def test_a_metric_counts_its_own_groups_and_too_few_give_no_interval():
     results, evidence = Strips(NEU_DET, num_seeds=2).simulate(np.random.default_rng(0))
     analysis = analyse_evidence(results, evidence)

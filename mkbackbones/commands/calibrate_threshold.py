@@ -1,0 +1,182 @@
+"""``python -m mkbackbones calibrate-threshold``: from which score on an image raises an alarm."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..runner.build import build_runner
+from ..runner.preflight import check_checkpoint, check_classes, check_paths
+from ..runner.weights import check_names, entry_names
+from .errors import CommandError, run_command
+from .launch import add_launch_arguments, prepare_config, told_in_a_sentence
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
+    from ..decide.page import Looked
+
+EXAMPLES = """
+examples:
+  python -m mkbackbones calibrate-threshold my_config.py epoch_12.pth --max-false-alarms 0.01
+  python -m mkbackbones calibrate-threshold my_config.py epoch_12.pth --min-recall 0.98 \\
+      --out line3.json --report line3.html
+
+The threshold comes from the validation images of the config; what it gives is told for them and,
+with exact intervals, for its test images.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = argparse.ArgumentParser(
+        prog='python -m mkbackbones calibrate-threshold',
+        description='Choose the score from which an image counts as defective.',
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='path of a config, or the name of a shipped one')
+    parser.add_argument('checkpoint', help='path of the weights')
+    wish = parser.add_mutually_exclusive_group(required=True)
+    wish.add_argument(
+        '--max-false-alarms',
+        type=float,
+        metavar='SHARE',
+        help='of the good images, e.g. 0.005 for 5 in 1,000 parts',
+    )
+    wish.add_argument(
+        '--min-recall', type=float, metavar='SHARE', help='of the defective images, e.g. 0.98'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('threshold.json'), help='default: threshold.json'
+    )
+    parser.add_argument('--report', type=Path, metavar='FILE.html', help='write a page, too')
+    parser.add_argument('--force', action='store_true', help='replace files that exist')
+    add_launch_arguments(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(build_parser(), calibrate, argv)
+
+
+def calibrate(args: argparse.Namespace) -> None:
+    """Choose a threshold as the parsed arguments say.
+
+    Raises:
+        CommandError: If the input cannot work, or the images are too few to tell.
+    """
+    from ..decide.operating_point import OperatingPoint, Wish, choose_threshold, outcome_of
+    from ..decide.page import described, write_page
+
+    try:
+        wish = Wish(args.max_false_alarms, args.min_recall)
+    except ValueError as error:
+        raise CommandError(error) from error
+    for path, suffix in ((args.out, '.json'), (args.report, '.html')):
+        check_target(path, suffix, args.force)
+    check_checkpoint(args.checkpoint)
+    cfg = prepare_config(args)
+    kinds = dict(mmdet='detection', mmseg='segmentation')
+    kind = kinds.get(cfg.get('default_scope', ''))
+    if kind is None:
+        raise CommandError(
+            f'config {args.config} has default_scope={cfg.get("default_scope")!r}; thresholds are '
+            'for detectors (mmdet) and segmentors (mmseg)'
+        )
+    if cfg.get('val_dataloader') is None:
+        raise CommandError(f'config {args.config} has no val_dataloader to choose a threshold with')
+    splits = ['val'] + ['test'] * (cfg.get('test_dataloader') is not None)
+    if 'test' in splits and same_images(cfg):
+        print('the test images are those of validation, so nothing is told of other images')
+        splits.remove('test')
+    cfg.load_from = args.checkpoint
+    check_paths(cfg, tuple(splits))
+    check_classes(cfg, tuple(splits))
+    names = entry_names(args.checkpoint, args.trusted)
+    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
+        cfg.work_dir = scratch
+        runner = build_runner(cfg, args.trusted)
+        check_names(runner.model, names, args.checkpoint)
+        runner.load_or_resume()
+        looked = {}
+        for split, name in zip(splits, ('validation', 'test')):
+            looked[name], classes = look(runner, cfg[f'{split}_dataloader'], kind, Path(scratch))
+            if split == 'val':  # before the longer look at the test images
+                found = looked[name]
+                try:
+                    threshold = choose_threshold(found.score, found.defective, wish)
+                except ValueError as error:
+                    raise CommandError(error) from error
+    outcomes = {
+        name: outcome_of(each.score, each.defective, each.groups, threshold)
+        for name, each in looked.items()
+    }
+    point = OperatingPoint(
+        threshold,
+        wish,
+        classes,
+        Path(args.checkpoint).name,
+        outcomes['validation'],
+        outcomes.get('test'),
+    )
+    point.save(args.out)
+    print(f'{wish}: alarm above {threshold:.6g}')
+    for name, outcome in outcomes.items():
+        for what, text in described(outcome):
+            print(f'{name}: {what}: {text}')
+    print(args.out)
+    if args.report is not None:
+        write_page(args.report, point, looked)
+        print(args.report)
+
+
+def check_target(path: Path | None, suffix: str, force: bool) -> None:
+    """Raise CommandError, before long work, unless a file may be written."""
+    if path is None:
+        return
+    if path.suffix != suffix:
+        raise CommandError(f'{path} has to end with {suffix}')
+    if path.exists() and not force:
+        raise CommandError(f'{path} exists; --force replaces it')
+    if not path.absolute().parent.is_dir():
+        raise CommandError(f'there is no folder {path.absolute().parent}')
+
+
+def same_images(cfg: Any) -> bool:
+    """Whether test and validation images are the same, by what names them in the config."""
+    val, test = (dict(cfg[f'{s}_dataloader'].dataset) for s in ('val', 'test'))
+    for settings in (val, test):
+        for name in ('pipeline', 'test_mode', 'indices'):
+            settings.pop(name, None)
+    return val == test
+
+
+def look(runner: Runner, settings: dict, kind: Any, scratch: Path) -> tuple[Looked, list[str]]:
+    """Score the images of a split; with the names of the classes.
+
+    Raises:
+        CommandError: If its annotations are not such as tell which images are good.
+    """
+    from ..decide.page import Looked
+    from ..study.worker.collect import collect, collector_of
+
+    loader = runner.build_dataloader(settings)
+    dataset: Any = loader.dataset
+    root = getattr(dataset, 'data_root', None) or '.'
+    try:
+        collector = collector_of(kind, dataset, root, scratch)
+    except TypeError as error:
+        raise CommandError(error) from error
+    collect(runner.model, loader, collector)
+    evidence: Any = collector.evidence()
+    paths = {}
+    for index in range(len(dataset)):
+        path = Path(dataset.get_data_info(index)['img_path'])
+        paths[path.stem] = paths[path.name] = path
+    files = [paths[image] for image in evidence.images]
+    looked = Looked(evidence.defect_score, evidence.defective, evidence.groups, files)
+    return looked, collector.classes

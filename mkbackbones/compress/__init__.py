@@ -1,0 +1,1 @@
+"""Trained networks made cheaper: their keys replaced by what costs less."""

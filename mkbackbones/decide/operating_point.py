@@ -1,0 +1,187 @@
+"""The score from which an image raises an alarm, chosen on validation images."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import written_aside
+from .interval import Share, share_of
+
+__all__ = ['OperatingPoint', 'Outcome', 'Wish', 'choose_threshold', 'outcome_of', 'trade_off']
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of an inspection; one of the two.
+
+    Args:
+        max_false_alarms (float, optional): Share of the good images that may raise an alarm, above
+            0 and below 1; 0.005 for 5 in 1,000 good parts.
+        min_recall (float, optional): Share of the defective images that have to, above 0 and below
+            1.
+
+    Raises:
+        ValueError: None or both are given, or one is out of range.
+    """
+
+    max_false_alarms: float | None = None
+    min_recall: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {n: v for n, v in asdict(self).items() if v is not None}
+        if len(given) != 1:
+            raise ValueError('a wish is one of max_false_alarms and min_recall')
+        (name, value) = next(iter(given.items()))
+        if not 0 < value < 1:
+            raise ValueError(f'{name}={value} is not allowed; it must be above 0 and below 1')
+
+    def __str__(self) -> str:
+        if self.max_false_alarms is not None:
+            return f'at most {self.max_false_alarms:.2%} of the good images raise an alarm'
+        return f'at least {self.min_recall:.2%} of the defective images raise an alarm'
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a threshold gives on some images.
+
+    Args:
+        recall (Share | None): Of the defective images, those with an alarm; None without any.
+        false_alarms (Share | None): Of the good images, those with one; None without any.
+    """
+
+    recall: Share | None
+    false_alarms: Share | None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold, and what it was chosen by.
+
+    Args:
+        threshold (float): An image raises an alarm if its score lies *above* it.
+        wish (Wish): What was asked for.
+        classes (list[str]): Classes of the model.
+        checkpoint (str): Name of its file.
+        validation (Outcome): What it gives on the images that it was chosen on.
+        test (Outcome | None): And on those that it was not.
+    """
+
+    threshold: float
+    wish: Wish
+    classes: list[str]
+    checkpoint: str
+    validation: Outcome
+    test: Outcome | None = None
+
+    def save(self, path: Path) -> None:
+        """Write a JSON file, whole or not at all."""
+        content = {'version': VERSION, **asdict(self)}
+        for split in ('validation', 'test'):
+            outcome = getattr(self, split)
+            content[split] = outcome and {
+                field.name: share and share._asdict()
+                for field in fields(outcome)
+                for share in [getattr(outcome, field.name)]
+            }
+        with written_aside(path) as work:
+            work.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+
+    @classmethod
+    def load(cls, path: Path) -> OperatingPoint:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: The file is something else, or of a later version.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding='utf-8'))
+            if content.pop('version') != VERSION:
+                raise ValueError('another version wrote it')
+            content['wish'] = Wish(**content['wish'])
+            for split in ('validation', 'test'):
+                content[split] = content[split] and read_outcome(content[split])
+            found = cls(**content)
+            if not math.isfinite(found.threshold):
+                raise ValueError('the threshold is no number')
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f'{path} cannot be read as an operating point ({error}); calibrate-threshold '
+                'writes one'
+            ) from error
+        return found
+
+
+def read_outcome(content: dict[str, Any]) -> Outcome:
+    """An outcome as it was written."""
+    return Outcome(**{name: share and Share(**share) for name, share in content.items()})
+
+
+def choose_threshold(score: np.ndarray, defective: np.ndarray, wish: Wish) -> float:
+    """The threshold by which a new image, drawn like these, meets a wish.
+
+    Of v scores the j-th highest is exceeded by a new one with the probability ``j / (v + 1)``, so
+    for false alarms it is that of the good images with the largest j for which this is small
+    enough. For recall it is the j-th lowest of the defective ones, which a new one falls short of
+    as often.
+
+    Args:
+        score (ndarray): Score of each image, (n,).
+        defective (ndarray): Whether it has a defect, bool, (n,).
+        wish (Wish): What is asked for.
+
+    Raises:
+        ValueError: There are too few images to tell.
+    """
+    if wish.max_false_alarms is not None:
+        share, scores, kind = wish.max_false_alarms, -np.sort(-score[~defective]), 'good'
+    else:
+        share, scores, kind = 1 - (wish.min_recall or 0), np.sort(score[defective]), 'defective'
+    # 1 - 0.9 is a little less than 0.1.
+    rank = math.floor((len(scores) + 1) * share * (1 + 1e-9))
+    if not rank:
+        raise ValueError(
+            f'{len(scores)} {kind} validation images cannot tell that {wish}: it takes at least '
+            f'{math.ceil(1 / share * (1 - 1e-9)) - 1} of them'
+        )
+    return float(scores[min(rank, len(scores)) - 1])
+
+
+def outcome_of(
+    score: np.ndarray, defective: np.ndarray, groups: np.ndarray, threshold: float
+) -> Outcome:
+    """What a threshold gives.
+
+    Args:
+        score (ndarray): Score of each image, (n,).
+        defective (ndarray): Whether it has a defect, bool, (n,).
+        groups (ndarray): Name of its group, (n,).
+        threshold (float): Scores above it raise an alarm.
+    """
+    alarm = score > threshold
+    return Outcome(
+        recall=share_of(alarm[defective], groups[defective]),
+        false_alarms=share_of(alarm[~defective], groups[~defective]),
+    )
+
+
+def trade_off(score: np.ndarray, defective: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Recall against false alarms, for every threshold that makes a difference.
+
+    Returns:
+        tuple: Thresholds, rising; share of the good images above each; share of the defective ones.
+    """
+    thresholds = np.concatenate([[-np.inf], np.unique(score)])
+    good, bad = np.sort(score[~defective]), np.sort(score[defective])
+    shares = [
+        1 - np.searchsorted(each, thresholds, 'right') / max(len(each), 1) for each in (good, bad)
+    ]
+    return thresholds, shares[0], shares[1]

@@ -1,0 +1,147 @@
+"""``calibrate-threshold`` from a config and a checkpoint to a threshold and a page."""
+
+import json
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+
+from mkbackbones.commands import calibrate_threshold
+from mkbackbones.commands.calibrate_threshold import main
+from mkbackbones.decide.operating_point import OperatingPoint
+from mkbackbones.decide.page import Looked
+from mkbackbones.registry import MODELS
+
+from ..test_commands.test_help import DOCUMENTED
+from ..test_engine.tiny import (
+    MANIFOLD_SWIN,
+    detection_config,
+    segmentation_config,
+    write_images,
+)
+
+METRICS = dict(
+    mmdet=dict(type='CocoMetric', metric='bbox'), mmseg=dict(type='IoUMetric', iou_metrics=['mIoU'])
+)
+
+
+def project(build, folder, splits=('val', 'test')):
+    """A config and a checkpoint; the images of a split are 3 good ones and 3 with a square."""
+    cfg = None
+    for split in ('train', *splits):
+        images = write_images(folder / split)
+        coco = json.loads((images / 'coco.json').read_text())
+        coco['annotations'] = [a for a in coco['annotations'] if a['image_id'] >= 3]
+        (images / 'coco.json').write_text(json.dumps(coco))
+        for i in range(3):
+            cv2.imwrite(str(images / f'map/{i}.png'), np.zeros((64, 64), np.uint8))
+        found = build(images, folder / 'work', MANIFOLD_SWIN)
+        if cfg is None:
+            cfg = found
+            cfg.custom_imports = dict(imports=['mkbackbones'])
+            continue
+        loader = dict(batch_size=2, num_workers=0, dataset=found.train_dataloader.dataset.copy())
+        loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
+        steps = loader['dataset'].pipeline
+        pipeline = [step for step in steps if 'Random' not in step.type]
+        pipeline.insert(1, dict(type='Resize', scale=(64, 64)))
+        meta = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+        pipeline[-1]['meta_keys'] = meta if cfg.default_scope == 'mmdet' else meta[1:]
+        loader['dataset'].pipeline = pipeline
+        if cfg.default_scope == 'mmdet':
+            loader['dataset'].test_mode = True
+        cfg[f'{split}_dataloader'] = loader
+        cfg[f'{split}_cfg'] = dict(type=f'{split.capitalize()}Loop')
+        metric = dict(METRICS[cfg.default_scope])
+        if cfg.default_scope == 'mmdet':
+            metric['ann_file'] = str(images / 'coco.json')
+        cfg[f'{split}_evaluator'] = metric
+    cfg = Config(cfg.to_dict())
+    cfg.dump(str(folder / 'config.py'))
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, folder / 'model.pth')
+    return cfg
+
+
+@pytest.mark.parametrize('build', [detection_config, segmentation_config])
+def test_a_threshold_and_a_page(build, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logging.disable(logging.INFO)
+    project(build, tmp_path)
+    argv = ['config.py', 'model.pth', '--max-false-alarms', '0.5', '--device', 'cpu']
+    assert main([*argv, '--report', 'page.html']) == 0
+    told = capsys.readouterr().out
+    assert 'at most 50.00% of the good images raise an alarm: alarm above' in told
+    assert 'test: defective images with an alarm: ' in told and ' of 3 (' in told
+    point = OperatingPoint.load(tmp_path / 'threshold.json')
+    assert point.checkpoint == 'model.pth' and point.classes
+    assert point.validation.false_alarms.images == point.test.recall.images == 3
+    assert point.validation.false_alarms.hits <= 1
+    page = (tmp_path / 'page.html').read_text()
+    missed = point.test.recall.images - point.test.recall.hits
+    assert f'Missed (test images): {missed}' in page and '<svg' in page
+    wrong = missed + point.test.false_alarms.hits
+    assert page.count('data:image/jpeg') == wrong and str(tmp_path) not in page
+    assert not list(tmp_path.glob('work*'))
+    assert main(argv) == 2 and 'threshold.json exists' in capsys.readouterr().err
+
+
+def test_images_of_validation_are_no_test(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = project(segmentation_config, tmp_path, ('val',))
+    for name in ('dataloader', 'cfg', 'evaluator'):
+        cfg[f'test_{name}'] = cfg[f'val_{name}']
+    cfg.test_cfg = dict(type='TestLoop')
+    cfg.dump('config.py')
+    argv = ['config.py', 'model.pth', '--min-recall', '0.5', '--out', 'x.json', '--device', 'cpu']
+    assert main(argv) == 0
+    assert 'are those of validation' in capsys.readouterr().out
+    assert OperatingPoint.load(tmp_path / 'x.json').test is None
+
+
+@pytest.mark.parametrize(
+    'argv, told',
+    [
+        (['--max-false-alarms', '1.5'], 'above 0 and below 1'),
+        (['--max-false-alarms', '0.01'], 'at least 99 of them'),
+        (['--min-recall', '0.9'], '3 defective validation images cannot tell'),
+        (['--min-recall', '0.5', '--out', 'x.txt'], 'end with .json'),
+        (['--min-recall', '0.5', '--report', 'gone/x.html'], 'there is no folder'),
+    ],
+)
+def test_what_cannot_be_is_told(argv, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    project(segmentation_config, tmp_path)
+    assert main(['config.py', 'model.pth', '--device', 'cpu', *argv]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.glob('*.json'))
+
+
+def test_lines_of_the_page_of_thresholds(tmp_path, monkeypatch):
+    """docs/thresholds.md, with more images than the tiny data sets have."""
+    monkeypatch.chdir(tmp_path)
+    project(segmentation_config, tmp_path)
+    (tmp_path / 'config.py').rename('my_config.py')
+    (tmp_path / 'model.pth').rename('epoch_12.pth')
+    rng = np.random.default_rng(0)
+    files = [tmp_path / f'val/img/{i % 6}.png' for i in range(400)]
+
+    def many(*args):
+        score, defective = rng.random(400), np.arange(400) < 200
+        return Looked(score + defective, defective, [f.stem for f in files], files), ['a']
+
+    monkeypatch.setattr(calibrate_threshold, 'look', many)
+    lines = [words for name, words in DOCUMENTED.items() if name.startswith('thresholds.md: ')]
+    assert len(lines) == 2
+    for words in lines:
+        assert main([*words[1:], '--device', 'cpu']) == 0
+    assert Path('threshold.html').is_file() and Path('line3.json').is_file()

@@ -1,0 +1,111 @@
+"""What ``predict`` says is what ``test`` says of the same pictures, to the bit, and a study too."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+import mkbackbones
+from mkbackbones.datasets import SyntheticDefects, write_dataset
+from mkbackbones.predict import masks
+from mkbackbones.runner.build import build_runner
+from mkbackbones.study.worker.collect import collect, collector_of
+
+ROOT = Path(__file__).parents[2]
+ARCH = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
+#: Of a head that is not trained, all finds are kept.
+ALL = dict(rcnn=dict(score_thr=0.0, max_per_img=12))
+NECK = dict(neck=dict(in_channels=[8, 16, 32, 64]))
+MODELS = {
+    'detection': ('demo/faster-rcnn_swin-nano-spatial.py', dict(NECK, test_cfg=ALL)),
+    'instance-segmentation': (
+        'detection/mask-rcnn_swin-t-stock_synthetic.py',
+        dict(NECK, test_cfg=ALL),
+    ),
+    'segmentation': (
+        'demo/upernet_swin-nano-stock.py',
+        dict(
+            decode_head=dict(in_channels=[8, 16, 32, 64]),
+            auxiliary_head=dict(in_channels=32),
+        ),
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp('data')
+    write_dataset(SyntheticDefects(dict(train=4, val=2, test=5), size=96), root / 'synthetic')
+    return root
+
+
+class Kept:
+    """The samples beside what a collector makes of them."""
+
+    def __init__(self, collector):
+        self.collector, self.samples = collector, []
+
+    def add(self, sample):
+        self.samples.append(sample)
+        self.collector.add(sample)
+
+
+@pytest.fixture(params=MODELS)
+def tested(request, data, tmp_path, monkeypatch):
+    """Kind, config, checkpoint, and what the test loop of the runner sees."""
+    monkeypatch.setenv('MKBACKBONES_DATA', str(data))
+    monkeypatch.setattr('mmengine.device.utils.DEVICE', 'cpu')
+    name, model = MODELS[request.param]
+    cfg = Config.fromfile(ROOT / 'configs' / name)
+    cfg.model.backbone.arch = ARCH
+    cfg.merge_from_dict(dict(model=model, work_dir=str(tmp_path / 'work')))
+    for step in cfg.test_dataloader.dataset.pipeline:
+        if step.type == 'Resize':
+            step.scale = (96, 96)
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)
+    torch.manual_seed(0)
+    runner = build_runner(cfg)
+    loader = runner.test_dataloader
+    path = str(tmp_path / 'run.pth')
+    meta = dict(dataset_meta=loader.dataset.metainfo)
+    torch.save(dict(state_dict=runner.model.state_dict(), meta=meta), path)
+    (tmp_path / 'drawn').mkdir()
+    root = str(data / 'synthetic')
+    kept = Kept(collector_of(request.param, loader.dataset, root, tmp_path / 'drawn'))
+    collect(runner.model, loader, kept)
+    return request.param, cfg, path, kept
+
+
+def test_predictions_are_those_of_the_test_loop(tested):
+    """A tile that the pictures fit in changes nothing, either."""
+    kind, cfg, checkpoint, kept = tested
+    for tile in (None, 96):
+        predictor = mkbackbones.Predictor(cfg, checkpoint, device='cpu', tile=tile, overlap=16)
+        found = predictor([sample.img_path for sample in kept.samples])
+        assert len(found) == 5
+        compare(kind, kept, found)
+
+
+def compare(kind, kept, found):
+    """Every number of predictions with those of the test loop and of a study."""
+    for sample, prediction in zip(kept.samples, found, strict=True):
+        if kind == 'segmentation':
+            wanted = sample.pred_sem_seg.data[0].numpy()
+            assert np.array_equal(prediction.class_map, wanted)
+            continue
+        instances = sample.pred_instances
+        assert len(instances) == len(prediction.instances) > 0
+        boxes = instances.bboxes.double().numpy()
+        boxes[:, 2:] -= boxes[:, :2]
+        assert np.array_equal([one.box for one in prediction.instances], boxes)
+        assert [one.score for one in prediction.instances] == instances.scores.tolist()
+        assert [one.label for one in prediction.instances] == instances.labels.tolist()
+        if kind == 'instance-segmentation':
+            for one, mask in zip(prediction.instances, instances.masks.numpy()):
+                assert np.array_equal(masks.decode(one.mask), mask)
+    evidence = kept.collector.evidence()
+    scores = {Path(one.path).stem: one.score for one in found}
+    wanted = {Path(n).stem: s for n, s in zip(evidence.images, evidence.defect_score.tolist())}
+    assert scores == wanted
