@@ -39,10 +39,12 @@ class BatchedRoIHead(StandardRoIHead):
     Regions are assigned, drawn and given targets for the whole batch, with one wait for the GPU
     instead of a dozen an image. Parameters, losses and predictions are upstream's; which regions
     are drawn comes from the device's random numbers. The mask head has its own loop over the
-    images still. With another assigner, sampler, coder or kind of box head than
-    ``MaxIoUAssigner``, ``RandomSampler``, ``DeltaXYWHBBoxCoder`` and ``BBoxHead`` and what is
-    derived of it for classes and layers, or with boxes to ignore, upstream's loops serve.
-    ``roi_head=dict(type='mkbackbones.BatchedRoIHead', ...)``; arguments as of ``StandardRoIHead``.
+    images still.
+
+    Upstream's loops serve where there are boxes to ignore, and where something else than a
+    ``MaxIoUAssigner``, a ``RandomSampler``, a ``DeltaXYWHBBoxCoder`` or a box head with the targets
+    of ``BBoxHead`` is used. ``roi_head=dict(type='mkbackbones.BatchedRoIHead', ...)``; arguments as
+    of ``StandardRoIHead``.
     """
 
     def loss(
