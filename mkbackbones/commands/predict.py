@@ -71,6 +71,11 @@ def build_parser() -> argparse.ArgumentParser:
         '--paint', action='store_true', help='write pictures with what was found drawn on them'
     )
     parser.add_argument(
+        '--report',
+        action='store_true',
+        help='write gallery.html: painted pictures to pick from by class and score, in one file',
+    )
+    parser.add_argument(
         '--min-score',
         type=float,
         default=0.3,
@@ -232,6 +237,7 @@ def settings(args: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
         predictor.settings(),
         format=sorted(set(formats)),
         paint=args.paint,
+        report=args.report,
         min_score=args.min_score,
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..files import OutputError, atomic_output, locked, written_aside
 from ..runner.errors import InputError
 from .formats import OF_ALL, PER_PICTURE, Sheet, named_from, place_of
+from .gallery import gallery, thumbnail
 from .inputs import Picture
 from .painting import paint
 from .results import Prediction
@@ -23,8 +24,17 @@ from .results import Prediction
 __all__ = ['Output', 'check_folder']
 
 #: What an output may hold; a folder with anything else is not replaced.
-_OWN = ('labelme', 'masks', 'painted', 'predictions.csv', 'predictions.json', 'yolo')
+_OWN = (
+    'gallery.html',
+    'labelme',
+    'masks',
+    'painted',
+    'predictions.csv',
+    'predictions.json',
+    'yolo',
+)
 _RECORD = 'record.json'
+_THUMBNAIL = 'thumbnail'  # stays in the work folder, until a page has it
 _QUALITY = 92
 
 
@@ -63,6 +73,7 @@ class Output:
         self.alarms = 0  # pictures with one, once it is finished
         self.kinds = [kind for kind in self.settings['format'] if kind in PER_PICTURE]
         self.kinds += ['painted'] if self.settings['paint'] else []
+        self.kinds += [_THUMBNAIL] if self.settings.get('report') else []
         check_folder(self.folder, overwrite)
         self._check_settings()
 
@@ -127,11 +138,14 @@ class Output:
         """
         place = self._place(picture)
         place.mkdir(parents=True, exist_ok=True)
-        least = self.settings['min_score']
+        least, image = self.settings['min_score'], None
         for kind in self.kinds:
-            if kind == 'painted':
-                image = paint(pixels, prediction, self.palette, least)
-                image.save(place / kind, 'JPEG', quality=_QUALITY)
+            if kind in ('painted', _THUMBNAIL):
+                image = image or paint(pixels, prediction, self.palette, least)
+                if kind == 'painted':
+                    image.save(place / kind, 'JPEG', quality=_QUALITY)
+                else:
+                    (place / kind).write_bytes(thumbnail(image))
                 continue
             folder = (self.folder / place_of(kind, picture.stem)).parent
             sheet = Sheet(prediction, self.classes, least, named_from(folder, picture.path))
@@ -153,6 +167,8 @@ class Output:
             with atomic_output(self.folder, overwrite=self.overwrite, expected=_OWN) as out:
                 for picture in pictures:
                     for kind in self.kinds:
+                        if kind == _THUMBNAIL:
+                            continue
                         target = out / place_of(kind, picture.stem)
                         target.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(self._place(picture) / kind, target)
@@ -160,6 +176,8 @@ class Output:
                 above = self.settings.get('alarm_above')
                 if above is not None:
                     self.alarms = sum(prediction.score > above for _, prediction in found)
+                if self.settings.get('report'):
+                    self._write_gallery(out / 'gallery.html', found, above)
                 for kind in self.settings['format']:
                     if kind not in OF_ALL:
                         continue
@@ -169,6 +187,16 @@ class Output:
                         (out / name).write_bytes(content.encode('utf-8', 'surrogateescape'))
         except OutputError as error:
             raise InputError(error) from error
+
+    def _write_gallery(
+        self, path: Path, found: Sequence[tuple[Picture, Prediction]], above: float | None
+    ) -> None:
+        pictures = [
+            (picture.name, prediction, (self._place(picture) / _THUMBNAIL).read_bytes())
+            for picture, prediction in found
+        ]
+        page = gallery(self.classes, pictures, self.settings['min_score'], above)
+        path.write_bytes(page.encode('utf-8', 'surrogateescape'))
 
     def _recorded(self, picture: Picture) -> Prediction:
         """What was added, whatever has become of the file since."""

@@ -228,3 +228,24 @@ def test_a_threshold_of_another_model_is_told(model, pictures, capsys):
     Path('threshold.json').write_text('{}')
     assert main([*model, str(pictures), '--out', 'more', *later, *CPU]) == 2
     assert 'cannot be read as an operating point' in capsys.readouterr().err
+
+
+def test_a_gallery_comes_alone_and_after_a_stop(model, pictures, monkeypatch):
+    add, left = Output.add, [2]
+
+    def stops(self, *args):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        add(self, *args)
+
+    argv = [*model, str(pictures), '--out', 'out', '--report', '--format', 'csv', *CPU]
+    monkeypatch.setattr(Output, 'add', stops)
+    assert main(argv) == 130
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, 'path', [str(Path(model[0]).parent), *sys.path])
+    assert main(argv) == 0
+    assert files() == ['gallery.html', 'predictions.csv'] and left_over() == []
+    page = Path('out/gallery.html').read_text()
+    assert page.count('<figure ') == page.count('data:image/jpeg;base64,') == 3
+    assert main([*argv, '--overwrite']) == 0

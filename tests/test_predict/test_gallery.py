@@ -1,0 +1,62 @@
+import io
+import re
+
+from PIL import Image
+
+from mkbackbones.predict import gallery as module
+from mkbackbones.predict.gallery import gallery, thumbnail
+from mkbackbones.predict.results import Instance, Prediction
+
+
+def one(name, *found, score=None):
+    instances = tuple(
+        Instance(label, f'class {label}', value, (0.0, 0.0, 4.0, 4.0)) for label, value in found
+    )
+    best = max((value for _, value in found), default=0.0) if score is None else score
+    picture = thumbnail(Image.new('RGB', (800, 400)))
+    return name, Prediction(name, 8, 8, best, instances), picture
+
+
+PAGE = gallery(
+    ['a', 'b<', 'c'],
+    [one('x', (0, 0.4), (1, 0.95)), one('<y>', (0, 0.2)), one('z'), one('w', (1, 0.6))],
+    least=0.3,
+    alarm_above=0.6,
+)
+
+
+def figures(page):
+    marks = re.findall(r'<figure class="([^"]*)"', page)
+    names = re.findall(r'<figcaption>[\d.]+ ([^<]*)<', page)
+    return {name: set(mark.split()) for name, mark in zip(names, marks)}
+
+
+def test_pictures_come_by_score_with_what_they_can_be_picked_by():
+    assert list(figures(PAGE)) == ['x', 'w', '&lt;y&gt;', 'z']
+    assert figures(PAGE)['x'] == {'c0', 'c1', 's0', 's30', 's50', 's70', 's90', 'alarm'}
+    assert figures(PAGE)['w'] == {'c1', 's0', 's30', 's50'}  # 0.6 is not above 0.6
+    assert figures(PAGE)['&lt;y&gt;'] == {'none', 's0'}  # its find is below the least score
+    assert figures(PAGE)['z'] == {'none', 's0'}
+
+
+def test_a_reader_picks_from_what_there_is():
+    boxes = re.findall(r'id="(c\d|none)" checked>([^<]*)<', PAGE)
+    assert boxes == [('c0', 'a (1)'), ('c1', 'b&lt; (2)'), ('none', 'nothing found (2)')]
+    assert '4 pictures; 1 with an alarm, above 0.6.' in PAGE
+    for kind, _ in boxes:
+        assert f'body:has(#{kind}:checked) figure.{kind}{{display:block}}' in PAGE
+
+
+def test_nothing_is_fetched_and_nothing_is_run():
+    assert 'http' not in PAGE and '<script' not in PAGE and 'onload' not in PAGE
+
+
+def test_only_so_many_are_shown(monkeypatch):
+    monkeypatch.setattr(module, 'MOST', 2)
+    page = gallery(['a'], [one(str(i), (0, i / 10)) for i in range(5)], least=0.0)
+    assert list(figures(page)) == ['4', '3'] and 'the 2 with the highest scores' in page
+    assert '5 pictures' in page
+
+
+def test_thumbnails_are_small():
+    assert max(Image.open(io.BytesIO(thumbnail(Image.new('L', (3000, 20))))).size) == module.SIDE
