@@ -27,7 +27,7 @@ COMMANDS = {
     'export-onnx': ('export_onnx', 'write backbone and neck as an ONNX file'),
     'calibrate-threshold': (
         'calibrate_threshold',
-        'choose the score from which an image raises an alarm',
+        'choose the score above which an image raises an alarm',
     ),
     'profile-backbone': ('profile_backbone', 'time and memory of backbones, side by side'),
     'profile-training': ('profile_training', 'train throughput with different backbones'),

@@ -154,7 +154,7 @@ def fold_model(state: dict[str, Tensor], backbone_cfg: dict, scope: str | None) 
     if stay:
         raise CheckpointError(
             'these keys are not linear, so no stock layer equals them, and the model still needs '
-            f'mkbackbones: {", ".join(stay)}'
+            f'mkbackbones: {", ".join(stay)}; fold --calibrate fits linear keys to them'
         )
     return backbone
 

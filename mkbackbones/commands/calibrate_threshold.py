@@ -1,4 +1,4 @@
-"""``python -m mkbackbones calibrate-threshold``: from which score on an image raises an alarm."""
+"""``python -m mkbackbones calibrate-threshold``: above which score an image raises an alarm."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..runner.build import build_runner
 from ..runner.preflight import check_checkpoint, check_classes, check_paths
-from ..runner.weights import check_names, entry_names
+from ..runner.weights import check_complete
 from .errors import CommandError, run_command
 from .launch import add_launch_arguments, prepare_config, told_in_a_sentence
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
+    from ..decide.operating_point import Wish
     from ..decide.page import Looked
 
 EXAMPLES = """
@@ -33,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = argparse.ArgumentParser(
         prog='python -m mkbackbones calibrate-threshold',
-        description='Choose the score from which an image counts as defective.',
+        description='Choose the score above which an image counts as defective.',
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -69,8 +70,10 @@ def calibrate(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If the input cannot work, or the images are too few to tell.
     """
+    from ..checkpoints.source import load_file
     from ..decide.operating_point import OperatingPoint, Wish, choose_threshold, outcome_of
-    from ..decide.page import described, write_page
+    from ..decide.page import described, doubt_of_groups, write_page
+    from ..predict.model import classes_and_palette
 
     try:
         wish = Wish(args.max_false_alarms, args.min_recall)
@@ -90,17 +93,21 @@ def calibrate(args: argparse.Namespace) -> None:
     if cfg.get('val_dataloader') is None:
         raise CommandError(f'config {args.config} has no val_dataloader to choose a threshold with')
     splits = ['val'] + ['test'] * (cfg.get('test_dataloader') is not None)
-    if 'test' in splits and same_images(cfg):
-        print('the test images are those of validation, so nothing is told of other images')
+    if 'test' not in splits:
+        print(f'config {args.config} has no test images: nothing is told of other images')
+    elif same_images(cfg):
+        print('the test images are those of validation: nothing is told of other images')
         splits.remove('test')
-    cfg.load_from = args.checkpoint
     check_paths(cfg, tuple(splits))
     check_classes(cfg, tuple(splits))
-    names = entry_names(args.checkpoint, args.trusted)
     with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
-        cfg.work_dir = scratch
+        content = load_file(args.checkpoint, args.trusted, shapes_only=True)
+        classes_and_palette(cfg, cfg.val_dataloader.dataset, content, args.checkpoint)
+        cfg.load_from, cfg.work_dir, cfg.log_level = args.checkpoint, scratch, 'WARNING'
+        cfg.experiment_name = Path(scratch).name  # mmengine keeps visualisers by it
         runner = build_runner(cfg, args.trusted)
-        check_names(runner.model, names, args.checkpoint)
+        check_complete(runner.model, content, args.checkpoint)
+        check_number(runner, cfg.val_dataloader, kind, Path(scratch), wish)
         runner.load_or_resume()
         looked = {}
         for split, name in zip(splits, ('validation', 'test')):
@@ -124,7 +131,9 @@ def calibrate(args: argparse.Namespace) -> None:
         outcomes.get('test'),
     )
     point.save(args.out)
-    print(f'{wish}: alarm above {threshold:.6g}')
+    print(f'asked for: {wish}; alarm above {threshold:.6g}')
+    if doubt := doubt_of_groups(looked['validation'], wish):
+        print(doubt)
     for name, outcome in outcomes.items():
         for what, text in described(outcome):
             print(f'{name}: {what}: {text}')
@@ -153,6 +162,28 @@ def same_images(cfg: Any) -> bool:
         for name in ('pipeline', 'test_mode', 'indices'):
             settings.pop(name, None)
     return val == test
+
+
+def check_number(runner: Runner, settings: dict, kind: Any, scratch: Path, wish: Wish) -> None:
+    """Raise CommandError, before the network runs, where there cannot be enough images.
+
+    Annotations of detectors tell how many are good; those of segmentors, how many there are.
+    """
+    from ..study.worker.collect import collector_of
+
+    dataset: Any = runner.build_dataloader(settings).dataset
+    try:
+        collector = collector_of(kind, dataset, getattr(dataset, 'data_root', None) or '.', scratch)
+    except TypeError as error:
+        raise CommandError(error) from error
+    good, total = len(collector.may_be_good()), len(dataset)
+    most = total
+    if kind == 'detection':
+        most = good if wish.kind == 'good' else total - good
+    try:
+        wish.check_number(most)
+    except ValueError as error:
+        raise CommandError(error) from error
 
 
 def look(runner: Runner, settings: dict, kind: Any, scratch: Path) -> tuple[Looked, list[str]]:

@@ -6,6 +6,7 @@ import argparse
 import re
 import tempfile
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..runner.config_files import find_config, read_config
@@ -13,6 +14,9 @@ from .errors import CommandError, run_command
 from .launch import prepare_config, told_in_a_sentence
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from ..checkpoints.fold import Folded
     from ..compress.fold_calibrated import BlockFold
 
 OWN = 'mkbackbones'  # the naming in which blocks may keep their keys
@@ -60,14 +64,12 @@ def build_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='fit linear keys to training images of the config where keys have nonlinear charts',
     )
-    parser.add_argument(
-        '--images', type=int, default=200, help='how many to calibrate with (default: 200)'
-    )
+    parser.add_argument('--images', type=int, help='how many to calibrate with (default: 200)')
     parser.add_argument(
         '--keep-worse-than',
         type=float,
         metavar='SHARE',
-        help='leave keys as they are of which a linear one explains less than this, e.g. 0.9; '
+        help='leave keys as they are of whose charts a linear one explains less, e.g. 0.9; '
         f'needs --to {OWN}',
     )
     parser.add_argument(
@@ -134,16 +136,21 @@ def fold(args: argparse.Namespace) -> None:
     print(f'{out}: {len(folded.layers)} manifold keys folded, {args.to} naming')
     if folded.backbone_cfg:
         print(f'stock backbone: {folded.backbone_cfg}')
+    tell_what_is_left(args, folded)
+
+
+def tell_what_is_left(args: argparse.Namespace, folded: Folded) -> None:
+    """Print which parts of mkbackbones the stored config of a stock model still names."""
     left = sorted(set(re.findall(r'mkbackbones\.\w+', folded.meta.get('cfg', ''))))
-    if left:
-        print(f'the config in {out} still names other parts of mkbackbones: {", ".join(left)}')
+    if left and args.to != OWN:
+        print(f'the config in {args.out} still names other parts of mkbackbones: {", ".join(left)}')
 
 
 def check_options(args: argparse.Namespace) -> None:
     """Raise CommandError where options do not go together."""
     if not args.calibrate:
-        for name in ('keep_worse_than', 'cfg_options'):
-            if getattr(args, name):
+        for name in ('images', 'keep_worse_than', 'cfg_options'):
+            if getattr(args, name) not in (None, []):
                 raise CommandError(f'--{name.replace("_", "-")} is for --calibrate')
         if args.to == OWN:
             raise CommandError(
@@ -153,6 +160,7 @@ def check_options(args: argparse.Namespace) -> None:
         return
     if args.config is None:
         raise CommandError('--calibrate needs the config, for the model and its images')
+    args.images = 200 if args.images is None else args.images
     if args.images < 1:
         raise CommandError(f'--images {args.images} is not allowed; it must be at least 1')
     if args.keep_worse_than is not None:
@@ -176,13 +184,15 @@ def fold_with_images(args: argparse.Namespace) -> None:
     from rich.progress import track
 
     from ..checkpoints.fold import WHOLE
+    from ..checkpoints.source import load_file
     from ..checkpoints.write import check_target, pack, save_checkpoint
     from ..compress.calibration import calibration_batches, calibration_dataset
     from ..compress.checkpoint import checkpoint_of
-    from ..compress.fold_calibrated import fold_calibrated
+    from ..compress.fold_calibrated import check_tokens, fold_calibrated
+    from ..predict.model import classes_and_palette
     from ..runner.build import build_runner
     from ..runner.preflight import check_checkpoint, check_classes, check_paths
-    from ..runner.weights import check_names, entry_names
+    from ..runner.weights import check_complete
 
     with told_in_a_sentence():
         out = check_target(args.out, args.force)
@@ -193,26 +203,29 @@ def fold_with_images(args: argparse.Namespace) -> None:
     calibration_dataset(cfg)
     if cfg.get('val_evaluator') is None:
         raise CommandError(f'config {args.config} has no val_evaluator to measure the loss with')
-    cfg.load_from = args.checkpoint
     check_paths(cfg, ('train', 'val'))
     check_classes(cfg, ('val',))
-    names = entry_names(args.checkpoint, args.trusted)
     with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
+        content = load_file(args.checkpoint, args.trusted, shapes_only=True)
+        classes_and_palette(cfg, cfg.val_dataloader.dataset, content, args.checkpoint)
         given = cfg.copy()
-        cfg.work_dir = scratch
-        runner = build_runner(cfg, args.trusted)
-        check_names(runner.model, names, args.checkpoint)
-        before = runner.val()
-        batches = calibration_batches(runner, cfg, args.images)
+        runner = build_runner(for_validation(cfg, args.checkpoint, scratch), args.trusted)
+        check_complete(runner.model, content, args.checkpoint)
         try:
+            batches = calibration_batches(runner, cfg, args.images)
+            check_tokens(runner.model, batches)
+            before = runner.val()
             found = fold_calibrated(
                 runner.model, batches, args.keep_worse_than, partial(track, description='folding')
             )
         except ValueError as error:
             raise CommandError(error) from error
         after = runner.val_loop.run()
-        model = runner.model.cpu()
-        folded = checkpoint_of(model, given, found, args.to)
+        meta = {
+            name: value for name, value in dict(content.get('meta') or {}).items() if name != 'cfg'
+        }
+        meta.setdefault('dataset_meta', dict(runner.val_dataloader.dataset.metainfo))
+        folded = checkpoint_of(runner.model.cpu(), given, found, args.to, meta)
         result: dict = folded.state
         if out.suffix != '.safetensors':
             result = pack(folded.state, args.to)
@@ -221,10 +234,21 @@ def fold_with_images(args: argparse.Namespace) -> None:
         save_checkpoint(result, out, args.force)
     print(told(found))
     for name, value in before.items():
-        print(f'{name}: {value:.4f} before, {after[name]:.4f} after (validation images)')
+        if value >= 0:  # COCO's -1: there are no such objects
+            print(f'{name}: {value:.4f} before, {after[name]:.4f} after (validation images)')
     print(f'{out}: {len(folded.layers)} of {len(found)} keys folded, {args.to} naming')
     if folded.backbone_cfg:
         print(f'backbone: {folded.backbone_cfg}')
+    tell_what_is_left(args, folded)
+
+
+def for_validation(cfg: Config, checkpoint: str, scratch: str) -> Config:
+    """The config with a checkpoint to load, and without what a validation alone cannot do."""
+    cfg.load_from, cfg.work_dir, cfg.log_level = checkpoint, scratch, 'WARNING'
+    cfg.experiment_name = Path(scratch).name  # mmengine keeps visualisers by it
+    hooks = cfg.setdefault('default_hooks', {})
+    hooks['checkpoint'] = None  # it would save the best one of a training
+    return cfg
 
 
 def told(found: list[BlockFold]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,14 @@ __all__ = [
     'select_device',
     'told_in_a_sentence',
 ]
+
+
+#: What a loader says of an image that is damaged or not there.
+UNREADABLE = re.compile(
+    r'(?:failed to load image: |No such file or directory: )'
+    r"'?([^'\n]+\.(?:bmp|jpe?g|png|tiff?|webp))",
+    re.I,
+)
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,13 +96,19 @@ def prepare_config(args: argparse.Namespace) -> Config:
 
 @contextlib.contextmanager
 def told_in_a_sentence() -> Iterator[None]:
-    """Let a checkpoint that cannot be read end a command as bad input does."""
+    """Let a checkpoint or an image that cannot be read end a command as bad input does."""
     from ..checkpoints.report import CheckpointError
 
     try:
         yield
     except CheckpointError as error:
         raise CommandError(error) from error
+    except (AssertionError, FileNotFoundError) as error:
+        # As mmcv's loader says it, here or within the words of a loader's process.
+        found = UNREADABLE.search(str(error))
+        if found is None:
+            raise
+        raise CommandError(f'an image cannot be read: {found[1]}') from error
 
 
 def select_device(args: argparse.Namespace) -> None:

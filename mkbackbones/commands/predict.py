@@ -157,6 +157,8 @@ def predict(args: argparse.Namespace) -> list[str]:
         raise CommandError(f'--min-score {args.min_score:g} has to be from 0 to 1')
     check_folder(args.out, args.overwrite)
     point = None if args.threshold is None else read_point(args.threshold)
+    if point is not None and not args.report and not {'coco', 'csv'} & set(args.format or ['csv']):
+        raise CommandError('--threshold tells alarms in csv, coco or --report: add one of them')
     listed = sys.stdin if '-' in args.inputs else None
     pictures = name_pictures(find_pictures(args.inputs, listed, without=args.out))
     predictor = build(args)

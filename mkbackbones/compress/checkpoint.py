@@ -19,7 +19,9 @@ __all__ = ['OWN', 'checkpoint_of', 'kept_keys']
 OWN = 'mkbackbones'
 
 
-def checkpoint_of(model: Any, cfg: Config, found: list[BlockFold], naming: str) -> Folded:
+def checkpoint_of(
+    model: Any, cfg: Config, found: list[BlockFold], naming: str, meta: dict[str, Any]
+) -> Folded:
     """Weights of a folded model in a naming, with the config that goes with them.
 
     Args:
@@ -28,6 +30,7 @@ def checkpoint_of(model: Any, cfg: Config, found: list[BlockFold], naming: str) 
         found (list[BlockFold]): What it returned.
         naming (str): A naming of :func:`mkbackbones.checkpoints.fold.fold_checkpoint`, or
             ``mkbackbones``, where blocks may have kept their keys.
+        meta (dict): What the checkpoint says beside its config, such as the classes.
 
     Raises:
         CheckpointError: If the naming cannot hold the backbone.
@@ -39,7 +42,7 @@ def checkpoint_of(model: Any, cfg: Config, found: list[BlockFold], naming: str) 
         backbone = dict(settings['model']['backbone'])
         backbone['key_cfg'] = kept_keys(model.backbone, backbone['key_cfg'], found)
         settings['model'] = {**settings['model'], 'backbone': backbone}
-        return Folded(state, dict(cfg=Config(settings).pretty_text), backbone, layers)
+        return Folded(state, {**meta, 'cfg': Config(settings).pretty_text}, backbone, layers)
     stay = [each.layer for each in found if not each.folded]
     if stay:
         raise CheckpointError(
@@ -57,7 +60,7 @@ def checkpoint_of(model: Any, cfg: Config, found: list[BlockFold], naming: str) 
             outside[name] = value
     family = getattr(model.backbone, 'family', None)
     facts = family.facts(model.backbone) if family else {}
-    return written(inside, outside, naming, prefix, facts, {}, settings, layers)
+    return written(inside, outside, naming, prefix, facts, dict(meta), settings, layers)
 
 
 def kept_keys(backbone: nn.Module, key_cfg: Any, found: list[BlockFold]) -> list[dict] | None:

@@ -16,7 +16,7 @@ from ..keys import BasedKey
 from .attention_weights import AttentionWeights, divergence
 from .linear_fit import LinearFit
 
-__all__ = ['BlockFold', 'charted_layers', 'fold_calibrated']
+__all__ = ['BlockFold', 'charted_layers', 'check_tokens', 'fold_calibrated']
 
 RIDGE = 1e-6
 #: Batches whose attention is compared before and after.
@@ -80,8 +80,8 @@ def fold_calibrated(
     Args:
         model (nn.Module): A model of mmengine, with ``test_step``.
         batches (Sequence): What ``test_step`` takes: pictures to calibrate with.
-        keep_worse_than (float, optional): Keys of which a linear one explains less than this share
-            stay as they are.
+        keep_worse_than (float, optional): Keys of whose charts a linear one explains less than this
+            share stay as they are.
         progress (Callable): Goes through the layers' names, e.g. with a bar.
 
     Returns:
@@ -89,6 +89,37 @@ def fold_calibrated(
 
     Raises:
         ValueError: If there is nothing to fold, or there are too few pictures.
+    """
+    order = check_tokens(model, batches)
+    layers = charted_layers(model)
+    found = []
+    for name in progress(order):
+        layer = layers[name]
+        attention = parent_of(model, name)
+        seen = calls_of(model, attention, batches)
+        within = is_blind_to_shifts(attention, layer, seen)
+        fit = fit_layer(model, layer, batches, within)
+        refuse_few(name, layer, fit.seen)
+        share, linear = fit.linear_share(), fit.linear_key(layer.key)
+        changed = change_of(attention, layer, linear, seen)
+        folds = keep_worse_than is None or (share is not None and share >= keep_worse_than)
+        if folds:
+            layer.key = linear
+        found.append(BlockFold(name, fit.key_share(), share, changed, folds))
+    fold_manifold_keys(model)
+    return found
+
+
+@torch.no_grad()
+def check_tokens(model: Any, batches: Sequence[Any]) -> list[str]:
+    """The layers to fold in their order, unless there are too few pictures for one of them.
+
+    Args:
+        model (nn.Module): As in :func:`fold_calibrated`; its weights do not matter.
+        batches (Sequence): The pictures.
+
+    Raises:
+        ValueError: There are, or there is nothing to fold.
     """
     layers = charted_layers(model)
     if not layers:
@@ -99,22 +130,7 @@ def fold_calibrated(
     tokens = running_order(model, layers, batches[0])
     for name, count in tokens.items():
         refuse_few(name, layers[name], count * len(batches))
-    found = []
-    for name in progress(list(tokens)):
-        layer = layers[name]
-        attention = parent_of(model, name)
-        seen = calls_of(model, attention, batches)
-        within = is_blind_to_shifts(attention, layer, seen)
-        fit = fit_layer(model, layer, batches, within)
-        refuse_few(name, layer, fit.seen)
-        share, linear = fit.key_share(), fit.linear_key(layer.key)
-        changed = change_of(attention, layer, linear, seen)
-        folds = keep_worse_than is None or (share is not None and share >= keep_worse_than)
-        if folds:
-            layer.key = linear
-        found.append(BlockFold(name, share, fit.linear_share(), changed, folds))
-    fold_manifold_keys(model)
-    return found
+    return list(tokens)
 
 
 def running_order(model: Any, layers: dict[str, ManifoldQKV], batch: Any) -> dict[str, int]:

@@ -43,6 +43,35 @@ class Wish:
         if not 0 < value < 1:
             raise ValueError(f'{name}={value} is not allowed; it must be above 0 and below 1')
 
+    @property
+    def kind(self) -> str:
+        """The images that tell: good ones of false alarms, defective ones of recall."""
+        return 'good' if self.max_false_alarms is not None else 'defective'
+
+    @property
+    def share(self) -> float:
+        """Of those, how many may be on the wrong side."""
+        if self.max_false_alarms is not None:
+            return self.max_false_alarms
+        return 1 - (self.min_recall or 0)
+
+    @property
+    def fewest(self) -> int:
+        """How many of them it takes to tell."""
+        return math.ceil(1 / self.share * (1 - 1e-9)) - 1
+
+    def check_number(self, number: int) -> None:
+        """Raise ValueError if so many validation images of the kind cannot tell."""
+        if number < self.fewest:
+            could = ''
+            if number > 1:
+                least = math.ceil(1000 / (number + 1)) / 1000
+                could = f', or a wish of {least if self.kind == "good" else 1 - least:.3f}'
+            raise ValueError(
+                f'{number} {self.kind} validation images cannot tell that {self}: it takes at '
+                f'least {self.fewest} of them{could}'
+            )
+
     def __str__(self) -> str:
         if self.max_false_alarms is not None:
             return f'at most {self.max_false_alarms:.2%} of the good images raise an alarm'
@@ -104,6 +133,9 @@ class OperatingPoint:
         """
         try:
             content = json.loads(Path(path).read_text(encoding='utf-8'))
+            lacking = {'version', *(field.name for field in fields(cls))} - set(content)
+            if lacking:
+                raise ValueError(f'it has no {min(lacking)}')
             if content.pop('version') != VERSION:
                 raise ValueError('another version wrote it')
             content['wish'] = Wish(**content['wish'])
@@ -141,17 +173,11 @@ def choose_threshold(score: np.ndarray, defective: np.ndarray, wish: Wish) -> fl
     Raises:
         ValueError: There are too few images to tell.
     """
-    if wish.max_false_alarms is not None:
-        share, scores, kind = wish.max_false_alarms, -np.sort(-score[~defective]), 'good'
-    else:
-        share, scores, kind = 1 - (wish.min_recall or 0), np.sort(score[defective]), 'defective'
+    good = wish.max_false_alarms is not None
+    scores = -np.sort(-score[~defective]) if good else np.sort(score[defective])
+    wish.check_number(len(scores))
     # 1 - 0.9 is a little less than 0.1.
-    rank = math.floor((len(scores) + 1) * share * (1 + 1e-9))
-    if not rank:
-        raise ValueError(
-            f'{len(scores)} {kind} validation images cannot tell that {wish}: it takes at least '
-            f'{math.ceil(1 / share * (1 - 1e-9)) - 1} of them'
-        )
+    rank = math.floor((len(scores) + 1) * wish.share * (1 + 1e-9))
     return float(scores[min(rank, len(scores)) - 1])
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..files import written_aside
 from .interval import Share
-from .operating_point import OperatingPoint, Outcome, trade_off
+from .operating_point import OperatingPoint, Outcome, Wish, trade_off
 
-__all__ = ['Looked', 'described', 'write_page']
+__all__ = ['Looked', 'described', 'doubt_of_groups', 'write_page']
 
 SHOWN = 24
 SIDE = 320  # pixels of a thumbnail
@@ -72,6 +72,19 @@ def described(outcome: Outcome) -> list[tuple[str, str]]:
     return rows
 
 
+def doubt_of_groups(looked: Looked, wish: Wish) -> str:
+    """What to say where images are many and the groups that they are of are few; or nothing."""
+    which = ~looked.defective if wish.kind == 'good' else looked.defective
+    groups = len(set(looked.groups[which].tolist()))
+    if groups >= wish.fewest:
+        return ''
+    return (
+        f'the {int(which.sum())} {wish.kind} validation images are of {groups} groups, and images '
+        f'of a group resemble each other: for new ones it takes {wish.fewest} groups to tell, so '
+        'believe the intervals'
+    )
+
+
 def words(share: Share) -> str:
     """A share with its counts and interval."""
     return (
@@ -100,10 +113,20 @@ def write_page(path: Path, point: OperatingPoint, splits: dict[str, Looked]) -> 
                 for what, text in described(outcome)
             )
             parts.append(f'<h2>On {name} images</h2><table>{rows}</table>')
+    if point.test is None:
+        parts.append(
+            '<p>There are no other images to look at: on those that the threshold was chosen on, '
+            'it looks better than it is.</p>'
+        )
+    if doubt := doubt_of_groups(splits['validation'], point.wish):
+        parts.append(f'<p>{html.escape(doubt[0].upper() + doubt[1:])}.</p>')
     parts.append(f'<h2>The trade-off</h2><div class="plot">{plot(point, splits)}</div>')
     name, shown = list(splits.items())[-1]
     for title, indices in shown.wrong(point.threshold).items():
         parts.append(f'<h2>{title} ({name} images): {len(indices)}</h2>')
+        if indices:
+            least = 'lowest' if title == 'Missed' else 'highest'
+            parts.append(f'<p>Scores before names, the {least} first.</p>')
         parts.append(gallery(shown, indices))
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ['check_names', 'check_readable', 'entry_names']
+__all__ = ['check_complete', 'check_names', 'check_readable', 'entry_names']
 
 
 def check_readable(checkpoint: str | None, trusted: bool = False) -> None:
@@ -58,4 +59,33 @@ def check_names(model: nn.Module, names: list[str], checkpoint: str) -> None:
             f'with {names[0]}, and its parts are {", ".join(sorted(tops))}; weights of a '
             "backbone alone go into model.backbone.init_cfg=dict(type='Pretrained', "
             'checkpoint=...)'
+        )
+
+
+def check_complete(model: nn.Module, content: Mapping[str, Any], checkpoint: str) -> None:
+    """Raise InputError unless a checkpoint has all weights of the model, in their shapes.
+
+    mmengine goes on with initial values where some are missing or do not fit, and says so among
+    much else.
+
+    Args:
+        model (nn.Module): The model.
+        content (Mapping): What :func:`mkbackbones.checkpoints.source.load_file` gives; shapes do.
+        checkpoint (str): Where it is from, for the message.
+    """
+    from ..checkpoints.source import unwrap
+
+    state = unwrap(content, checkpoint)
+    shapes = {name.removeprefix('module.'): tuple(value.shape) for name, value in state.items()}
+    check_names(model, list(shapes), checkpoint)
+    wanted = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    lacking = [name for name in wanted if name not in shapes]
+    other = [name for name in wanted if shapes.get(name, wanted[name]) != wanted[name]]
+    if lacking or other:
+        first = (other or lacking)[0]
+        size = f' has the shape {shapes[first]} instead of {wanted[first]}' if other else ''
+        raise InputError(
+            f'{checkpoint} is not of this model: {len(lacking)} of its {len(wanted)} weights are '
+            f'missing and {len(other)} have another shape, e.g. {first}{size}; give the config of '
+            'that training'
         )

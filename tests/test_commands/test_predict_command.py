@@ -240,10 +240,9 @@ def test_a_gallery_comes_alone_and_after_a_stop(model, pictures, monkeypatch):
         add(self, *args)
 
     argv = [*model, str(pictures), '--out', 'out', '--report', '--format', 'csv', *CPU]
-    monkeypatch.setattr(Output, 'add', stops)
-    assert main(argv) == 130
-    monkeypatch.undo()
-    monkeypatch.setattr(sys, 'path', [str(Path(model[0]).parent), *sys.path])
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, 'add', stops)
+        assert main(argv) == 130
     assert main(argv) == 0
     assert files() == ['gallery.html', 'predictions.csv'] and left_over() == []
     page = Path('out/gallery.html').read_text()

@@ -1,6 +1,7 @@
 """``fold --calibrate`` from a training to a stock checkpoint."""
 
 import logging
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -53,6 +54,7 @@ def project(build, images, folder, key_cfg=SPATIAL):
         METRICS['mmdet']['ann_file'] = str(images / 'coco.json')
     cfg.val_dataloader, cfg.val_cfg = val._cfg_dict, dict(type='ValLoop')
     cfg.val_evaluator = METRICS[scope]
+    cfg.default_hooks.checkpoint.save_best = 'auto'  # as in the provided configs
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(cfg.model)
@@ -89,6 +91,9 @@ def test_a_stock_checkpoint_comes_out(build, images, tmp_path, capsys, monkeypat
     )  # fmt: skip
     model, content = loaded(cfg, stock, 'folded.pth')
     assert 'mkbackbones' not in content['meta'].get('cfg', '')
+    assert (
+        content['meta']['dataset_meta']['classes'] == cfg.train_dataloader.dataset.metainfo.classes
+    )
     files = sorted((images / 'img').iterdir())
     pixels = np.stack([cv2.imread(str(file)) for file in files]).transpose(0, 3, 1, 2)
     x = (torch.from_numpy(pixels).float() - 60) / 40
@@ -151,6 +156,40 @@ def test_too_few_images_are_told(images, tmp_path, capsys, monkeypatch):
     argv = ['config.py', 'trained.pth', 'o.pth', '--to', 'mmseg', '--calibrate', '--device', 'cpu']
     assert main([*argv, '--images', '2']) == 2
     assert 'tokens for its' in capsys.readouterr().err and not (tmp_path / 'o.pth').exists()
+
+
+@pytest.mark.parametrize('damage', ['other task', 'other classes', 'other size'])
+def test_a_checkpoint_of_something_else_is_told(damage, images, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    project(segmentation_config, images, tmp_path)
+    content = torch.load('trained.pth')
+    state = content['state_dict']
+    if damage == 'other task':
+        kept = {name: value for name, value in state.items() if name.startswith('backbone')}
+        content['state_dict'] = {**kept, 'neck.x': torch.zeros(1)}
+    elif damage == 'other classes':
+        content['meta'] = dict(dataset_meta=dict(classes=('a', 'b')))
+    else:
+        state['decode_head.conv_seg.weight'] = torch.zeros(5, 8, 1, 1)
+    torch.save(content, 'trained.pth')
+    argv = ['config.py', 'trained.pth', 'o.pth', '--to', 'mmseg', '--calibrate', '--device', 'cpu']
+    assert main(argv) == 2
+    told = {
+        'other task': 'weights are missing',
+        'other classes': 'was trained for 2 classes',
+        'other size': 'have another shape, e.g. decode_head.conv_seg.weight',
+    }
+    assert told[damage] in capsys.readouterr().err and not Path('o.pth').exists()
+
+
+def test_an_image_that_cannot_be_read_is_told(images, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = write_images(tmp_path / 'images')
+    project(segmentation_config, own, tmp_path)
+    (own / 'img/3.png').write_bytes(b'x')
+    argv = ['config.py', 'trained.pth', 'o.pth', '--to', 'mmseg', '--calibrate', '--device', 'cpu']
+    assert main(argv) == 2
+    assert 'an image cannot be read: ' in capsys.readouterr().err and not Path('o.pth').exists()
 
 
 def test_a_stock_model_is_told(images, tmp_path, capsys, monkeypatch):

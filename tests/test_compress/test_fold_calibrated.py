@@ -136,7 +136,7 @@ def test_keys_that_are_not_linear_enough_stay(build, family):
         dict(SPATIAL, blocks=[2, -1]),
     ]
     model = Network(build, mixed)
-    shares = [each.key_share for each in fold_calibrated(copy.deepcopy(model), BATCHES)]
+    shares = [each.charts_share for each in fold_calibrated(copy.deepcopy(model), BATCHES)]
     found = fold_calibrated(model, BATCHES, keep_worse_than=sorted(shares)[2])
     kept = [block for block, each in enumerate(found) if not each.folded]
     assert 1 <= len(kept) <= 3

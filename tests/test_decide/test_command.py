@@ -80,7 +80,8 @@ def test_a_threshold_and_a_page(build, tmp_path, capsys, monkeypatch):
     argv = ['config.py', 'model.pth', '--max-false-alarms', '0.5', '--device', 'cpu']
     assert main([*argv, '--report', 'page.html']) == 0
     told = capsys.readouterr().out
-    assert 'at most 50.00% of the good images raise an alarm: alarm above' in told
+    assert 'asked for: at most 50.00% of the good images raise an alarm; alarm above' in told
+    assert 'resemble each other' not in told
     assert 'test: defective images with an alarm: ' in told and ' of 3 (' in told
     point = OperatingPoint.load(tmp_path / 'threshold.json')
     assert point.checkpoint == 'model.pth' and point.classes
@@ -108,12 +109,36 @@ def test_images_of_validation_are_no_test(tmp_path, capsys, monkeypatch):
     assert OperatingPoint.load(tmp_path / 'x.json').test is None
 
 
+def test_no_test_images_and_few_groups_are_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    project(detection_config, tmp_path, ('val',))
+    groups = {str(i): 'one part' for i in range(6)}
+    (tmp_path / 'val/groups.json').write_text(json.dumps(groups))
+    argv = ['config.py', 'model.pth', '--max-false-alarms', '0.25', '--device', 'cpu']
+    assert main([*argv, '--report', 'page.html']) == 0
+    told = capsys.readouterr().out
+    assert 'has no test images' in told and 'are of 1 groups' in told
+    page = (tmp_path / 'page.html').read_text()
+    assert 'looks better than it is' in page and 'are of 1 groups' in page
+
+
+def test_a_checkpoint_of_something_else_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    project(detection_config, tmp_path)
+    content = torch.load('model.pth')
+    state = {n: v for n, v in content['state_dict'].items() if not n.startswith('rpn_head')}
+    torch.save({'state_dict': state}, 'model.pth')
+    assert main(['config.py', 'model.pth', '--min-recall', '0.5', '--device', 'cpu']) == 2
+    assert 'weights are missing' in capsys.readouterr().err
+    assert not list(tmp_path.glob('*.json'))
+
+
 @pytest.mark.parametrize(
     'argv, told',
     [
         (['--max-false-alarms', '1.5'], 'above 0 and below 1'),
         (['--max-false-alarms', '0.01'], 'at least 99 of them'),
-        (['--min-recall', '0.9'], '3 defective validation images cannot tell'),
+        (['--min-recall', '0.85'], '3 defective validation images cannot tell'),
         (['--min-recall', '0.5', '--out', 'x.txt'], 'end with .json'),
         (['--min-recall', '0.5', '--report', 'gone/x.html'], 'there is no folder'),
     ],
@@ -140,6 +165,7 @@ def test_lines_of_the_page_of_thresholds(tmp_path, monkeypatch):
         return Looked(score + defective, defective, [f.stem for f in files], files), ['a']
 
     monkeypatch.setattr(calibrate_threshold, 'look', many)
+    monkeypatch.setattr(calibrate_threshold, 'check_number', lambda *args: None)
     lines = [words for name, words in DOCUMENTED.items() if name.startswith('thresholds.md: ')]
     assert len(lines) == 2
     for words in lines:

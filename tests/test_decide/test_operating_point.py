@@ -96,8 +96,8 @@ def test_a_threshold_keeps_its_promise_on_the_images_it_was_chosen_on(images, sh
         threshold = choose_threshold(score, defective, wish)
     except ValueError as error:
         kind = defective.sum() if recall else (~defective).sum()
-        needed = int(str(error).split('at least ')[-1].split(' of them')[0])
-        assert kind < needed and needed >= (1 - share if recall else share) ** -1 - 1.0001
+        assert kind < wish.fewest and f'at least {wish.fewest} of them' in str(error)
+        assert wish.fewest >= (1 - share if recall else share) ** -1 - 1.0001
         return
     alarm = score > threshold
     if recall:  # ties at the threshold raise no alarm
