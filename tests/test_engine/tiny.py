@@ -191,7 +191,11 @@ def train(config) -> Runner:
 
     runner.model.train_step = train_step
     runner.train()
-    runner.train_loop.dataloader_iterator = None  # ends its workers now, not some time later
+    # Ends the workers now, not in some other test, which would wait 5 s for each.
+    runner.train_loop.dataloader_iterator = None
+    if getattr(runner.train_dataloader, '_iterator', None) is not None:  # persistent ones
+        runner.train_dataloader._iterator._shutdown_workers()
+        runner.train_dataloader._iterator = None
     return runner
 
 
