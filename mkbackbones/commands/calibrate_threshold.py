@@ -7,17 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runner.build import build_runner
 from ..runner.preflight import check_checkpoint, check_classes, check_paths
-from ..runner.weights import check_complete
 from .errors import CommandError, run_command
-from .launch import add_launch_arguments, prepare_config, told_in_a_sentence
+from .launch import add_launch_arguments, prepare_config, runner_aside, told_in_a_sentence
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
+    from torch.utils.data import DataLoader
 
     from ..decide.operating_point import Wish
     from ..decide.page import Looked
+    from ..study.worker.collect import Collector
 
 EXAMPLES = """
 examples:
@@ -70,10 +70,8 @@ def calibrate(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If the input cannot work, or the images are too few to tell.
     """
-    from ..checkpoints.source import load_file
     from ..decide.operating_point import OperatingPoint, Wish, choose_threshold, outcome_of
     from ..decide.page import described, doubt_of_groups, write_page
-    from ..predict.model import classes_and_palette
 
     try:
         wish = Wish(args.max_false_alarms, args.min_recall)
@@ -101,23 +99,19 @@ def calibrate(args: argparse.Namespace) -> None:
     check_paths(cfg, tuple(splits))
     check_classes(cfg, tuple(splits))
     with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
-        content = load_file(args.checkpoint, args.trusted, shapes_only=True)
-        classes_and_palette(cfg, cfg.val_dataloader.dataset, content, args.checkpoint)
-        cfg.load_from, cfg.work_dir, cfg.log_level = args.checkpoint, scratch, 'WARNING'
-        cfg.experiment_name = Path(scratch).name  # mmengine keeps visualisers by it
-        runner = build_runner(cfg, args.trusted)
-        check_complete(runner.model, content, args.checkpoint)
-        check_number(runner, cfg.val_dataloader, kind, Path(scratch), wish)
+        runner, _ = runner_aside(cfg, args.checkpoint, args.trusted, scratch)
+        opened = open_split(runner, cfg.val_dataloader, kind, Path(scratch))
+        check_number(opened[1], kind, wish)
         runner.load_or_resume()
-        looked = {}
-        for split, name in zip(splits, ('validation', 'test')):
-            looked[name], classes = look(runner, cfg[f'{split}_dataloader'], kind, Path(scratch))
-            if split == 'val':  # before the longer look at the test images
-                found = looked[name]
-                try:
-                    threshold = choose_threshold(found.score, found.defective, wish)
-                except ValueError as error:
-                    raise CommandError(error) from error
+        looked = {'validation': look(runner, *opened)}
+        found = looked['validation']
+        try:  # before the longer look at the test images
+            threshold = choose_threshold(found.score, found.defective, wish)
+        except ValueError as error:
+            raise CommandError(error) from error
+        if 'test' in splits:
+            test = open_split(runner, cfg.test_dataloader, kind, Path(scratch))
+            looked['test'] = look(runner, *test)
     outcomes = {
         name: outcome_of(each.score, each.defective, each.groups, threshold)
         for name, each in looked.items()
@@ -125,7 +119,7 @@ def calibrate(args: argparse.Namespace) -> None:
     point = OperatingPoint(
         threshold,
         wish,
-        classes,
+        opened[1].classes,
         Path(args.checkpoint).name,
         outcomes['validation'],
         outcomes.get('test'),
@@ -164,50 +158,49 @@ def same_images(cfg: Any) -> bool:
     return val == test
 
 
-def check_number(runner: Runner, settings: dict, kind: Any, scratch: Path, wish: Wish) -> None:
+def open_split(
+    runner: Runner, settings: dict, kind: Any, scratch: Path
+) -> tuple[DataLoader, Collector]:
+    """The images of a split, and what collects their scores.
+
+    Raises:
+        CommandError: If its annotations are not such as tell which images are good.
+    """
+    from ..study.worker.collect import collector_of
+
+    loader = runner.build_dataloader(settings)
+    root = getattr(loader.dataset, 'data_root', None) or '.'
+    try:
+        return loader, collector_of(kind, loader.dataset, root, scratch)
+    except TypeError as error:
+        raise CommandError(error) from error
+
+
+def check_number(collector: Collector, kind: str, wish: Wish) -> None:
     """Raise CommandError, before the network runs, where there cannot be enough images.
 
     Annotations of detectors tell how many are good; those of segmentors, how many there are.
     """
-    from ..study.worker.collect import collector_of
-
-    dataset: Any = runner.build_dataloader(settings).dataset
-    try:
-        collector = collector_of(kind, dataset, getattr(dataset, 'data_root', None) or '.', scratch)
-    except TypeError as error:
-        raise CommandError(error) from error
-    good, total = len(collector.may_be_good()), len(dataset)
-    most = total
+    most = len(collector.dataset)
     if kind == 'detection':
-        most = good if wish.kind == 'good' else total - good
+        good = len(collector.may_be_good())
+        most = good if wish.kind == 'good' else most - good
     try:
         wish.check_number(most)
     except ValueError as error:
         raise CommandError(error) from error
 
 
-def look(runner: Runner, settings: dict, kind: Any, scratch: Path) -> tuple[Looked, list[str]]:
-    """Score the images of a split; with the names of the classes.
-
-    Raises:
-        CommandError: If its annotations are not such as tell which images are good.
-    """
+def look(runner: Runner, loader: DataLoader, collector: Collector) -> Looked:
+    """Score the images of a split."""
     from ..decide.page import Looked
-    from ..study.worker.collect import collect, collector_of
+    from ..study.worker.collect import collect
 
-    loader = runner.build_dataloader(settings)
-    dataset: Any = loader.dataset
-    root = getattr(dataset, 'data_root', None) or '.'
-    try:
-        collector = collector_of(kind, dataset, root, scratch)
-    except TypeError as error:
-        raise CommandError(error) from error
     collect(runner.model, loader, collector)
     evidence: Any = collector.evidence()
     paths = {}
-    for index in range(len(dataset)):
-        path = Path(dataset.get_data_info(index)['img_path'])
+    for index in range(len(collector.dataset)):
+        path = Path(collector.dataset.get_data_info(index)['img_path'])
         paths[path.stem] = paths[path.name] = path
     files = [paths[image] for image in evidence.images]
-    looked = Looked(evidence.defect_score, evidence.defective, evidence.groups, files)
-    return looked, collector.classes
+    return Looked(evidence.defect_score, evidence.defective, evidence.groups, files)

@@ -6,16 +6,13 @@ import argparse
 import re
 import tempfile
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..runner.config_files import find_config, read_config
 from .errors import CommandError, run_command
-from .launch import prepare_config, told_in_a_sentence
+from .launch import prepare_config, runner_aside, told_in_a_sentence
 
 if TYPE_CHECKING:
-    from mmengine.config import Config
-
     from ..checkpoints.fold import Folded
     from ..compress.fold_calibrated import BlockFold
 
@@ -184,15 +181,11 @@ def fold_with_images(args: argparse.Namespace) -> None:
     from rich.progress import track
 
     from ..checkpoints.fold import WHOLE
-    from ..checkpoints.source import load_file
     from ..checkpoints.write import check_target, pack, save_checkpoint
     from ..compress.calibration import calibration_batches, calibration_dataset
     from ..compress.checkpoint import checkpoint_of
     from ..compress.fold_calibrated import check_tokens, fold_calibrated
-    from ..predict.model import classes_and_palette
-    from ..runner.build import build_runner
     from ..runner.preflight import check_checkpoint, check_classes, check_paths
-    from ..runner.weights import check_complete
 
     with told_in_a_sentence():
         out = check_target(args.out, args.force)
@@ -206,11 +199,8 @@ def fold_with_images(args: argparse.Namespace) -> None:
     check_paths(cfg, ('train', 'val'))
     check_classes(cfg, ('val',))
     with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
-        content = load_file(args.checkpoint, args.trusted, shapes_only=True)
-        classes_and_palette(cfg, cfg.val_dataloader.dataset, content, args.checkpoint)
         given = cfg.copy()
-        runner = build_runner(for_validation(cfg, args.checkpoint, scratch), args.trusted)
-        check_complete(runner.model, content, args.checkpoint)
+        runner, content = runner_aside(cfg, args.checkpoint, args.trusted, scratch)
         try:
             batches = calibration_batches(runner, cfg, args.images)
             check_tokens(runner.model, batches)
@@ -240,15 +230,6 @@ def fold_with_images(args: argparse.Namespace) -> None:
     if folded.backbone_cfg:
         print(f'backbone: {folded.backbone_cfg}')
     tell_what_is_left(args, folded)
-
-
-def for_validation(cfg: Config, checkpoint: str, scratch: str) -> Config:
-    """The config with a checkpoint to load, and without what a validation alone cannot do."""
-    cfg.load_from, cfg.work_dir, cfg.log_level = checkpoint, scratch, 'WARNING'
-    cfg.experiment_name = Path(scratch).name  # mmengine keeps visualisers by it
-    hooks = cfg.setdefault('default_hooks', {})
-    hooks['checkpoint'] = None  # it would save the best one of a training
-    return cfg
 
 
 def told(found: list[BlockFold]) -> str:

@@ -20,12 +20,14 @@ from .errors import CommandError, run_command
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.runner import Runner
 
 __all__ = [
     'CommandError',
     'add_launch_arguments',
     'prepare_config',
     'run_command',
+    'runner_aside',
     'select_device',
     'told_in_a_sentence',
 ]
@@ -109,6 +111,38 @@ def told_in_a_sentence() -> Iterator[None]:
         if found is None:
             raise
         raise CommandError(f'an image cannot be read: {found[1]}') from error
+
+
+def runner_aside(cfg: Config, checkpoint: str, trusted: bool, scratch: str) -> tuple[Runner, dict]:
+    """The runner of a trained model that is looked at and not trained, without its own folder.
+
+    Args:
+        cfg (Config): Its config, changed in place.
+        checkpoint (str): Its weights, which the runner will load.
+        trusted (bool): Load a pickle that holds more than data.
+        scratch (str): A folder for what mmengine writes.
+
+    Returns:
+        tuple: The runner; what the checkpoint holds, of tensors the shapes.
+
+    Raises:
+        InputError: The checkpoint has other classes or another model.
+        CheckpointError: It cannot be read.
+    """
+    from ..checkpoints.source import load_file
+    from ..predict.model import classes_and_palette
+    from ..runner.build import build_runner
+    from ..runner.weights import check_complete
+
+    content = load_file(checkpoint, trusted, shapes_only=True)
+    classes_and_palette(cfg, cfg.val_dataloader.dataset, content, checkpoint)
+    cfg.load_from, cfg.work_dir, cfg.log_level = checkpoint, scratch, 'WARNING'
+    cfg.experiment_name = os.path.basename(scratch)  # mmengine keeps visualisers by it
+    # It would save the best one of a training.
+    cfg.setdefault('default_hooks', {})['checkpoint'] = None
+    runner = build_runner(cfg, trusted)
+    check_complete(runner.model, content, checkpoint)
+    return runner, dict(content)
 
 
 def select_device(args: argparse.Namespace) -> None:

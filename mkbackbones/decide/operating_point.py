@@ -12,6 +12,7 @@ import numpy as np
 
 from ..files import written_aside
 from .interval import Share, share_of
+from .ranks import exceeded_in
 
 __all__ = ['OperatingPoint', 'Outcome', 'Wish', 'choose_threshold', 'outcome_of', 'trade_off']
 
@@ -160,10 +161,8 @@ def read_outcome(content: dict[str, Any]) -> Outcome:
 def choose_threshold(score: np.ndarray, defective: np.ndarray, wish: Wish) -> float:
     """The threshold by which a new image, drawn like these, meets a wish.
 
-    Of v scores the j-th highest is exceeded by a new one with the probability ``j / (v + 1)``, so
-    for false alarms it is that of the good images with the largest j for which this is small
-    enough. For recall it is the j-th lowest of the defective ones, which a new one falls short of
-    as often.
+    For false alarms, the score that a new good image exceeds seldom enough; for recall, the one
+    that a new defective image falls short of seldom enough (:func:`exceeded_in`).
 
     Args:
         score (ndarray): Score of each image, (n,).
@@ -173,12 +172,11 @@ def choose_threshold(score: np.ndarray, defective: np.ndarray, wish: Wish) -> fl
     Raises:
         ValueError: There are too few images to tell.
     """
-    good = wish.max_false_alarms is not None
-    scores = -np.sort(-score[~defective]) if good else np.sort(score[defective])
+    upwards = 1 if wish.kind == 'good' else -1
+    scores = score[~defective] if wish.kind == 'good' else score[defective]
     wish.check_number(len(scores))
-    # 1 - 0.9 is a little less than 0.1.
-    rank = math.floor((len(scores) + 1) * wish.share * (1 + 1e-9))
-    return float(scores[min(rank, len(scores)) - 1])
+    found: Any = exceeded_in(upwards * scores, wish.share)  # there are enough
+    return upwards * found
 
 
 def outcome_of(

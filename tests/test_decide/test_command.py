@@ -162,7 +162,7 @@ def test_lines_of_the_page_of_thresholds(tmp_path, monkeypatch):
 
     def many(*args):
         score, defective = rng.random(400), np.arange(400) < 200
-        return Looked(score + defective, defective, [f.stem for f in files], files), ['a']
+        return Looked(score + defective, defective, [f.stem for f in files], files)
 
     monkeypatch.setattr(calibrate_threshold, 'look', many)
     monkeypatch.setattr(calibrate_threshold, 'check_number', lambda *args: None)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...decide.ranks import exceeded_in
 from ...files import written_aside
 
 __all__ = ['Evidence', 'alarm_metrics', 'alarm_weights', 'load_evidence', 'nanmean']
@@ -178,9 +179,6 @@ def nanmean(values: np.ndarray) -> np.ndarray:
 def alarm_threshold(good_scores: np.ndarray, one_in: int) -> float | None:
     """Defect score that a new defect-free image exceeds in at most one of so many cases.
 
-    The j-th highest of v scores is exceeded by a new one, drawn like them, with the probability
-    ``j / (v + 1)``: it is the largest j for which that is at most ``1 / one_in``.
-
     Args:
         good_scores (ndarray): Scores of defect-free validation images, (v,).
         one_in (int): 20 for 5 per cent false alarms.
@@ -188,8 +186,7 @@ def alarm_threshold(good_scores: np.ndarray, one_in: int) -> float | None:
     Returns:
         float | None: None with fewer than ``one_in - 1`` images.
     """
-    rank = (len(good_scores) + 1) // one_in
-    return float(np.sort(good_scores)[-rank]) if rank else None
+    return exceeded_in(good_scores, 1 / one_in)
 
 
 def alarm_metrics(
