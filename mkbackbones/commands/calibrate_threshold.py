@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..runner.preflight import check_checkpoint, check_classes, check_paths
 from .errors import CommandError, run_command
 from .launch import add_launch_arguments, prepare_config, runner_aside, told_in_a_sentence
+from .targets import check_target
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
@@ -77,8 +78,9 @@ def calibrate(args: argparse.Namespace) -> None:
         wish = Wish(args.max_false_alarms, args.min_recall)
     except ValueError as error:
         raise CommandError(error) from error
-    for path, suffix in ((args.out, '.json'), (args.report, '.html')):
-        check_target(path, suffix, args.force)
+    check_target(args.out, '.json', args.force)
+    if args.report is not None:
+        check_target(args.report, '.html', args.force)
     check_checkpoint(args.checkpoint)
     cfg = prepare_config(args)
     kinds = dict(mmdet='detection', mmseg='segmentation')
@@ -135,18 +137,6 @@ def calibrate(args: argparse.Namespace) -> None:
     if args.report is not None:
         write_page(args.report, point, looked)
         print(args.report)
-
-
-def check_target(path: Path | None, suffix: str, force: bool) -> None:
-    """Raise CommandError, before long work, unless a file may be written."""
-    if path is None:
-        return
-    if path.suffix != suffix:
-        raise CommandError(f'{path} has to end with {suffix}')
-    if path.exists() and not force:
-        raise CommandError(f'{path} exists; --force replaces it')
-    if not path.absolute().parent.is_dir():
-        raise CommandError(f'there is no folder {path.absolute().parent}')
 
 
 def same_images(cfg: Any) -> bool:

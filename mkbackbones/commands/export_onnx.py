@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..runner.config_files import find_config, read_config
 from ..runner.preflight import check_cv2, check_scope
 from .errors import CommandError, run_command
+from .targets import check_target
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -57,7 +58,7 @@ def export(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If the input cannot be exported or the file not be written.
     """
-    check_target(args.out, args.force)
+    check_target(args.out, '.onnx', args.force)
     check_cv2()
     path = find_config(args.config)
     cfg = read_config(path, [])
@@ -81,16 +82,6 @@ def export(args: argparse.Namespace) -> None:
     print(f'{args.out}: {parts}, {args.out.stat().st_size / 2**20:.1f} MiB')
     for size, difference in differences.items():
         print(f'  onnxruntime at {size}: differs by {difference:.1e}')
-
-
-def check_target(path: Path, force: bool) -> None:
-    """Raise CommandError if the file may not be written."""
-    if path.suffix != '.onnx':
-        raise CommandError(f'{path} has to end with .onnx')
-    if path.is_dir() or not path.parent.is_dir():
-        raise CommandError(f'{path} is a folder, or its folder does not exist')
-    if path.exists() and not force:
-        raise CommandError(f'{path} exists; --force replaces it')
 
 
 def notes(cfg: Config) -> dict[str, str]:

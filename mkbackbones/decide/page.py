@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files import written_aside
+from ..pages import small_jpeg, whole_page
 from .interval import Share
 from .operating_point import OperatingPoint, Outcome, Wish, trade_off
 
@@ -128,12 +129,7 @@ def write_page(path: Path, point: OperatingPoint, splits: dict[str, Looked]) -> 
             least = 'lowest' if title == 'Missed' else 'highest'
             parts.append(f'<p>Scores before names, the {least} first.</p>')
         parts.append(gallery(shown, indices))
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>Operating point</title><style>{STYLE}</style></head><body>'
-        f'{"".join(parts)}</body></html>\n'
-    )
+    page = whole_page('Operating point', STYLE, ''.join(parts))
     with written_aside(path) as work:
         work.write_text(page, encoding='utf-8')
 
@@ -156,11 +152,7 @@ def thumbnail(path: Path) -> str:
     from PIL import Image
 
     with Image.open(path) as picture:
-        small = picture.convert('RGB')
-        small.thumbnail((SIDE, SIDE))
-        file = io.BytesIO()
-        small.save(file, 'JPEG', quality=80)
-    return base64.b64encode(file.getvalue()).decode()
+        return base64.b64encode(small_jpeg(picture, SIDE)).decode()
 
 
 def plot(point: OperatingPoint, splits: dict[str, Looked]) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections import Counter
 from collections.abc import Sequence
 
 from PIL import Image
 
+from ..pages import small_jpeg, whole_page
 from .results import Prediction
 
 __all__ = ['gallery', 'thumbnail']
@@ -35,11 +35,7 @@ figcaption { font-size: .8rem; overflow-wrap: anywhere; }
 
 def thumbnail(painted: Image.Image) -> bytes:
     """A small JPEG of a painted picture."""
-    small = painted.convert('RGB')
-    small.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    small.save(file, 'JPEG', quality=80)
-    return file.getvalue()
+    return small_jpeg(painted, SIDE)
 
 
 def gallery(
@@ -81,12 +77,11 @@ def gallery(
     head = [f'{len(order)} pictures']
     head += [f'{alarms} with an alarm, above {alarm_above:.4g}'] if alarm_above is not None else []
     head += [f'the {MOST} with the highest scores are shown'] if rest else []
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>What was found</title><style>{STYLE}{rules([kind for kind, _ in kinds])}</style>'
-        f'</head><body><h1>What was found</h1><p>{"; ".join(head)}.</p>'
-        f'<form>{choices(kinds, numbers)}</form><main>{"".join(figures)}</main></body></html>\n'
+    return whole_page(
+        'What was found',
+        STYLE + rules([kind for kind, _ in kinds]),
+        f'<h1>What was found</h1><p>{"; ".join(head)}.</p>'
+        f'<form>{choices(kinds, numbers)}</form><main>{"".join(figures)}</main>',
     )
 
 
