@@ -22,14 +22,12 @@ from mkbackbones.runner.errors import InputError
 from ..test_engine.tiny import (
     MANIFOLD_SWIN,
     detection_config,
+    evaluation,
     segmentation_config,
     write_images,
 )
 
 SPATIAL = dict(type='SpatialK', num_charts=2)
-METRICS = dict(
-    mmdet=dict(type='CocoMetric', metric='bbox'), mmseg=dict(type='IoUMetric', iou_metrics=['mIoU'])
-)
 
 
 @pytest.fixture(scope='module')
@@ -42,18 +40,8 @@ def project(build, images, folder, key_cfg=SPATIAL):
     cfg = build(images, folder / 'work', dict(MANIFOLD_SWIN, key_cfg=key_cfg))
     scope = cfg.default_scope
     cfg.custom_imports = dict(imports=['mkbackbones'])
-    val = Config(dict(batch_size=1, num_workers=0, dataset=cfg.train_dataloader.dataset.copy()))
-    val.sampler = dict(type='DefaultSampler', shuffle=False)
-    steps = cfg.train_dataloader.dataset.pipeline
-    val.dataset.pipeline = [step for step in steps if 'Random' not in step.type]
-    val.dataset.pipeline.insert(1, dict(type='Resize', scale=(64, 64)))
-    meta = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-    val.dataset.pipeline[-1]['meta_keys'] = meta[1:] if scope == 'mmseg' else meta
-    if scope == 'mmdet':
-        val.dataset.test_mode = True
-        METRICS['mmdet']['ann_file'] = str(images / 'coco.json')
-    cfg.val_dataloader, cfg.val_cfg = val._cfg_dict, dict(type='ValLoop')
-    cfg.val_evaluator = METRICS[scope]
+    cfg.val_dataloader, cfg.val_evaluator = evaluation(cfg, images)
+    cfg.val_cfg = dict(type='ValLoop')
     cfg.default_hooks.checkpoint.save_best = 'auto'  # as in the provided configs
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(scope):

@@ -24,12 +24,9 @@ from ..test_commands.test_help import DOCUMENTED
 from ..test_engine.tiny import (
     MANIFOLD_SWIN,
     detection_config,
+    evaluation,
     segmentation_config,
     write_images,
-)
-
-METRICS = dict(
-    mmdet=dict(type='CocoMetric', metric='bbox'), mmseg=dict(type='IoUMetric', iou_metrics=['mIoU'])
 )
 
 
@@ -43,27 +40,13 @@ def project(build, folder, splits=('val', 'test')):
         (images / 'coco.json').write_text(json.dumps(coco))
         for i in range(3):
             cv2.imwrite(str(images / f'map/{i}.png'), np.zeros((64, 64), np.uint8))
-        found = build(images, folder / 'work', MANIFOLD_SWIN)
         if cfg is None:
-            cfg = found
+            cfg = build(images, folder / 'work', MANIFOLD_SWIN)
             cfg.custom_imports = dict(imports=['mkbackbones'])
             continue
-        loader = dict(batch_size=2, num_workers=0, dataset=found.train_dataloader.dataset.copy())
-        loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
-        steps = loader['dataset'].pipeline
-        pipeline = [step for step in steps if 'Random' not in step.type]
-        pipeline.insert(1, dict(type='Resize', scale=(64, 64)))
-        meta = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-        pipeline[-1]['meta_keys'] = meta if cfg.default_scope == 'mmdet' else meta[1:]
-        loader['dataset'].pipeline = pipeline
-        if cfg.default_scope == 'mmdet':
-            loader['dataset'].test_mode = True
-        cfg[f'{split}_dataloader'] = loader
+        loader, metric = evaluation(cfg, images)
+        cfg[f'{split}_dataloader'], cfg[f'{split}_evaluator'] = loader, metric
         cfg[f'{split}_cfg'] = dict(type=f'{split.capitalize()}Loop')
-        metric = dict(METRICS[cfg.default_scope])
-        if cfg.default_scope == 'mmdet':
-            metric['ann_file'] = str(images / 'coco.json')
-        cfg[f'{split}_evaluator'] = metric
     cfg = Config(cfg.to_dict())
     cfg.dump(str(folder / 'config.py'))
     torch.manual_seed(0)

@@ -170,6 +170,24 @@ def loader(dataset):
     )
 
 
+def evaluation(config, images):
+    """Loader and metric for images beside those that a config trains on."""
+    dataset = config.train_dataloader.dataset.to_dict()
+    is_det = config.default_scope == 'mmdet'
+    pipeline = [step for step in dataset['pipeline'] if 'Random' not in step['type']]
+    pipeline.insert(1, dict(type='Resize', scale=(SIZE, SIZE)))
+    meta = ('img_path', 'ori_shape', 'img_shape', 'scale_factor')
+    pipeline[-1]['meta_keys'] = ('img_id', *meta) if is_det else meta
+    dataset.update(
+        data_root=str(images), pipeline=pipeline, **(dict(test_mode=True) if is_det else {})
+    )
+    loader = dict(batch_size=1, num_workers=0, dataset=dataset)
+    loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
+    if is_det:
+        return loader, dict(type='CocoMetric', metric='bbox', ann_file=str(images / 'coco.json'))
+    return loader, dict(type='IoUMetric', iou_metrics=['mIoU'])
+
+
 def merged(config, changes):
     config = Config(config)
     config.merge_from_dict(changes)
