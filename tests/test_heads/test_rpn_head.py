@@ -249,12 +249,15 @@ def test_coordinates_are_exact_under_autocast():
         outs = [[t.bfloat16() for t in level] for level in ours(feats)]
         (rounded,) = theirs.predict_by_feat(*outs, batch_img_metas=info)
         (exact,) = ours.predict_by_feat(*outs, batch_img_metas=info)
-    assert rounded.bboxes.dtype == torch.bfloat16 and exact.bboxes.dtype == torch.float32
+    assert exact.bboxes.dtype == torch.float32
     with torch.no_grad():
         full = theirs.float().predict_by_feat(
             *[[t.float() for t in level] for level in outs], batch_img_metas=info
         )[0]
     torch.testing.assert_close(exact.bboxes, full.bboxes)
+    # Of what type upstream's are depends on the device; that they are rounded does not.
+    nearest = torch.cdist(rounded.bboxes.float(), full.bboxes).min(dim=1).values
+    assert nearest.max() > 0.2
 
 
 def test_anchors_of_many_sizes_are_not_kept():
