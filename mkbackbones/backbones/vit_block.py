@@ -103,7 +103,7 @@ class ViTBlock(WindowedBlock, Block):
         self, x: Tensor, grid: tuple[int, int], num_prefix_tokens: int, fused: Fused
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The block with norms and residual sums as Triton kernels."""
-        from ..kernels.block_tail import IDENTITY, Layers, block_tail
+        from ..kernels.block_tail import Layers, block_tail
         from ..kernels.norm import window_norm
 
         dtype, scales, normed, following = fused
@@ -111,9 +111,9 @@ class ViTBlock(WindowedBlock, Block):
         if normed is None:
             normed = window_norm(x, self.norm1, geometry, dtype)
         attention: Callable[[Tensor], Tensor] = self.fused_attention
-        proj: nn.Linear | nn.Identity = self.attn.proj
+        proj: nn.Linear | None = self.attn.proj
         if self.window_size:  # what windows share is averaged behind the projection
-            attention, proj = self.projected_attention, IDENTITY
+            attention, proj = self.projected_attention, None
         attended = self.attend(normed, grid, num_prefix_tokens, attention)
         next_norm = None if following is None else following.norm1
         layers = Layers(proj, self.norm2, self.mlp, next_norm, self.ls1, self.ls2)

@@ -19,8 +19,9 @@ is_compiling: Callable[[], bool] = (
 
 def is_exporting() -> bool:
     """Whether ``torch.export`` or the ONNX exporter is running."""
-    exporting = getattr(torch.compiler, 'is_exporting', None)
-    return torch.onnx.is_in_onnx_export() or (exporting is not None and exporting())
+    # The flag behind torch.compiler.is_exporting: Dynamo of torch 2.11 takes the function itself
+    # for true whenever it compiles.
+    return torch.onnx.is_in_onnx_export() or getattr(torch.compiler, '_is_exporting_flag', False)
 
 
 def enabled_on(device_type: str) -> bool:

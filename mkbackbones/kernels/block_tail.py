@@ -25,8 +25,6 @@ from .linears import (
 )
 from .norm import merge_norm, run_backward, run_forward
 
-IDENTITY = nn.Identity()
-
 
 class Place(NamedTuple):
     """What a tail knows besides tensors.
@@ -121,32 +119,32 @@ class Layers(NamedTuple):
     """What follows a block's attention.
 
     Attributes:
-        proj (nn.Linear | nn.Identity): Output projection.
+        proj (nn.Linear, optional): Output projection; None where that is done.
         norm (nn.LayerNorm): The block's second norm.
         mlp (Mlp): timm's MLP, without dropout and norm.
         next_norm (nn.LayerNorm | None): The next block's first norm; None to end with tokens.
-        scale1 (nn.Module): Layer scale of the attention.
-        scale2 (nn.Module): Layer scale of the MLP.
+        scale1 (nn.Module, optional): Layer scale of the attention.
+        scale2 (nn.Module, optional): Layer scale of the MLP.
     """
 
-    proj: nn.Linear | nn.Identity
+    proj: nn.Linear | None
     norm: nn.LayerNorm
     mlp: Mlp
     next_norm: nn.LayerNorm | None
-    scale1: nn.Module = IDENTITY
-    scale2: nn.Module = IDENTITY
+    scale1: nn.Module | None = None
+    scale2: nn.Module | None = None
 
     def are_one_node(self) -> bool:
         """Whether they can be one node of the graph now."""
-        scaled = any(not isinstance(s, nn.Identity) for s in (self.scale1, self.scale2))
-        if (
-            self.next_norm is None
-            or isinstance(self.proj, nn.Identity)
-            or scaled
-            or not builds_graph()
-        ):
+        scaled = any(not is_nothing(s) for s in (self.scale1, self.scale2))
+        if self.next_norm is None or self.proj is None or scaled or not builds_graph():
             return False
         return is_wide(self.proj) and is_wide(self.mlp.fc1) and is_wide(self.mlp.fc2)
+
+
+def is_nothing(scale: nn.Module | None) -> bool:
+    """Whether a layer scale leaves its input as it is."""
+    return scale is None or isinstance(scale, nn.Identity)
 
 
 def block_tail(
@@ -176,14 +174,18 @@ def block_tail(
     """
     proj, norm, mlp, next_norm, scale1, scale2 = layers
     dtype = attended.dtype
-    if next_norm is not None and layers.are_one_node():
+    if proj is not None and next_norm is not None and layers.are_one_node():
         place = Place(mlp.act, (norm.eps, next_norm.eps), geometry, following, partition, dtype)
         linears = [t for m in (proj, mlp.fc1, mlp.fc2) for t in (m.weight, m.bias)]
         norms = norm.weight, norm.bias, next_norm.weight, next_norm.bias
         return BlockTail.apply(place, *scales, x, attended, *linears, *norms)
-    branch = scale1(attended if isinstance(proj, nn.Identity) else half_linear(proj, attended))
+    branch = attended if proj is None else half_linear(proj, attended)
+    if scale1 is not None:
+        branch = scale1(branch)
     x, normed = merge_norm(x, branch, scales[0], norm, geometry, dtype)
-    branch = scale2(half_mlp(mlp, normed))
+    branch = half_mlp(mlp, normed)
+    if scale2 is not None:
+        branch = scale2(branch)
     if next_norm is None:
         return scaled_sum(x, branch, scales[1])
     return merge_norm(x, branch, scales[1], next_norm, following, dtype, partition)

@@ -51,13 +51,30 @@ def test_autocast_by_one_function_a_device(monkeypatch):
 
 
 def test_compiling_and_exporting_without_their_names(monkeypatch):
-    for name in ('is_compiling', 'is_exporting'):
+    for name in ('is_compiling', '_is_exporting_flag'):
         monkeypatch.delattr(torch.compiler, name, raising=False)
     if hasattr(torch._utils, 'is_compiling'):
         older = fresh(modes)
         assert older.is_compiling is torch._utils.is_compiling
         assert not older.is_exporting()
     assert not modes.is_compiling()
+
+
+def test_compiling_is_not_exporting():
+    def asked(x):
+        return x, modes.is_exporting()
+
+    assert not torch.compile(asked, backend='eager', fullgraph=True)(torch.ones(1))[1]
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, '_is_exporting_flag'), reason='an older PyTorch')
+def test_exporting_is_seen():
+    class Asks(nn.Module):
+        def forward(self, x):
+            return x + 1 if modes.is_exporting() else x
+
+    program = torch.export.export(Asks(), (torch.ones(1),), strict=False)
+    assert program.module()(torch.ones(1)) == 2
 
 
 class Private(nn.Module):
