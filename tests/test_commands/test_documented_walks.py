@@ -43,7 +43,7 @@ ELSEWHERE = {
     r'own-data\.md: |README\.md: study .*own_data': 'tests/test_configs/test_own_data.py',
     r'(README|predict)\.md: predict ': 'tests/test_commands/test_predict_walk.py',
     r'configs\.md: ': 'tests/test_configs/test_documented_overrides.py',
-    r'README\.md: profile-': 'tests/test_profiling (these take a GPU and minutes)',
+    r'(README|_detectors)\.md: profile-': 'tests/test_profiling (these take a GPU and minutes)',
     r'(report|log)\.md: ': 'the commands of published studies, which take GPUs and hours',
     r'SOURCE|STUDY|study compare work_dirs': 'a pattern; others show it filled in',
     r'study-machines\.md: ': 'test_study_machines',
