@@ -22,6 +22,8 @@ from mkbackbones.runner.errors import InputError
 
 from ..test_commands.test_help import DOCUMENTED, examples
 from ..test_engine.tiny import STOCK_SWIN
+from ..test_study.test_report.test_report_in_browser import CHROMIUM, PHONE
+from ..test_study.test_report.test_report_in_browser import look_at as in_browser
 from .projects import SWIN, VIT, WRAPPED, write_project
 
 ROOT = Path(__file__).parents[2]
@@ -259,6 +261,15 @@ def test_the_python_of_the_page(tmp_path, monkeypatch, capsys):
     (block,) = re.findall(r'```python\n(.*?)```', text, re.S)
     exec(compile(block, 'docs/explain.md', 'exec'), {})
     assert capsys.readouterr().out.count('layers.3.blocks.0.attn.qkv') == 2
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='no chromium: apt-get install chromium')
+def test_the_page_on_a_phone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(write_project(tmp_path, 'detection', SWIN))
+    found = in_browser(Path('seen/explain.html'), tmp_path, PHONE)
+    assert found['width'] == PHONE and found['requests'] == []
+    assert found['narrowest'] > 60
 
 
 def test_an_error_is_an_input_error(tmp_path):
