@@ -36,7 +36,8 @@ figure { margin: 0; } figcaption { font-size: .82rem; line-height: 1.35; }
 .small .map .at { width: .5rem; height: .5rem; margin: -.25rem 0 0 -.25rem; }
 .map .window { border: 1.5px dashed #fff; outline: 1px solid #0008; box-sizing: border-box; }
 .map .found { border: 2px solid #ff0; outline: 1px solid #0008; box-sizing: border-box; }
-.wide { overflow-x: auto; margin: .4rem 0 .8rem; } table { border-collapse: collapse; font-size: .88rem; }
+.wide { overflow-x: auto; margin: .4rem 0 .8rem; }
+table { border-collapse: collapse; font-size: .88rem; }
 th, td { padding: .2rem .9rem .2rem 0; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child, td:has(.bar) { text-align: left; }
 details { margin: .6rem 0; } summary { cursor: pointer; }

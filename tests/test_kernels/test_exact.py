@@ -415,3 +415,26 @@ def test_a_forward_of_ones_own_class_is_called(kind, act, base, switch):
         found.append(model(x))
     assert max(error(a, b) for a, b in zip(*found)) < TOLERANCE
     assert max(error(a, b) for a, b in zip(found[0], stock(x))) > 2 * TOLERANCE
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_a_block_that_broadcasts_context_runs_plain(case, switch, monkeypatch):
+    """The others stay on the kernels, and the log says why this one does not."""
+    said = []
+    monkeypatch.setattr(decision, 'report', lambda kind, reason: said.append((kind, reason)))
+    model, x = build(case, dict(type='KUA', num_charts=2))
+    block, *others = units(case)
+    assert served(model, x, block)
+    model.get_submodule(block).context_broadcasting = True
+    assert not served(model, x, block)
+    assert all(served(model, x, other) for other in others)
+    kind = type(model.get_submodule(block)).__name__
+    assert said == [(kind, 'broadcasts context')]
+    outs, grads = run(model, x)
+    switch[0] = False
+    wanted, wanted_grads = run(model, x)
+    assert max(error(a, b) for a, b in zip(outs, wanted, strict=True)) < TOLERANCE
+    assert error(grads, wanted_grads) < TOLERANCE
+    model.get_submodule(block).context_broadcasting = False
+    switch[0] = True
+    assert served(model, x, block)
