@@ -4,6 +4,7 @@ from .amp import BFloat16OptimWrapper
 from .compile_backbone import CompileBackboneHook
 from .exact_resume import ExactResumeHook
 from .layer_decay import LayerDecayConstructor
+from .membership_loss import MembershipLossHook, add_membership_loss
 from .merged_groups import MergedGroupsConstructor
 from .paint_segmentation import PaintSegmentationHook
 
@@ -12,6 +13,8 @@ __all__ = [
     'CompileBackboneHook',
     'ExactResumeHook',
     'LayerDecayConstructor',
+    'MembershipLossHook',
     'MergedGroupsConstructor',
     'PaintSegmentationHook',
+    'add_membership_loss',
 ]

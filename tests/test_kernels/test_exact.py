@@ -438,3 +438,21 @@ def test_a_block_that_broadcasts_context_runs_plain(case, switch, monkeypatch):
     model.get_submodule(block).context_broadcasting = False
     switch[0] = True
     assert served(model, x, block)
+
+
+def test_memberships_are_observed_on_the_kernels_too(switch):
+    """The same values and gradients as on the plain path, and no block leaves the kernels."""
+    model, x = build('vit', dict(type='KUA', num_charts=2))
+    key = model.get_submodule('blocks.0.attn.qkv.key')
+    found = []
+    for on in (True, False):
+        switch[0] = on
+        key.observed = []
+        assert served(model, x, 'blocks.0') == on
+        outs = model(x)
+        (p,) = key.observed
+        model.zero_grad()
+        (p.square().sum() + sum(out.square().mean() for out in outs)).backward()
+        found.append((p.detach(), key.gate.weight.grad, model.patch_embed.proj.weight.grad))
+    for a, b in zip(*found, strict=True):
+        assert error(a, b) < TOLERANCE
