@@ -1,6 +1,7 @@
 """Training parts that configs name: optimiser wrappers, learning rates, hooks."""
 
 from .amp import BFloat16OptimWrapper
+from .chart_info import ChartInfoHook
 from .compile_backbone import CompileBackboneHook
 from .exact_resume import ExactResumeHook
 from .layer_decay import LayerDecayConstructor
@@ -10,6 +11,7 @@ from .paint_segmentation import PaintSegmentationHook
 
 __all__ = [
     'BFloat16OptimWrapper',
+    'ChartInfoHook',
     'CompileBackboneHook',
     'ExactResumeHook',
     'LayerDecayConstructor',

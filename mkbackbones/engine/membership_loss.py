@@ -6,10 +6,10 @@ With p (n, H) the memberships of all tokens of a layer, in float32::
     tokens    mean_n sum_h (p_nh - 1/H)^2       how far each token is from belonging to all alike
 
 ``mean`` is the squared maximum mean discrepancy of the memberships from uniform ones with the
-kernel ``k(p, p') = <p, p'>``, which compares their means. ``tokens`` is ``q_loss`` of the code of the
-Unbalanced Atlas (Meng et al., arXiv 2305.10267, github.com/mengli11235/DIM-UA), which subtracts 0.1
-of it: the atlas becomes unbalanced. Here the sign is that of the weight. The mean over layers is
-ours.
+kernel ``k(p, p') = <p, p'>``, which compares their means. ``tokens`` is ``q_loss`` in the code of
+the Unbalanced Atlas (Meng et al., arXiv 2305.10267, github.com/mengli11235/DIM-UA), which takes 0.1
+of it away: the atlas becomes unbalanced. Here the sign is that of the weight. The mean over layers
+is ours.
 """
 
 from __future__ import annotations

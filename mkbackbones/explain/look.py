@@ -116,7 +116,7 @@ def measure(seen: Seen) -> LayerNumbers:
         numbers.charts_over_base = (float(charts.square().mean()) / max(base, 1e-30)) ** 0.5
     if isinstance(key, ManifoldKey):
         numbers.num_charts = key.num_charts
-        numbers.gamma_spread = gamma_spread(key.gamma)
+        numbers.gamma_spread = float(gamma_spread(key.gamma))
         z = aggregated(key, x, seen.grid, seen.num_prefix_tokens)
         if z is not None:
             numbers.distances = pairwise_distances(z.movedim(-2, 0)).tolist()

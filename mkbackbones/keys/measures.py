@@ -3,18 +3,21 @@
 import torch
 from torch import Tensor
 
-__all__ = ['gamma_spread', 'pairwise_distances']
+__all__ = ['gamma_spread', 'mean_distance', 'pairwise_distances']
 
 
-def gamma_spread(gamma: Tensor) -> float:
+def gamma_spread(gamma: Tensor) -> Tensor:
     """Standard deviation of log |Gamma| over the charts, mean over the channels (our definition).
 
     Gamma may change sign at high learning rates.
 
     Args:
         gamma (Tensor): Gamma (H, C).
+
+    Returns:
+        Tensor: A scalar.
     """
-    return float(gamma.abs().log().std(0).mean()) if len(gamma) > 1 else 0.0
+    return gamma.abs().log().std(0).mean() if len(gamma) > 1 else gamma.new_zeros(())
 
 
 def pairwise_distances(charts: Tensor) -> Tensor:
@@ -34,3 +37,9 @@ def pairwise_distances(charts: Tensor) -> Tensor:
     mean = (squares[:, None] + squares[None]) / 2
     apart = (2 * (mean - gram)).clamp(min=0) / mean.clamp(min=torch.finfo(mean.dtype).tiny)
     return apart.sqrt().fill_diagonal_(0)
+
+
+def mean_distance(charts: Tensor) -> Tensor:
+    """Mean of the pairwise distances of at least two charts (H, ...), a scalar."""
+    count = len(charts)
+    return pairwise_distances(charts).sum() / (count * (count - 1))

@@ -456,3 +456,18 @@ def test_memberships_are_observed_on_the_kernels_too(switch):
         found.append((p.detach(), key.gate.weight.grad, model.patch_embed.proj.weight.grad))
     for a, b in zip(*found, strict=True):
         assert error(a, b) < TOLERANCE
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_tokens_are_observed_on_the_kernels_too(case, switch):
+    """Once a pass, and no block leaves the kernels."""
+    model, x = build(case, dict(type='KUA', num_charts=2))
+    block = units(case)[0]
+    qkv, seen = model.get_submodule(f'{block}.attn.qkv'), []
+    qkv.observer = lambda layer, tokens: seen.append((layer, tokens.detach()))
+    assert served(model, x, block)
+    model(x)
+    switch[0] = False
+    model(x)
+    assert [layer for layer, _ in seen] == [qkv, qkv]
+    assert error(seen[0][1], seen[1][1]) < TOLERANCE

@@ -77,7 +77,7 @@ def check_treatment(
     if not layers:
         return None
     found = Treatment(
-        gamma_spread=mean_of(layers, 'gamma', gamma_spread),
+        gamma_spread=mean_of(layers, 'gamma', lambda gamma: float(gamma_spread(gamma))),
         temperature=mean_of(layers, 'temperature', float),
         out_scale=mean_of(layers, 'out_scale', lambda scale: float(scale.abs().mean())),
     )
