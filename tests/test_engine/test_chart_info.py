@@ -14,6 +14,7 @@ from mkbackbones.attention.qkv import ManifoldQKV
 from mkbackbones.engine import ChartInfoHook
 from mkbackbones.keys import KUA
 from mkbackbones.keys.measures import gamma_spread, pairwise_distances
+from mkbackbones.study.worker.main import chart_curves
 
 from .tiny import MANIFOLD_SWIN, detection_config, segmentation_config, train, write_images
 
@@ -117,3 +118,15 @@ def test_the_numbers_are_those_of_the_tokens():
 def test_an_interval_is_a_positive_integer(interval):
     with pytest.raises(ValueError, match='interval'):
         ChartInfoHook(interval)
+
+
+def test_a_resumed_training_has_the_whole_course(images, tmp_path):
+    backbone = dict(MANIFOLD_SWIN, key_cfg=dict(type='KUA', num_charts=2))
+    train(segmentation_config(images, tmp_path, backbone, max_iters=3, custom_hooks=[HOOK]))
+    again = dict(custom_hooks=[HOOK], resume=True, load_from=str(tmp_path / 'iter_3.pth'))
+    runner = train(segmentation_config(images, tmp_path, backbone, max_iters=6, **again))
+    found = chart_curves(runner)
+    assert found['iteration'] == [1, 2, 4, 6]
+    assert sorted(found) == sorted([*ENTRIES, 'iteration'])
+    assert {len(values) for values in found.values()} == {4}
+    assert found['out_scale'][0] < found['out_scale'][-1]
