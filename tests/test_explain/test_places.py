@@ -32,7 +32,7 @@ OURS = {
 }
 INJECTED = [
     'timm-vit', 'timm-vit-registers', 'timm-swin', 'timm-swin-v2', 'timm-beit', 'timm-eva',
-    'timm-dinov3', 'mmdet-swin', 'mmseg-vit',
+    'timm-dinov3', 'timm-sam', 'mmdet-swin', 'mmseg-vit',
 ]  # fmt: skip
 
 
@@ -109,7 +109,9 @@ def test_tokens_are_found_where_they_lie(name):
     assert strides == expected
 
 
-@pytest.mark.parametrize('name', [*OURS, 'timm-vit', 'timm-swin', 'mmdet-swin', 'mmseg-vit'])
+@pytest.mark.parametrize(
+    'name', [*OURS, 'timm-vit', 'timm-swin', 'timm-sam', 'mmdet-swin', 'mmseg-vit']
+)
 def test_logits_of_a_query_are_those_of_the_whole_attention(name):
     model = model_of(name)
     seen, _ = watched(model, size_of(name))
