@@ -78,6 +78,10 @@ class QueryLogits(TorchFunctionMode):
         **kwargs: Any,
     ) -> Tensor:
         """Logits (h, M) of the query in ``scaled_dot_product_attention``."""
+        if query.dim() == 3:  # heads folded into the batch, as SAM has them
+            query, key = query.unsqueeze(1), key.unsqueeze(1)
+            if attn_mask is not None and attn_mask.dim() == 3:
+                attn_mask = attn_mask.unsqueeze(1)
         here, row = self.heads(query), slice(self.token, self.token + 1)
         if attn_mask is not None:
             shape = (*query.shape[:2], query.shape[2], key.shape[2])

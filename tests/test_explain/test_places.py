@@ -121,7 +121,7 @@ def test_logits_of_a_query_are_those_of_the_whole_attention(name):
             with AttentionWeights() as weights:
                 args, kwargs = one.attention_call
                 one.attention(*args, **kwargs)
-        whole = weights.found[0].flatten(0, 1).unflatten(0, (len(one.tokens), -1))
+        whole = weights.found[0].flatten(0, -3).unflatten(0, (len(one.tokens), -1))
         for window, token in ((0, 0), (len(one.tokens) - 1, one.tokens.shape[1] - 1)):
             found = logits_with(one, keys, window, token).softmax(-1)
             torch.testing.assert_close(found, whole[window, :, token], rtol=1e-4, atol=1e-5)
