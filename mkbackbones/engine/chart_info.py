@@ -92,6 +92,8 @@ class ChartInfoHook(Hook):
             for entry, value in self._numbers(name, layer).items()
         }
         self._ratios = {}
+        if not found:  # an MLP without a base chart has none of them
+            return
         values = torch.stack([value.float() for value in found.values()]).tolist()  # waits once
         scalars = dict(zip(found, values))
         of_all: dict[str, list[float]] = {}

@@ -60,11 +60,12 @@ class View:
         )
 
     def picture(self, canvas: Image.Image) -> str:
-        """The part of the picture, as the URL of a JPEG."""
+        """The part of the picture in grey, which colours are laid over, as the URL of a JPEG."""
         left, top, right, bottom = (
             side * self.stride for side in (self.left, self.top, self.right, self.bottom)
         )
         part = canvas.crop((left, top, right, bottom))  # black beyond the border
+        part = part.convert('L')
         longer = max(part.size)
         if longer < SIDES[0]:
             factor = SIDES[0] / longer

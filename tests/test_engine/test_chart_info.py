@@ -16,6 +16,7 @@ from mkbackbones.keys import KUA
 from mkbackbones.keys.measures import gamma_spread, pairwise_distances
 from mkbackbones.study.worker.main import chart_curves
 
+from ..lacking import needs_compiler
 from .tiny import MANIFOLD_SWIN, detection_config, segmentation_config, train, write_images
 
 HOOK = dict(type='mkbackbones.ChartInfoHook', interval=2)
@@ -130,3 +131,28 @@ def test_a_resumed_training_has_the_whole_course(images, tmp_path):
     assert sorted(found) == sorted([*ENTRIES, 'iteration'])
     assert {len(values) for values in found.values()} == {4}
     assert found['out_scale'][0] < found['out_scale'][-1]
+
+
+def looked_at(model):
+    """What the hook writes of a pass."""
+    runner, hook = Runner(torch.nn.Sequential(model)), ChartInfoHook()
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)
+    runner.model(torch.randn(1, 9, 8))
+    hook.after_train_iter(runner, 0)
+    return {name.removeprefix('charts/0/') for name in runner.written if '/0/' in name}
+
+
+def test_what_a_key_does_not_have_is_left_out():
+    kua = dict(type='KUA', num_charts=2, base=False)
+    assert looked_at(ManifoldQKV(8, kua)) == {'gamma_spread', 'distance'}
+    assert looked_at(ManifoldQKV(8, dict(kua, num_charts=1))) == {'gamma_spread'}
+    assert looked_at(ManifoldQKV(8, dict(type='MLPK', match=kua))) == set()
+    assert looked_at(ManifoldQKV(8, dict(type='LinearK'))) == set()
+
+
+@needs_compiler
+def test_a_compiled_network_tells_what_needs_no_tokens():
+    layer = ManifoldQKV(8, dict(type='KUA', num_charts=2))
+    layer.compile(backend='eager')
+    assert looked_at(layer) == {'gamma_spread', 'distance', 'out_scale'}

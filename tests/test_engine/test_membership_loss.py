@@ -17,6 +17,7 @@ from mkbackbones.engine import MembershipLossHook, add_membership_loss
 from mkbackbones.engine.membership_loss import membership_loss
 from mkbackbones.keys import KUA
 
+from ..lacking import needs_compiler
 from ..test_inject.trees import disturb_keys
 from .tiny import (
     MANIFOLD_SWIN,
@@ -237,3 +238,12 @@ def test_models_without_memberships_are_told():
     frozen = ManifoldSwin(MANIFOLD_SWIN['arch'], KUA_SWIN['key_cfg'], frozen_stages=4)
     with pytest.raises(ValueError, match='all 5 KUA keys are frozen'):
         add_membership_loss(frozen)
+
+
+@needs_compiler
+def test_a_compiled_backbone_is_refused():
+    model = classifier()
+    model.backbone.compile(backend='eager')
+    add_membership_loss(model)
+    with pytest.raises(RuntimeError, match='the backbone is compiled'):
+        model(*batch(), 'loss')
