@@ -15,6 +15,7 @@ COMMANDS = {
     'train': ('train', 'train a model from a config'),
     'test': ('test', 'evaluate a checkpoint'),
     'predict': ('predict', 'find defects in pictures, with a trained model'),
+    'explain': ('explain', 'show what the charts of a trained model do in pictures'),
     'prepare-dataset': ('prepare_dataset', 'convert a data set and split it by group'),
     'check-leakage': ('check_leakage', 'find pictures that share content across splits'),
     'browse-dataset': (

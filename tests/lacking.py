@@ -43,7 +43,8 @@ def reasons():
     if reason := why_no_dinov3():
         found['dinov3'] = reason
     for name in reads_weights():
-        found[f'test_inject/::{name}'] = 'its attention does not call qkv in this timm'
+        for folder in ('test_inject', 'test_explain'):
+            found[f'{folder}/::{name}'] = 'its attention does not call qkv in this timm'
     return found
 
 

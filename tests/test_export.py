@@ -22,6 +22,8 @@ BUILDERS = {
         arch=dict(embed_dims=16, depths=(2, 7), num_heads=(2, 4)), key_cfg=EVERY_KEY
     ),
     'swin-v2': lambda: tiny_swin_v2(key_cfg=dict(type='SpatialK', num_charts=2)),
+    'swin-context': lambda: tiny_swin(context_broadcasting=True),
+    'vit-context': lambda: tiny_vit(context_broadcasting=True),
     'vit': lambda: tiny_vit(
         arch=dict(embed_dims=32, depth=9, num_heads=2),
         out_indices=(3, 8),

@@ -1,5 +1,6 @@
 """ManifoldQKV: a drop-in for the fused ``qkv`` Linear of an attention layer."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,6 +35,9 @@ class ManifoldQKV(nn.Module):
         grid (tuple[int, int] | None): Rows and columns of the token grid, for keys that look at
             neighbours; whoever knows the grid sets it before the forward pass. None: a square.
         num_prefix_tokens (int): Class and register tokens before the grid.
+        observer (Callable | None): Called with the layer and its tokens (B, N, C) in every pass,
+            on the kernels too, where a hook would have the layer run without them; not under
+            ``torch.compile``.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class ManifoldQKV(nn.Module):
         self.out_dims = embed_dims if out_dims is None else out_dims
         self.grid: tuple[int, int] | None = None
         self.num_prefix_tokens = 0
+        self.observer: Callable[[ManifoldQKV, Tensor], None] | None = None
         self.qv = nn.Linear(embed_dims, 2 * self.out_dims, bias=bias)
         nn.init.trunc_normal_(self.qv.weight, std=0.02)
         if bias:
@@ -90,12 +95,18 @@ class ManifoldQKV(nn.Module):
         Returns:
             Tensor: [q, k, v], (B, N, 3 C_out).
         """
+        self.show(x)
         departure = self.departure()
         if departure is None:
             return self.read(x, support.fused_dtype(x) if x.dim() == 3 else None)
         if not is_compiling() and support.fused_dtype(x) is not None:
             report(type(self).__name__, departure)
         return self.call(x)
+
+    def show(self, x: Tensor) -> None:
+        """Show tokens (B, N, C) to whoever observes the layer."""
+        if self.observer is not None and not is_compiling():
+            self.observer(self, x)
 
     def call(self, x: Tensor) -> Tensor:
         """As :meth:`forward`, by calling the layers."""
@@ -292,6 +303,7 @@ def set_grid(layer: nn.Module, grid: tuple[int, int], num_prefix_tokens: int = 0
 def project_half(qkv: ManifoldQKV | nn.Linear, x: Tensor) -> Tensor:
     """``qkv(x)`` for tokens (B, N, C) in half precision, within a block that the kernels serve."""
     if isinstance(qkv, ManifoldQKV):
+        qkv.show(x)
         return qkv.read(x, x.dtype)
     from ..kernels.linears import half_linear
 

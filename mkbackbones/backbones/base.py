@@ -128,6 +128,7 @@ COMMON_RULES = dict(
     drop_path_rate=number(0, 1, below=True),
     with_cp=FLAG,
     norm_eval=FLAG,
+    context_broadcasting=FLAG,
     init_cfg=INIT_CFG,
     out_indices=INDICES,
     mlp_ratio=number(0, 64, above=True),

@@ -106,15 +106,24 @@ class DINOv3Block(WindowedBlock, EvaBlock):
         dim (int): Channels C.
         num_heads (int): Attention heads.
         window_size (int): Window side, in tokens; 0 for global attention.
+        context_broadcasting (bool): Mix the mean of all tokens into what the MLP gives.
         **kwargs: As in timm's ``EvaBlock``.
     """
 
     gamma_1: nn.Parameter
     gamma_2: nn.Parameter
 
-    def __init__(self, dim: int, num_heads: int, window_size: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int = 0,
+        context_broadcasting: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(dim, num_heads, rotate_half=True, **kwargs)
         self.window_size = window_size
+        self.context_broadcasting = context_broadcasting
         # Call qkv, whatever it is, instead of reading its weight.
         self.attn.qkv_bias_separate = True
 
@@ -136,7 +145,7 @@ class DINOv3Block(WindowedBlock, EvaBlock):
         attention = partial(self.attn, rope=rope)
         attended = self.attend(self.norm1(x), grid, num_prefix_tokens, attention)
         x = x + self.drop_path1(self.gamma_1 * attended)
-        return x + self.drop_path2(self.gamma_2 * self.mlp(self.norm2(x)))
+        return x + self.drop_path2(self.gamma_2 * self.perceive(self.norm2(x)))
 
 
 @MODELS.register_module()
@@ -170,6 +179,8 @@ class ManifoldDINOv3(PlainViT):
         with_cp (bool): Recompute each block in the backward pass to save memory.
         norm_eval (bool): Keep normalisation layers in evaluation mode while training.
         init_cfg (dict, optional): Initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
+        context_broadcasting (bool): Mix the mean of tokens into what each MLP gives, see
+            :mod:`mkbackbones.backbones.context`.
 
     Raises:
         ValueError: If an argument is out of range, or timm is older than 1.0.20.
@@ -196,6 +207,7 @@ class ManifoldDINOv3(PlainViT):
         with_cp: bool = False,
         norm_eval: bool = False,
         init_cfg: dict | None = None,
+        context_broadcasting: bool = False,
         **unknown: object,
     ) -> None:
         check_arguments('ManifoldDINOv3', DINOV3_RULES, locals(), unknown, ARCH_HINT)
@@ -217,6 +229,7 @@ class ManifoldDINOv3(PlainViT):
             init_values=init_values,
             num_prefix_tokens=1 + num_register_tokens,
             norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
+            context_broadcasting=context_broadcasting,
         )
         super().__init__(
             cfg,

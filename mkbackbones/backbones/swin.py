@@ -148,6 +148,8 @@ class ManifoldSwin(Backbone):
         with_cp (bool): Recompute each block in the backward pass to save memory.
         norm_eval (bool): Keep normalisation layers in evaluation mode while training.
         init_cfg (dict, optional): Initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
+        context_broadcasting (bool): Mix the mean of tokens into what each MLP gives, see
+            :mod:`mkbackbones.backbones.context`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -172,6 +174,7 @@ class ManifoldSwin(Backbone):
         with_cp: bool = False,
         norm_eval: bool = False,
         init_cfg: dict | None = None,
+        context_broadcasting: bool = False,
         **unknown: object,
     ) -> None:
         name = type(self).__name__
@@ -213,6 +216,7 @@ class ManifoldSwin(Backbone):
                 qkv_bias,
                 drop_path=[next(rates) for _ in range(depths[i])],
                 downsample=i + 1 < num_stages,
+                context_broadcasting=context_broadcasting,
                 **(self.stage_args[i] if self.stage_args else {}),
             )
             for i in range(num_stages)

@@ -12,6 +12,7 @@ from ..attention.qkv import ManifoldQKV, head_views, project_half, set_grid
 from ..fused.exact import DROP_PATH, LINEAR, NORM, Known, known
 from ..kernels.geometry import Geometry
 from .branches import Fused
+from .context import broadcast_in_windows, broadcasts
 from .windows import merge_windows, pad_to_windows, partition_windows
 
 
@@ -147,6 +148,7 @@ class SwinBlock(nn.Module):
         mlp_ratio (float): Hidden width of the MLP over C.
         qkv_bias (bool): Whether query, key and value have a bias.
         drop_path (float): Stochastic depth rate.
+        context_broadcasting (bool): Mix the mean of a token's window into what the MLP gives.
         attention_args: Further arguments of the attention.
     """
 
@@ -161,11 +163,13 @@ class SwinBlock(nn.Module):
         mlp_ratio: float,
         qkv_bias: bool,
         drop_path: float,
+        context_broadcasting: bool = False,
         **attention_args: Any,
     ) -> None:
         super().__init__()
         self.window_size = window_size
         self.shift = shift
+        self.context_broadcasting = context_broadcasting
         self.norm1 = nn.LayerNorm(embed_dims)
         self.attn = self.attention(embed_dims, num_heads, window_size, qkv_bias, **attention_args)
         self.drop_path1 = DropPath(drop_path)
@@ -187,6 +191,13 @@ class SwinBlock(nn.Module):
             x = torch.roll(x, (self.shift, self.shift), dims=(1, 2))
         return x[:, :height, :width]
 
+    def perceive(self, x: Tensor) -> Tensor:
+        """The MLP of tokens (B, H, W, C)."""
+        x = self.mlp(x)
+        if self.context_broadcasting:
+            return broadcast_in_windows(x, self.window_size, self.shift)
+        return x
+
     def forward(
         self, x: Tensor, mask: Tensor | None = None, fused: Fused | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
@@ -205,7 +216,7 @@ class SwinBlock(nn.Module):
         if fused is not None:
             return self.forward_fused(x, fused)
         x = x + self.drop_path1(self.attend(self.norm1(x), mask))
-        return x + self.drop_path2(self.mlp(self.norm2(x)))
+        return x + self.drop_path2(self.perceive(self.norm2(x)))
 
     def forward_fused(self, x: Tensor, fused: Fused) -> Tensor | tuple[Tensor, Tensor]:
         """The block with norms, partition, attention and residual sums as Triton kernels."""
@@ -237,5 +248,7 @@ known[SwinBlock] = Known(
         mlp=(Mlp,),
         drop_path2=DROP_PATH,
     ),
+    broadcasts,
+    reads=('context_broadcasting',),
     called=True,
 )

@@ -123,7 +123,7 @@ class SwinV2Block(SwinBlock):
     ) -> Tensor:
         """Run the block: tokens (B, H, W, C), with the mask (nW, N, N) of a shifted grid."""
         x = x + self.drop_path1(self.norm1(self.attend(x, mask)))
-        return x + self.drop_path2(self.norm2(self.mlp(x)))
+        return x + self.drop_path2(self.norm2(self.perceive(x)))
 
 
 class MergingV2(PatchMerging):
@@ -168,6 +168,8 @@ class ManifoldSwinV2(ManifoldSwin):
         with_cp (bool): Recompute each block in the backward pass to save memory.
         norm_eval (bool): Keep normalisation layers in evaluation mode while training.
         init_cfg (dict, optional): Initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
+        context_broadcasting (bool): Mix the mean of tokens into what each MLP gives, see
+            :mod:`mkbackbones.backbones.context`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -191,6 +193,7 @@ class ManifoldSwinV2(ManifoldSwin):
         with_cp: bool = False,
         norm_eval: bool = False,
         init_cfg: dict | None = None,
+        context_broadcasting: bool = False,
         **unknown: object,
     ) -> None:
         check_arguments('ManifoldSwinV2', SWIN_V2_RULES, locals(), unknown, ARCH_HINT)
@@ -215,4 +218,5 @@ class ManifoldSwinV2(ManifoldSwin):
             with_cp,
             norm_eval,
             init_cfg,
+            context_broadcasting,
         )

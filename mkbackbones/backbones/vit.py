@@ -66,6 +66,8 @@ class ManifoldViT(PlainViT):
         with_cp (bool): Recompute each block in the backward pass to save memory.
         norm_eval (bool): Keep normalisation layers in evaluation mode while training.
         init_cfg (dict, optional): Initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
+        context_broadcasting (bool): Mix the mean of tokens into what each MLP gives, see
+            :mod:`mkbackbones.backbones.context`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -93,6 +95,7 @@ class ManifoldViT(PlainViT):
         with_cp: bool = False,
         norm_eval: bool = False,
         init_cfg: dict | None = None,
+        context_broadcasting: bool = False,
         **unknown: object,
     ) -> None:
         check_arguments('ManifoldViT', VIT_RULES, locals(), unknown, ARCH_HINT)
@@ -111,6 +114,7 @@ class ManifoldViT(PlainViT):
             qkv_bias=qkv_bias,
             init_values=init_values,
             norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
+            context_broadcasting=context_broadcasting,
         )
         super().__init__(
             cfg,

@@ -13,6 +13,7 @@ from ..attention.qkv import ManifoldQKV, head_views, project_half, set_grid
 from ..fused.exact import DROP_PATH, DROPOUT, LAYER_SCALE, LINEAR, NO_NORM, NORM, Known, known
 from ..kernels.geometry import Geometry
 from .branches import Fused
+from .context import broadcast_context, broadcasts
 from .windows import crop_grid, merge_windows, pad_to_windows, partition_windows
 
 
@@ -25,8 +26,16 @@ class WindowedBlock:
     """
 
     attn: Any  # timm's Attention, as long as nobody wraps it
+    mlp: Any
     #: Window side, in tokens; 0 for global attention.
     window_size: int
+    #: Whether the mean of all tokens is mixed into what the MLP gives.
+    context_broadcasting: bool
+
+    def perceive(self, x: Tensor) -> Tensor:
+        """The MLP of tokens (B, P + h w, C)."""
+        x = self.mlp(x)
+        return broadcast_context(x) if self.context_broadcasting else x
 
     def attend(
         self,
@@ -63,6 +72,7 @@ class ViTBlock(WindowedBlock, Block):
         dim (int): Channels C.
         num_heads (int): Attention heads.
         window_size (int): Window side, in tokens; 0 for global attention.
+        context_broadcasting (bool): Mix the mean of all tokens into what the MLP gives.
         **kwargs: As in timm's ``Block``.
     """
 
@@ -70,9 +80,17 @@ class ViTBlock(WindowedBlock, Block):
     norm2: nn.LayerNorm
     mlp: Mlp
 
-    def __init__(self, dim: int, num_heads: int, window_size: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int = 0,
+        context_broadcasting: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(dim, num_heads, **kwargs)
         self.window_size = window_size
+        self.context_broadcasting = context_broadcasting
 
     def forward(  # type: ignore[override]  # timm's knows no grid
         self,
@@ -97,7 +115,7 @@ class ViTBlock(WindowedBlock, Block):
             return self.forward_fused(x, grid, num_prefix_tokens, fused)
         attended = self.attend(self.norm1(x), grid, num_prefix_tokens, self.attn)
         x = x + self.drop_path1(self.ls1(attended))
-        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        return x + self.drop_path2(self.ls2(self.perceive(self.norm2(x))))
 
     def forward_fused(
         self, x: Tensor, grid: tuple[int, int], num_prefix_tokens: int, fused: Fused
@@ -157,5 +175,7 @@ known[ViTBlock] = Known(
         ls2=LAYER_SCALE,
         drop_path2=DROP_PATH,
     ),
+    broadcasts,
+    reads=('context_broadcasting',),
     called=True,
 )

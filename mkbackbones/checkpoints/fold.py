@@ -149,6 +149,7 @@ def fold_model(state: dict[str, Tensor], backbone_cfg: dict, scope: str | None) 
             f'the config does not fit the checkpoint: {(lacking + surplus + wrong)[0]} and '
             f'{len(lacking + surplus + wrong) - 1} more entries differ'
         )
+    require_stock_blocks(backbone)
     backbone.load_state_dict(state)
     stay = fold_manifold_keys(backbone.eval())
     if stay:
@@ -157,6 +158,20 @@ def fold_model(state: dict[str, Tensor], backbone_cfg: dict, scope: str | None) 
             f'mkbackbones: {", ".join(stay)}; fold --calibrate fits linear keys to them'
         )
     return backbone
+
+
+def require_stock_blocks(backbone: nn.Module) -> None:
+    """Check that a stock backbone has all that is computed beside the keys.
+
+    Raises:
+        CheckpointError: If it has not.
+    """
+    if any(getattr(block, 'context_broadcasting', False) for block in backbone.modules()):
+        raise CheckpointError(
+            'the backbone has context_broadcasting=True, which no stock backbone computes: the '
+            'model still needs mkbackbones; mkbackbones.fold_manifold_keys(model) folds the keys '
+            'in it, and export-onnx writes it whole'
+        )
 
 
 def build_backbone(backbone_cfg: dict, scope: str | None) -> nn.Module:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ['AttentionWeights', 'divergence']
+__all__ = ['SOFTMAX', 'AttentionWeights', 'divergence', 'is_last', 'logits_of']
 
 SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
 
@@ -56,6 +56,17 @@ def attention_of(
     **kwargs: Any,
 ) -> Tensor:
     """The probabilities by which ``scaled_dot_product_attention`` weighs the values."""
+    return logits_of(query, key, attn_mask, is_causal, scale).softmax(-1)
+
+
+def logits_of(
+    query: Tensor,
+    key: Tensor,
+    attn_mask: Tensor | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """What ``scaled_dot_product_attention`` takes the softmax of, float32."""
     query, key = query.detach().float(), key.detach().float()
     logits = query @ key.transpose(-2, -1) * (scale or query.shape[-1] ** -0.5)
     if is_causal:
@@ -66,7 +77,7 @@ def attention_of(
             logits = logits.masked_fill(~attn_mask, -torch.inf)
         else:
             logits = logits + attn_mask.detach().float()
-    return logits.softmax(-1)
+    return logits
 
 
 def divergence(before: Tensor, after: Tensor) -> float:

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..attention.inject import stage_depths
-from ..checkpoints.fold import Folded, written
+from ..checkpoints.fold import Folded, require_stock_blocks, written
 from ..checkpoints.report import CheckpointError
 from ..keys.build import keys_per_block
 from .fold_calibrated import BlockFold
@@ -43,6 +43,7 @@ def checkpoint_of(
         backbone['key_cfg'] = kept_keys(model.backbone, backbone['key_cfg'], found)
         settings['model'] = {**settings['model'], 'backbone': backbone}
         return Folded(state, {**meta, 'cfg': Config(settings).pretty_text}, backbone, layers)
+    require_stock_blocks(model.backbone)
     stay = [each.layer for each in found if not each.folded]
     if stay:
         raise CheckpointError(

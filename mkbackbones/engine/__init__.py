@@ -1,17 +1,22 @@
 """Training parts that configs name: optimiser wrappers, learning rates, hooks."""
 
 from .amp import BFloat16OptimWrapper
+from .chart_info import ChartInfoHook
 from .compile_backbone import CompileBackboneHook
 from .exact_resume import ExactResumeHook
 from .layer_decay import LayerDecayConstructor
+from .membership_loss import MembershipLossHook, add_membership_loss
 from .merged_groups import MergedGroupsConstructor
 from .paint_segmentation import PaintSegmentationHook
 
 __all__ = [
     'BFloat16OptimWrapper',
+    'ChartInfoHook',
     'CompileBackboneHook',
     'ExactResumeHook',
     'LayerDecayConstructor',
+    'MembershipLossHook',
     'MergedGroupsConstructor',
     'PaintSegmentationHook',
+    'add_membership_loss',
 ]

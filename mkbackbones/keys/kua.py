@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..compat.modes import is_compiling
 from ..kernels.projections import KeyWeights
 from ..registry import KEYS
 from .base import ManifoldKey
@@ -16,6 +17,10 @@ class KUA(ManifoldKey):
 
     The name is the paper's; the formula is our definition, after the same authors' Unbalanced
     Atlas. Arguments as in :class:`ManifoldKey`.
+
+    Attributes:
+        observed (list[Tensor] | None): While it is a list, memberships (B, N, H) of passes in
+            training are appended, for a loss.
     """
 
     linears = ('base', 'gate')
@@ -25,6 +30,7 @@ class KUA(ManifoldKey):
         self.gate = nn.Linear(self.embed_dims, self.num_charts)
         nn.init.trunc_normal_(self.gate.weight, std=0.02)
         nn.init.zeros_(self.gate.bias)
+        self.observed: list[Tensor] | None = None
 
     def membership(self, x: Tensor) -> Tensor:
         """Soft chart membership of each token, for plots or a regulariser.
@@ -37,8 +43,14 @@ class KUA(ManifoldKey):
         """
         return self.gate(x).softmax(-1)
 
+    def noted(self, p: Tensor) -> Tensor:
+        """Memberships, shown to whoever observes them."""
+        if self.observed is not None and self.training and not is_compiling():
+            self.observed.append(p)
+        return p
+
     def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
-        p = self.membership(x).to(z.dtype)
+        p = self.noted(self.membership(x)).to(z.dtype)
         return (p.unsqueeze(-2) @ z).squeeze(-2)
 
     def fused(
@@ -58,5 +70,5 @@ class KUA(ManifoldKey):
             self.num_charts,
             served_name(self.act),
             self.out_scale,
-            gate=half_linear(self.gate, x).softmax(-1, dtype=torch.float32),
+            gate=self.noted(half_linear(self.gate, x).softmax(-1, dtype=torch.float32)),
         )

@@ -139,8 +139,8 @@ class Predictor:
         self.classes, self.palette = classes_and_palette(
             self.cfg, dataset, content, self._checkpoint
         )
-        with self._scope():
-            self._preparation = Preparation(self.cfg, bit_depth)
+        with self.scope():
+            self.preparation = Preparation(self.cfg, bit_depth)
             self.model: nn.Module = load_model(self.cfg, content, self._checkpoint, self.device)
         check_count(self.model, self.classes)
         if amp == 'fp16' and hasattr(self.model, 'backbone'):
@@ -227,7 +227,7 @@ class Predictor:
                 if isinstance(given, np.ndarray):
                     where, pixels = f'image {number}', self._given(given)
                 else:
-                    where, pixels = str(given), self._preparation.read(Path(given))
+                    where, pixels = str(given), self.preparation.read(Path(given))
                 height, width = pixels.shape[:2]
                 windows = (
                     [Window(0, 0, width, height, (0, 0, width, height))]
@@ -236,7 +236,7 @@ class Predictor:
                 )
                 for window in windows:
                     part = pixels if len(windows) == 1 else window.cut(pixels)
-                    sample = self._preparation.prepare(part, where)
+                    sample = self.preparation.prepare(part, where)
                     yield Piece(given, len(windows), window, sample, pixels)
             except PictureError as error:
                 yield Piece(given, fault=str(error))
@@ -254,7 +254,7 @@ class Predictor:
             )
         if pixels.ndim == 3 and pixels.shape[2] > 1:
             return pixels
-        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), self._preparation.channels, axis=2)
+        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), self.preparation.channels, axis=2)
 
     def _step(self, batch: list[Piece]) -> list[Any]:
         """Samples of mmdet or mmseg with what the network says."""
@@ -265,13 +265,13 @@ class Predictor:
         model: Any = self.model
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.no_grad())
-            stack.enter_context(self._scope())
+            stack.enter_context(self.scope())
             if self.amp is not None:
                 dtype = getattr(torch, _DTYPES[self.amp])
                 stack.enter_context(torch.autocast(self.device.type, dtype=dtype))
             return list(model.test_step(data))
 
-    def _scope(self) -> contextlib.AbstractContextManager:
+    def scope(self) -> contextlib.AbstractContextManager:
         """The library in which types are looked up."""
         from mmengine.registry import DefaultScope
 

@@ -42,6 +42,7 @@ default_hooks = dict(checkpoint=dict(interval=2))
 ELSEWHERE = {
     r'own-data\.md: |README\.md: study .*own_data': 'tests/test_configs/test_own_data.py',
     r'(README|predict)\.md: predict ': 'tests/test_commands/test_predict_walk.py',
+    r'(README|explain)\.md: explain ': 'tests/test_explain/test_command.py',
     r'configs\.md: ': 'tests/test_configs/test_documented_overrides.py',
     r'(README|_detectors)\.md: profile-': 'tests/test_profiling (these take a GPU and minutes)',
     r'(report|log)\.md: ': 'the commands of published studies, which take GPUs and hours',

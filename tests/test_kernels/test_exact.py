@@ -415,3 +415,59 @@ def test_a_forward_of_ones_own_class_is_called(kind, act, base, switch):
         found.append(model(x))
     assert max(error(a, b) for a, b in zip(*found)) < TOLERANCE
     assert max(error(a, b) for a, b in zip(found[0], stock(x))) > 2 * TOLERANCE
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_a_block_that_broadcasts_context_runs_plain(case, switch, monkeypatch):
+    """The others stay on the kernels, and the log says why this one does not."""
+    said = []
+    monkeypatch.setattr(decision, 'report', lambda kind, reason: said.append((kind, reason)))
+    model, x = build(case, dict(type='KUA', num_charts=2))
+    block, *others = units(case)
+    assert served(model, x, block)
+    model.get_submodule(block).context_broadcasting = True
+    assert not served(model, x, block)
+    assert all(served(model, x, other) for other in others)
+    kind = type(model.get_submodule(block)).__name__
+    assert said == [(kind, 'broadcasts context')]
+    outs, grads = run(model, x)
+    switch[0] = False
+    wanted, wanted_grads = run(model, x)
+    assert max(error(a, b) for a, b in zip(outs, wanted, strict=True)) < TOLERANCE
+    assert error(grads, wanted_grads) < TOLERANCE
+    model.get_submodule(block).context_broadcasting = False
+    switch[0] = True
+    assert served(model, x, block)
+
+
+def test_memberships_are_observed_on_the_kernels_too(switch):
+    """The same values and gradients as on the plain path, and no block leaves the kernels."""
+    model, x = build('vit', dict(type='KUA', num_charts=2))
+    key = model.get_submodule('blocks.0.attn.qkv.key')
+    found = []
+    for on in (True, False):
+        switch[0] = on
+        key.observed = []
+        assert served(model, x, 'blocks.0') == on
+        outs = model(x)
+        (p,) = key.observed
+        model.zero_grad()
+        (p.square().sum() + sum(out.square().mean() for out in outs)).backward()
+        found.append((p.detach(), key.gate.weight.grad, model.patch_embed.proj.weight.grad))
+    for a, b in zip(*found, strict=True):
+        assert error(a, b) < TOLERANCE
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_tokens_are_observed_on_the_kernels_too(case, switch):
+    """Once a pass, and no block leaves the kernels."""
+    model, x = build(case, dict(type='KUA', num_charts=2))
+    block = units(case)[0]
+    qkv, seen = model.get_submodule(f'{block}.attn.qkv'), []
+    qkv.observer = lambda layer, tokens: seen.append((layer, tokens.detach()))
+    assert served(model, x, block)
+    model(x)
+    switch[0] = False
+    model(x)
+    assert [layer for layer, _ in seen] == [qkv, qkv]
+    assert error(seen[0][1], seen[1][1]) < TOLERANCE

@@ -173,6 +173,8 @@ class RunResult:
         peak_memory (int | None): Peak of the device's memory in bytes; None on a CPU.
         treatment (dict[str, float | str]): What the run's keys do, the entries of
             ``Treatment`` (study/worker/treatment.py) that are known; empty for a stock key.
+        charts (dict[str, list[float]]): How its charts moved, where the config has ChartInfoHook:
+            ``iteration`` and, at each, means over the blocks; empty otherwise.
         environment (dict[str, str]): Versions, card, commit, data hash of this run.
         folder (str): The run's folder, filled when read.
     """
@@ -192,6 +194,7 @@ class RunResult:
     inference_seconds: float
     peak_memory: int | None = None
     treatment: dict[str, float | str] = field(default_factory=dict)
+    charts: dict[str, list[float]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     folder: str = ''
 
@@ -320,6 +323,9 @@ def read_result(folder: Path) -> RunResult:
             *result.metrics.values(),
         ]
         numbers += [value for name, value in result.treatment.items() if name != 'off']
+        numbers += [value for values in result.charts.values() for value in values]
+        if len({len(values) for values in result.charts.values()}) > 1:
+            raise TypeError('values of charts without an iteration')
         if result.treatment.get('off', 'scale') not in ('scale', 'linear'):
             raise TypeError('an unknown treatment')
         if not all(isinstance(number, int | float) for number in numbers):

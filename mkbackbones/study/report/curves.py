@@ -12,11 +12,19 @@ from matplotlib.figure import Figure
 from ..records.results import StudyResults
 from .style import SMALL, Look, new_figure, spread, tidy
 
-__all__ = ['Curve', 'learning_curves', 'mean_curve', 'smoothed']
+__all__ = ['Curve', 'chart_curves', 'learning_curves', 'mean_curve', 'smoothed']
 
 MAX_POINTS = 150
 #: Names of more arms do not fit beside their lines.
 MOST_NAMED = 4
+
+#: What ChartInfoHook writes -> its name beside an axis.
+CHART_ENTRIES = {
+    'charts_over_base': 'charts / base',
+    'out_scale': 'output scale',
+    'gamma_spread': 'spread of Gamma',
+    'distance': 'distance of charts',
+}
 
 #: Iterations and, at each, the values of all seeds: (points,) and (seeds, points).
 Curve = tuple[np.ndarray, np.ndarray]
@@ -33,19 +41,41 @@ def learning_curves(results: StudyResults, look: Look, task: str) -> Figure | No
         arm: mean_curve([np.array(run.val_curve, dtype=float).reshape(-1, 2).T for run in found])
         for arm, found in runs.items()
     }
+    primary = results.info.tasks[task].primary
+    panels = [('training loss', losses), (f'{primary}, validation', scores)]
+    return _drawn(panels, look, task, list(runs))
+
+
+def chart_curves(results: StudyResults, look: Look, task: str) -> Figure | None:
+    """How charts moved, where runs have looked: mean over seeds, the band as above."""
+    runs = {arm: list(results.of(task, arm).values()) for arm in results.info.arms}
+    found = {arm: [run.charts for run in every if run.charts] for arm, every in runs.items()}
+    found = {arm: every for arm, every in found.items() if every}
+    panels = []
+    for entry, name in CHART_ENTRIES.items():
+        curves = {
+            arm: mean_curve([np.array([each['iteration'], each[entry]]) for each in every])
+            for arm, every in found.items()
+            if all(entry in each for each in every)
+        }
+        panels.append((name, curves))
+    return _drawn(panels, look, task, list(found))
+
+
+def _drawn(
+    given: Sequence[tuple[str, dict[str, Curve | None]]], look: Look, task: str, arms: list[str]
+) -> Figure | None:
+    """Panels below each other; None without a course to show."""
     panels = [
         # A single point is no course.
         (name, {arm: c for arm, c in curves.items() if c is not None and c[0].size > 1})
-        for name, curves in (
-            ('training loss', losses),
-            (f'{results.info.tasks[task].primary}, validation', scores),
-        )
+        for name, curves in given
     ]
     panels = [(name, curves) for name, curves in panels if curves]
     if not panels:
         return None
-    direct = len(runs) <= MOST_NAMED
-    figure = new_figure(30 + 170 * len(panels) + (0 if direct else 16 * len(runs)))
+    direct = len(arms) <= MOST_NAMED
+    figure = new_figure(30 + 170 * len(panels) + (0 if direct else 16 * len(arms)))
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (name, curves) in zip(axes, panels):
         tidy(axis, task if axis is axes[0] and direct else '', left=True)
@@ -54,7 +84,7 @@ def learning_curves(results: StudyResults, look: Look, task: str) -> Figure | No
             _name(axis, ends, look)
         axis.set_ylabel(name)
     if not direct:
-        look.legend(figure, task, list(runs))
+        look.legend(figure, task, arms)
     axes[-1].set_xlabel('iteration')
     return figure
 

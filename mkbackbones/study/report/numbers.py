@@ -17,7 +17,7 @@ __all__ = ['to_csv', 'to_json']
 COLUMNS = ('table', 'task', 'arm', 'reference', 'metric', 'seed', 'quantity', 'value')
 #: Of a run, what is no single number, or is given otherwise.
 NOT_COSTS = (
-    *('task', 'arm', 'seed', 'metrics', 'val_curve', 'losses', 'treatment'),
+    *('task', 'arm', 'seed', 'metrics', 'val_curve', 'losses', 'treatment', 'charts'),
     *('environment', 'folder'),
 )
 
@@ -61,6 +61,10 @@ def _rows_of_runs(results: StudyResults) -> Iterator[tuple]:
                 yield 'run', *key, '', run.seed, name, value
         for name, entry in run.treatment.items():
             yield 'treatment', *key, '', run.seed, name, entry
+        at = run.charts.get('iteration', [])
+        for name, values in run.charts.items():
+            for iteration, entry in zip(at, values if name != 'iteration' else []):
+                yield 'charts', *key, '', run.seed, f'{name} at {iteration:g}', entry
         metric = results.info.tasks[run.task].primary
         for iteration, value in run.val_curve:
             yield 'curve', *key, metric, run.seed, f'validation at {iteration:g}', value

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ..records.results import StudyResults
 from ..statistics import Analysis
 from .blocks import Block, Fold, Gallery, Heading, Picture, Table, Text
-from .curves import learning_curves
+from .curves import chart_curves, learning_curves
 from .differences import MAX_CLASSES, class_bars, forest, seed_dots
 from .scatter import carry_over_scatter, cost_scatter
 from .style import Look, to_svg
@@ -47,6 +47,7 @@ class _Plots:
             *self.differences(),
             *self.runs(),
             *self.curves(),
+            *self.charts(),
             *self.costs(),
             *self.carry_over(),
             *self.crossed(),
@@ -81,6 +82,18 @@ class _Plots:
         text = 'Mean over seeds; the band reaches from the lowest to the highest seed.'
         found = self.draw('curves', lambda task: learning_curves(self.results, self.look, task))
         return _section('Learning curves', text, found)
+
+    def charts(self) -> list[Block]:
+        """What the charts were over iterations, where runs have ChartInfoHook."""
+        text = (
+            'Means over the blocks and over seeds; the band reaches from the lowest to the highest '
+            'seed. Charts / base: root mean squares of what is added to the base chart, and of '
+            'that, on training images. Spread of Gamma: standard deviation of log |Gamma| over the '
+            "charts. Distance: of each two charts' maps, mean; 0 for copies, 1.41 for maps that "
+            'have nothing to do with each other.'
+        )
+        found = self.draw('charts', lambda task: chart_curves(self.results, self.look, task))
+        return _section('Did the charts move?', text, found)
 
     def costs(self) -> list[Block]:
         """Gain against cost."""

@@ -179,11 +179,23 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
         inference_seconds=inference_seconds,
         peak_memory=record.peak_memory or None,
         treatment=as_entry(treatment),
+        charts=chart_curves(runner),
         environment={
             **study.environment,
             'device': device_name(study.get('gpus', 1)),
         },
     ).save(folder / OUTPUTS['main'])
+
+
+def chart_curves(runner: Runner) -> dict[str, list[float]]:
+    """What ChartInfoHook saw over the training; nothing without it."""
+    from ...engine.chart_info import PREFIX
+
+    return {
+        name.removeprefix(PREFIX).removeprefix('mean/'): buffer.data[0].tolist()
+        for name, buffer in runner.message_hub.log_scalars.items()
+        if name.startswith(PREFIX)
+    }
 
 
 def device_name(count: int) -> str:

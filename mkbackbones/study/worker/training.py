@@ -136,6 +136,9 @@ def train(runner: Runner, recorder: RecordHook) -> None:
         checkpoint = load_file(path, runner.cfg.study.get('trusted', False), shapes_only=True)
         if is_done(checkpoint, runner.cfg):
             recorder.after_load_checkpoint(runner, checkpoint)
+            if checkpoint.get('message_hub'):  # what ChartInfoHook saw
+                whole = load_for_runner(str(path), runner.cfg.study.get('trusted', False))
+                runner.message_hub.load_state_dict(whole['message_hub'])
             return
     runner.train()
 

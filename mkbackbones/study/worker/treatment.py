@@ -16,6 +16,7 @@ from ...attention.inject import fold_manifold_keys
 from ...attention.qkv import ManifoldQKV
 from ...compress.linear_fit import LinearFit
 from ...keys import BasedKey
+from ...keys.measures import gamma_spread
 
 __all__ = ['Treatment', 'check_treatment', 'fold_by_least_squares', 'watch_charts']
 
@@ -76,7 +77,7 @@ def check_treatment(
     if not layers:
         return None
     found = Treatment(
-        gamma_spread=mean_of(layers, 'gamma', lambda gamma: float(gamma.abs().log().std(0).mean())),
+        gamma_spread=mean_of(layers, 'gamma', lambda gamma: float(gamma_spread(gamma))),
         temperature=mean_of(layers, 'temperature', float),
         out_scale=mean_of(layers, 'out_scale', lambda scale: float(scale.abs().mean())),
     )

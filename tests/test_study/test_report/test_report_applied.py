@@ -6,7 +6,9 @@ import pytest
 
 from mkbackbones.study.records.results import load_results, read_result
 from mkbackbones.study.report.applied import applied, idle
+from mkbackbones.study.report.curves import chart_curves
 from mkbackbones.study.report.numbers import to_csv
+from mkbackbones.study.report.style import Look
 from mkbackbones.study.report.write import write_report
 from mkbackbones.study.statistics import analyse
 
@@ -74,5 +76,43 @@ def test_a_damaged_treatment_is_a_damaged_result(treatment, tmp_path):
     path = tmp_path / 'runs/detection/spatial/seed0/result.json'
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {'treatment': treatment}))
+    with pytest.raises(ValueError, match='is damaged'):
+        read_result(path.parent)
+
+
+def test_how_charts_moved_is_drawn(tmp_path):
+    FakeStudy(tmp_path, tasks=['segmentation'], seeds=2).run_all()
+    for seed, end in enumerate([5, 4]):
+        path = tmp_path / f'runs/segmentation/spatial/seed{seed}/result.json'
+        content = json.loads(path.read_text())
+        at = [1.0, 100.0, 200.0, 300.0, 400.0][:end]
+        content['charts'] = dict(
+            iteration=at, out_scale=[0.001 * i for i in at], distance=[1.4] * end
+        )
+        path.write_text(json.dumps(content))
+    results = load_results(tmp_path)
+    figure = chart_curves(results, Look(analyse(results).labels), 'segmentation')
+    assert [axis.get_ylabel() for axis in figure.axes] == ['output scale', 'distance of charts']
+    for axis in figure.axes:
+        (line,) = axis.lines[:1]  # of one arm: the stock key has no charts
+        assert line.get_xdata().tolist() == [1, 100, 200, 300]
+    files = write_report(tmp_path, examples=False)
+    assert '## Did the charts move?' in files.text.read_text(encoding='utf-8')
+    text = to_csv(results, analyse(results))
+    assert 'charts,segmentation,spatial,,,1,out_scale at 300,0.3' in text
+
+
+def test_without_it_there_is_no_section(tmp_path):
+    FakeStudy(tmp_path, seeds=2).run_all()
+    text = write_report(tmp_path, examples=False).text.read_text(encoding='utf-8')
+    assert 'Did the charts move?' not in text and 'Learning curves' in text
+
+
+@pytest.mark.parametrize('charts', [{'iteration': [1], 'out_scale': []}, {'out_scale': ['x']}, 3])
+def test_damaged_charts_are_a_damaged_result(charts, tmp_path):
+    FakeStudy(tmp_path, seeds=2).run_all()
+    path = tmp_path / 'runs/detection/spatial/seed0/result.json'
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {'charts': charts}))
     with pytest.raises(ValueError, match='is damaged'):
         read_result(path.parent)

@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 
+from mkbackbones.engine import ChartInfoHook
 from mkbackbones.study.define.plan import Run
 from mkbackbones.study.define.spec import read_study
 from mkbackbones.study.prepare.prepared import prepare_study
 from mkbackbones.study.records.progress import Heartbeat
 from mkbackbones.study.records.run_folder import BEST, LATEST
+from mkbackbones.study.worker.main import chart_curves
 from mkbackbones.study.worker.recording import Diverged, Record
 from mkbackbones.study.worker.training import build_training, train
 
@@ -112,3 +114,16 @@ def test_score(training, metrics, wanted):
 def test_another_metric_is_an_error(training):
     with pytest.raises(KeyError, match='gives no accuracy/top1, only mIoU'):
         training()[1].score({'mIoU': 1.0})
+
+
+def test_how_charts_moved_is_there_after_a_stop_at_the_end(training):
+    runner, recorder = training()
+    runner.register_hook(ChartInfoHook(interval=2))
+    train(runner, recorder)
+    found = chart_curves(runner)
+    assert found['iteration'] == [1, 2, 4, 6] and len(found['out_scale']) == 4
+
+    again, resumed = training()
+    again.message_hub.log_scalars.clear()  # another process knows nothing of it
+    train(again, resumed)  # nothing is left to do
+    assert chart_curves(again) == found
