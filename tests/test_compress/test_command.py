@@ -1,6 +1,5 @@
 """``fold --calibrate`` from a training to a stock checkpoint."""
 
-import logging
 from pathlib import Path
 
 import cv2
@@ -66,7 +65,6 @@ def loaded(cfg, backbone_cfg, file):
 @pytest.mark.parametrize('build', [detection_config, segmentation_config])
 def test_a_stock_checkpoint_comes_out(build, images, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    logging.disable(logging.INFO)
     trained, cfg = project(build, images, tmp_path)
     naming = cfg.default_scope
     argv = ['config.py', 'trained.pth', 'folded.pth', '--to', naming, '--calibrate']

@@ -1,7 +1,6 @@
 """``calibrate-threshold`` from a config and a checkpoint to a threshold and a page."""
 
 import json
-import logging
 from pathlib import Path
 
 import cv2
@@ -58,7 +57,6 @@ def project(build, folder, splits=('val', 'test')):
 @pytest.mark.parametrize('build', [detection_config, segmentation_config])
 def test_a_threshold_and_a_page(build, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    logging.disable(logging.INFO)
     project(build, tmp_path)
     argv = ['config.py', 'model.pth', '--max-false-alarms', '0.5', '--device', 'cpu']
     assert main([*argv, '--report', 'page.html']) == 0
