@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..predict import Prediction, Predictor
+from ..predict import Outcome, Prediction
 from .program import ExportError
 from .run import ExportedModel
 
@@ -48,15 +48,12 @@ class Agreement:
         return f'onnxruntime on {self.pictures} pictures: ' + ', '.join(parts)
 
 
-def check_file(
-    path: Path, predictor: Predictor, pictures: Sequence[np.ndarray], least_score: float = 0.0
-) -> Agreement:
+def check_file(path: Path, outcomes: Sequence[Outcome], least_score: float = 0.0) -> Agreement:
     """Compare a file in onnxruntime with the model that it was made of.
 
     Args:
         path (Path): The file.
-        predictor (Predictor): The model.
-        pictures (Sequence[np.ndarray]): (height, width, 3), uint8, BGR. Those of one size that
+        outcomes (Sequence[Outcome]): What the model finds in some pictures. Those of one size that
             follow each other also go through the file as a batch.
         least_score (float): Below it the model keeps no boxes.
 
@@ -65,7 +62,8 @@ def check_file(
     """
     exported = ExportedModel(path)
     agreement = Agreement()
-    wanted = [predictor(picture)[0] for picture in pictures]
+    pictures: Any = [outcome.pixels for outcome in outcomes]
+    wanted: Any = [outcome.prediction for outcome in outcomes]
     for group in groups(pictures):
         batches = [[i] for i in group] + ([group] if len(group) > 1 else [])
         for batch in batches:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..files import written_aside
-from ..predict import Predictor
+from ..predict import PictureError, Predictor
 from ..predict.preparation import test_dataset
 from ..version import __version__
 from .check import Agreement, check_file
@@ -81,8 +81,12 @@ def ready(model: Any, preparation: Preparation, predictor: Predictor) -> nn.Modu
         from .segmentors import Segmentor
 
         return Segmentor(model, preparation, predictor.classes)
-    from mmdet.models.detectors import SingleStageDetector
+    from mmdet.models.detectors import FasterRCNN, MaskRCNN, SingleStageDetector
 
+    if type(model) in (FasterRCNN, MaskRCNN):
+        from .two_stage import TwoStageDetector
+
+        return TwoStageDetector(model, preparation)
     if isinstance(model, SingleStageDetector):
         from .dense import DenseDetector
 
@@ -96,7 +100,7 @@ def ready(model: Any, preparation: Preparation, predictor: Predictor) -> nn.Modu
 def export_model(
     predictor: Predictor,
     path: Path,
-    pictures: Sequence[np.ndarray] = (),
+    pictures: Sequence[Path] = (),
     notes: Mapping[str, Any] | None = None,
 ) -> Agreement:
     """Write a whole model as an ONNX file; it appears only if it finds what the model finds.
@@ -104,16 +108,22 @@ def export_model(
     Args:
         predictor (Predictor): The model with its weights, on the CPU.
         path (Path): The file to write or replace.
-        pictures (Sequence[np.ndarray]): What to compare file and model on, (height, width, 3),
-            uint8, BGR; noise of three sizes goes along.
+        pictures (Sequence[Path]): What to compare file and model on; some noise goes along.
         notes (Mapping[str, Any], optional): More to keep in the file, as JSON.
 
     Raises:
         ExportError: Packages are missing, the model is of a kind that cannot be written, or the
             file finds something else.
+        PictureError: A picture cannot be read.
     """
     require_packages()
     whole = whole_model(predictor)
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in NOISE]
+    outcomes = list(predictor.outcomes([*pictures, *noise]))
+    for outcome in outcomes:
+        if outcome.fault:
+            raise PictureError(outcome.fault)
     inputs = (
         torch.zeros(2, *TRACED_SIZE, 3, dtype=torch.uint8),
         torch.tensor([side - 17 for side in TRACED_SIZE]),
@@ -121,8 +131,6 @@ def export_model(
     with torch.no_grad():
         program = trace(whole.module, inputs, [(0, 1, 2), ()])
     texts = {k: json.dumps(v) for k, v in {**whole.notes, **(notes or {})}.items()}
-    rng = np.random.default_rng(0)
-    noise = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in NOISE]
     with written_aside(path) as work:
         save(program, work, (INPUTS, whole.module.outputs), texts, translations())
-        return check_file(work, predictor, [*pictures, *noise], whole.least_score)
+        return check_file(work, outcomes, whole.least_score)
