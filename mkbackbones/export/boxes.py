@@ -82,9 +82,9 @@ def decoded(coder: Any, priors: Tensor, deltas: Tensor) -> Tensor:
     return boxes.reshape(*deltas.shape[:2], 4)
 
 
-def clipped(coder: Any, boxes: Tensor, limits: tuple[Any, Any]) -> Tensor:
-    """Boxes within a picture of so many pixels (height, width), if the coder says so."""
-    if not coder.clip_border:
+def clipped(limits: tuple[Any, Any], boxes: Tensor, coder: Any = None) -> Tensor:
+    """Boxes within a picture of so many pixels (height, width), unless the coder leaves them."""
+    if coder is not None and not coder.clip_border:
         return boxes
     x, y = (
         boxes[..., i::2].clamp(min=0).minimum(torch.scalar_tensor(limits[1 - i])) for i in (0, 1)

@@ -44,7 +44,9 @@ class Agreement:
         parts = [f'scores differ by at most {self.scores:.1e}']
         if self.boxes:
             parts.append(f'{self.boxes} boxes with IoU from {self.iou:.4f}')
-        parts.append(f'{self.pixels:.4%} of pixels equal' if self.pixels < 1 else 'no pixel differs')
+        parts.append(
+            f'{self.pixels:.4%} of pixels equal' if self.pixels < 1 else 'no pixel differs'
+        )
         return f'onnxruntime on {self.pictures} pictures: ' + ', '.join(parts)
 
 

@@ -79,7 +79,7 @@ class DenseDetector(nn.Module):
             parts.append(self.best_of_level(scores[i], deltas[i], factor, level))
         top, labels, delta, prior = (torch.cat(part, 1) for part in zip(*parts))
         boxes = decoded(head.bbox_coder, prior, delta)
-        boxes = clipped(head.bbox_coder, boxes, self.preparation.limits(images))
+        boxes = clipped(self.preparation.limits(images), boxes, head.bbox_coder)
         boxes = scaled(boxes, size, images.shape[1:3])
         smallest = head.test_cfg.get('min_bbox_size', -1)
         if smallest >= 0:

@@ -26,7 +26,7 @@ __all__ = ['Whole', 'export_model', 'whole_model']
 
 INPUTS = ('images', 'size')
 #: Sizes of pictures of noise, which go along with the others: odd, and a batch.
-NOISE = ((201, 333), (201, 333), (64, 40))
+NOISE = ((201, 333), (201, 333), (300, 160))
 HOW = (
     'images: (B, H, W, 3) uint8 BGR, resized by OpenCV (INTER_LINEAR) as "resize" says: with '
     'keep_ratio so that the longer side is at most the larger number of scale and the shorter one '
@@ -81,19 +81,23 @@ def ready(model: Any, preparation: Preparation, predictor: Predictor) -> nn.Modu
         from .segmentors import Segmentor
 
         return Segmentor(model, preparation, predictor.classes)
-    from mmdet.models.detectors import FasterRCNN, MaskRCNN, SingleStageDetector
+    from mmdet.models.detectors import DINO, FasterRCNN, MaskRCNN, SingleStageDetector
 
     if type(model) in (FasterRCNN, MaskRCNN):
         from .two_stage import TwoStageDetector
 
         return TwoStageDetector(model, preparation)
+    if type(model) is DINO:
+        from .dino import DinoDetector
+
+        return DinoDetector(model, preparation)
     if isinstance(model, SingleStageDetector):
         from .dense import DenseDetector
 
         return DenseDetector(model, preparation)
     raise ExportError(
         f'{type(model).__name__} is not exported as a whole; one-stage detectors, Faster and Mask '
-        'R-CNN are; take --part neck'
+        'R-CNN and DINO are; take --part neck'
     )
 
 

@@ -132,9 +132,7 @@ def translations() -> dict[Any, Any]:
         )  # (M, 3): image, 0, box
         places = op.Gather(found, op.Constant(value_ints=[0, 2]), axis=1)
         none = op.Cast(op.Mul(scores, op.Constant(value_float=0.0)), to=6)
-        count = op.Slice(
-            op.Shape(found), op.Constant(value_ints=[0]), op.Constant(value_ints=[1])
-        )
+        count = op.Slice(op.Shape(found), op.Constant(value_ints=[0]), op.Constant(value_ints=[1]))
         ones = op.Cast(op.Expand(op.Constant(value_int=1), count), to=6)
         return op.Cast(op.ScatterND(none, places, ones), to=9)
 

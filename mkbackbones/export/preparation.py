@@ -27,7 +27,7 @@ class Preparation(nn.Module):
     """uint8 pictures (B, H, W, 3) as OpenCV reads them to what the network takes, (B, 3, H', W').
 
     Args:
-        preprocessor (nn.Module): mmdet's ``DetDataPreprocessor`` or mmseg's ``SegDataPreProcessor``.
+        preprocessor (nn.Module): ``DetDataPreprocessor`` or ``SegDataPreProcessor``.
         fixed (tuple[int, int], optional): Height and width to which the pipeline pads.
         fixed_value (float): With which it does so, before normalisation.
 

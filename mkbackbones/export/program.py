@@ -56,7 +56,7 @@ def trace(
 
     if not hasattr(_config, 'backed_size_oblivious'):
         raise ExportError(f'export needs torch 2.7 or later; this is {torch.__version__}')
-    shapes = tuple({dim: torch.export.Dim.DYNAMIC for dim in dims} or None for dims in free)
+    shapes = tuple(dict.fromkeys(dims, torch.export.Dim.DYNAMIC) or None for dims in free)
     # Without this, torch would make a batch or a window count of 1 a case of its own.
     with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # added at run time
         return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)

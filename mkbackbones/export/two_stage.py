@@ -49,9 +49,7 @@ class Pooling(nn.Module):
         """Features (R, C, s, s) of regions (R, 5): index of the image, x1, y1, x2, y2."""
         maps = list(maps[: len(self.scales)])
         level = self.inner.map_roi_levels(regions, len(maps))
-        return pool_regions(
-            maps, regions, level, self.scales, self.cells, self.ratio, self.aligned
-        )
+        return pool_regions(maps, regions, level, self.scales, self.cells, self.ratio, self.aligned)
 
 
 class Proposals(nn.Module):
@@ -91,7 +89,7 @@ class Proposals(nn.Module):
             delta = by_place(deltas[level], 4).gather(1, place[..., None].expand(-1, -1, 4))
             parts.append((top, torch.full_like(place, level), delta, prior[place]))
         top, levels, delta, prior = (torch.cat(part, 1) for part in zip(*parts))
-        boxes = clipped(head.bbox_coder, decoded(head.bbox_coder, prior, delta), limits)
+        boxes = clipped(limits, decoded(head.bbox_coder, prior, delta), head.bbox_coder)
         smallest = head.test_cfg.get('min_bbox_size', -1)
         if smallest >= 0:
             large = ((boxes[..., 2:] - boxes[..., :2]) > smallest).all(2)
@@ -161,7 +159,7 @@ class TwoStageDetector(nn.Module):
         each = 1 if head.reg_class_agnostic else classes
         priors = proposals.boxes.repeat_interleave(each, dim=1)
         boxes = decoded(head.bbox_coder, priors, deltas.reshape(batch, -1, 4))
-        boxes = clipped(head.bbox_coder, boxes, limits)
+        boxes = clipped(limits, boxes, head.bbox_coder)
         if each < classes:
             boxes = boxes.repeat_interleave(classes, dim=1)
         return pick(boxes, scores, labels, self.rule)
@@ -206,7 +204,7 @@ def pasted(values: Tensor, boxes: Tensor, size: tuple[Any, Any]) -> Tensor:
 
 
 def weights(begin: Tensor, end: Tensor, length: Any, cells: int) -> Tensor:
-    """How much each of so many pixels takes of each cell between two ends, (B, K, length, cells)."""
+    """What each of so many pixels takes of cells between two ends, (B, K, length, cells)."""
     pixel = torch.arange(length) + 0.5
     extent = (end - begin).clamp(min=1e-6)[..., None]
     place = (pixel - begin[..., None]) / extent * cells - 0.5
