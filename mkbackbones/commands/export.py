@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..runner.config_files import find_config, read_config
 from ..runner.preflight import check_cv2, check_scope
 from .errors import CommandError, run_command
+from .export_lower import export_lower, lower_config, size_of
 from .predict import check_point, read_point
 from .targets import check_target
 
@@ -69,6 +70,22 @@ def build_parser(name: str = 'export', part: str | None = 'model') -> argparse.A
         metavar='FILE.json',
         help='from calibrate-threshold: the file says above which score a picture raises an alarm',
     )
+    lower = parser.add_mutually_exclusive_group()
+    lower.add_argument(
+        '--fp16',
+        action='store_true',
+        help='backbone and neck in float16; the metric of the validation images before and after '
+        'is told',
+    )
+    lower.add_argument(
+        '--int8',
+        nargs='?',
+        type=int,
+        const=100,
+        metavar='PICTURES',
+        help='backbone and neck in int8, calibrated with so many training pictures (%(const)s); '
+        'the metric is told, too',
+    )
     parser.add_argument('--force', action='store_true', help='replace OUT if it exists')
     parser.add_argument(
         '--trusted', action='store_true', help='load a pickle that holds more than weights'
@@ -116,6 +133,7 @@ def export_whole(args: argparse.Namespace, cfg: Config) -> None:
     from ..predict import Predictor
 
     point = None if args.threshold is None else read_point(args.threshold)
+    lower_cfg = lower_config(args) if args.fp16 or args.int8 is not None else None
     predictor = Predictor(cfg, args.checkpoint, device='cpu', trusted=args.trusted)
     more: dict[str, Any] = {}
     if point is not None:
@@ -124,16 +142,19 @@ def export_whole(args: argparse.Namespace, cfg: Config) -> None:
     pictures, lacking = pictures_to_check(predictor, args.images)
     if lacking:
         print(lacking)
-    agreement = export_model(predictor, args.out, pictures, more)
-    print(f'{args.out}: the whole model, {size_of(args.out)}')
-    print(f'  {agreement}')
+    if lower_cfg is None:
+        agreement = export_model(predictor, args.out, pictures, more)
+        print(f'{args.out}: the whole model, {size_of(args.out)}')
+        print(f'  {agreement}')
+        return
+    export_lower(args, lower_cfg, predictor, pictures, more)
 
 
 def export_part(args: argparse.Namespace, cfg: Config) -> None:
     """Write a backbone, or a backbone and its neck."""
     from ..export import build_features, export_onnx, load_weights
 
-    for name in ('images', 'threshold'):
+    for name in ('images', 'threshold', 'fp16', 'int8'):
         if getattr(args, name):
             raise CommandError(f'--{name} is for whole models; --part {args.part} gives maps')
     if args.part == 'neck' and cfg.model.get('neck') is None:
@@ -145,11 +166,6 @@ def export_part(args: argparse.Namespace, cfg: Config) -> None:
     print(f'{args.out}: {parts}, {size_of(args.out)}')
     for size, difference in differences.items():
         print(f'  onnxruntime at {size}: differs by {difference:.1e}')
-
-
-def size_of(path: Path) -> str:
-    """Of a file."""
-    return f'{path.stat().st_size / 2**20:.1f} MiB'
 
 
 def notes(cfg: Config) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -92,7 +93,7 @@ def clipped(limits: tuple[Any, Any], boxes: Tensor, coder: Any = None) -> Tensor
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], -1)
 
 
-def scaled(boxes: Tensor, size: Tensor, shape: tuple[Any, Any]) -> Tensor:
+def scaled(boxes: Tensor, size: Tensor, shape: Sequence[Any]) -> Tensor:
     """Boxes in pixels of the picture before it was resized to ``shape`` (height, width)."""
     resized = torch.stack([torch.scalar_tensor(side) for side in shape])
     factor = (size.float() / resized).flip(0)

@@ -17,12 +17,13 @@ from ..predict import PictureError, Predictor
 from ..predict.preparation import test_dataset
 from ..version import __version__
 from .check import Agreement, check_file
+from .lower import halve
 from .operators import translations
 from .preparation import Preparation, read_pipeline
 from .program import TRACED_SIZE, ExportError, deployed, require_packages, save, trace
 from .stand_ins import put_stand_ins
 
-__all__ = ['Whole', 'export_model', 'whole_model']
+__all__ = ['Whole', 'export_model', 'whole_model', 'write_model']
 
 INPUTS = ('images', 'size')
 #: Sizes of pictures of noise, which go along with the others: odd, and a batch.
@@ -51,11 +52,12 @@ class Whole:
     least_score: float = 0.0
 
 
-def whole_model(predictor: Predictor) -> Whole:
+def whole_model(predictor: Predictor, half: bool = False) -> Whole:
     """What is written of a model, ready to be traced.
 
     Args:
         predictor (Predictor): The model with its weights.
+        half (bool): Backbone and neck in float16.
 
     Raises:
         ExportError: It is of a kind that cannot be written.
@@ -63,6 +65,8 @@ def whole_model(predictor: Predictor) -> Whole:
     resize, padding = read_pipeline(test_dataset(predictor.cfg)['pipeline'])
     model: Any = deployed(predictor.model)
     put_stand_ins(model)
+    if half:
+        halve(model)
     preparation = Preparation(model.data_preprocessor, **padding)
     module = ready(model, preparation, predictor)
     notes = dict(
@@ -128,13 +132,24 @@ def export_model(
     for outcome in outcomes:
         if outcome.fault:
             raise PictureError(outcome.fault)
+    with written_aside(path) as work:
+        write_model(whole, work, notes or {})
+        return check_file(work, outcomes, whole.least_score)
+
+
+def write_model(whole: Whole, path: Path, notes: Mapping[str, Any]) -> None:
+    """Trace a model and write it, unchecked.
+
+    Args:
+        whole (Whole): The model.
+        path (Path): The file.
+        notes (Mapping[str, Any]): More to keep in the file, as JSON.
+    """
     inputs = (
         torch.zeros(2, *TRACED_SIZE, 3, dtype=torch.uint8),
         torch.tensor([side - 17 for side in TRACED_SIZE]),
     )
     with torch.no_grad():
         program = trace(whole.module, inputs, [(0, 1, 2), ()])
-    texts = {k: json.dumps(v) for k, v in {**whole.notes, **(notes or {})}.items()}
-    with written_aside(path) as work:
-        save(program, work, (INPUTS, whole.module.outputs), texts, translations())
-        return check_file(work, outcomes, whole.least_score)
+    texts = {k: json.dumps(v) for k, v in {**whole.notes, **notes}.items()}
+    save(program, path, (INPUTS, whole.module.outputs), texts, translations())

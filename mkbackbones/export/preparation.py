@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..runner.config_files import one_line
 from .program import ExportError
 
 __all__ = ['Preparation', 'read_pipeline', 'resized_size']
@@ -48,6 +47,8 @@ class Preparation(nn.Module):
         self.fixed, self.fixed_value = fixed, fixed_value
         self.swaps = bool(preprocessor._channel_conversion)
         self.normalises = bool(preprocessor._enable_normalize)
+        self.mean: Tensor
+        self.std: Tensor
         if self.normalises:
             self.register_buffer('mean', preprocessor.mean.float().cpu())
             self.register_buffer('std', preprocessor.std.float().cpu())
@@ -127,7 +128,7 @@ def read_pipeline(steps: Sequence[Any]) -> tuple[dict[str, Any] | None, dict[str
             usual = kind in NEUTRAL
         if not usual:
             raise ExportError(
-                f'the test pipeline has {one_line(str(dict(step)))}, which no file does; it may '
+                f'the test pipeline has {dict(step)}, which no file does; it may '
                 'load colour pictures, resize them bilinearly to a scale and pad them to a size'
             )
     return resize, padding

@@ -49,5 +49,9 @@ class ExportedModel:
         """
         images = np.stack([self.resized(picture) for picture in pictures])
         size = np.array(pictures[0].shape[:2], np.int64)
+        return self.run(dict(images=images, size=size))
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name, of inputs by name."""
         names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(None, dict(images=images, size=size))))
+        return dict(zip(names, self.session.run(None, inputs)))

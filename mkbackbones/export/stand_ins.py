@@ -70,7 +70,7 @@ class DeformableAttention(nn.Module):
         Args:
             query (Tensor): (B, Q, C).
             key (Tensor, optional): Not looked at.
-            value (Tensor, optional): Maps of all levels, flattened, (B, S, C); the query by default.
+            value (Tensor, optional): Maps of all levels, flattened, (B, S, C); else the query.
             identity (Tensor, optional): Added to the result; the query by default.
             query_pos (Tensor, optional): (B, Q, C).
             reference_points (Tensor): Points (B, Q, L, 2) or boxes (B, Q, L, 4), as fractions.

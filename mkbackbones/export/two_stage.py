@@ -118,7 +118,7 @@ class TwoStageDetector(nn.Module):
         self.rule = read_nms(roi_head.test_cfg)
         #: Below it no boxes are kept.
         self.least_score = float(roi_head.test_cfg.score_thr)
-        self.outputs = ('boxes', 'scores', 'labels', 'score')
+        self.outputs: tuple[str, ...] = ('boxes', 'scores', 'labels', 'score')
         if roi_head.with_mask:
             self.outputs = (*self.outputs, 'masks')
             self.mask_pooling = Pooling(roi_head.mask_roi_extractor)

@@ -1,6 +1,7 @@
 """Whole models as one file: what is found with it in onnxruntime is what the model finds."""
 
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -111,9 +112,9 @@ def test_a_file_that_finds_something_else_is_not_written(folder, capsys, monkeyp
 )  # fmt: skip
 def test_what_no_file_does_is_told(old, new, message, folder, capsys):
     config, checkpoint = write_model(folder, 'fcos')
-    text = open(config).read()
+    text = Path(config).read_text()
     assert old in text
-    open(config, 'w').write(text.replace(old, new))
+    Path(config).write_text(text.replace(old, new))
     assert main([config, checkpoint, 'model.onnx', '--images', 'pictures']) == 2
     assert message in capsys.readouterr().err
     assert not (folder / 'model.onnx').exists()
@@ -142,11 +143,11 @@ def test_segmentors_that_no_file_does(change, message, folder):
 @pytest.mark.slow
 def test_padding_of_the_pipeline_is_in_the_file(folder, capsys):
     config, checkpoint = write_model(folder, 'retinanet')
-    text = open(config).read()
+    text = Path(config).read_text()
     pad = "dict(type='Pad', size=(104, 96), pad_val=dict(img=(114, 114, 114))),"
     text = text.replace(
         "        dict(type='LoadAnnotations'", f"        {pad}\n        dict(type='LoadAnnotations'"
     )
-    open(config, 'w').write(text)
+    Path(config).write_text(text)
     assert main([config, checkpoint, 'model.onnx', '--images', 'pictures']) == 0
     assert 'boxes with IoU' in capsys.readouterr().out
