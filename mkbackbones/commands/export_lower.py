@@ -30,13 +30,15 @@ def lower_config(args: argparse.Namespace) -> Config:
     from ..compress.calibration import calibration_dataset
 
     if args.int8 is not None and args.int8 < 1:
-        raise CommandError(f'--int8 {args.int8} is not allowed; it must be at least 1 picture')
+        raise CommandError(f'--int8 {args.int8} has to be at least 1 picture')
     # What the runner's config is prepared with, and nobody chooses here.
     chosen = dict(gpus=None, launcher='none', local_rank=None, work_dir=None)
     given = argparse.Namespace(**{**vars(args), **chosen, 'device': 'cpu', 'cfg_options': []})
     cfg = prepare_config(given)
     if cfg.get('val_dataloader') is None or cfg.get('val_evaluator') is None:
-        raise CommandError(f'config {args.config} has no validation images to measure the loss with')
+        raise CommandError(
+            f'config {args.config} has no validation images to measure the loss with'
+        )
     splits = ['val']
     if args.int8 is not None:
         calibration_dataset(cfg)

@@ -48,6 +48,7 @@ ELSEWHERE = {
     r'SOURCE|STUDY|study compare work_dirs': 'a pattern; others show it filled in',
     r'study-machines\.md: ': 'test_study_machines',
     r'deploy\.md: export .*--threshold': 'tests/test_export/test_whole.py',
+    r'deploy\.md: export .*--int8': 'tests/test_export/test_lower.py',
     r'deploy\.md: fold .*--calibrate': 'tests/test_compress/test_command.py',
     r'thresholds\.md: ': 'tests/test_decide/test_command.py, with more images',
 }

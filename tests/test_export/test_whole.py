@@ -151,3 +151,21 @@ def test_padding_of_the_pipeline_is_in_the_file(folder, capsys):
     Path(config).write_text(text)
     assert main([config, checkpoint, 'model.onnx', '--images', 'pictures']) == 0
     assert 'boxes with IoU' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('kind', ['segformer', pytest.param('mask-rcnn', marks=pytest.mark.slow)])
+def test_openvino_runs_a_file(kind, folder, capsys):
+    openvino = pytest.importorskip('openvino', reason='pip install openvino')
+    given = write_model(folder, kind)
+    assert main([*given, 'model.onnx', '--images', 'pictures']) == 0
+    exported = ExportedModel(folder / 'model.onnx')
+    pictures = [cv2.imread(f'pictures/{i}.png') for i in (0, 1)]
+    wanted = exported(pictures)
+    hint = dict(INFERENCE_PRECISION_HINT='f32')  # some CPUs take bfloat16 otherwise
+    model = openvino.Core().compile_model('model.onnx', 'CPU', hint)
+    images = np.stack([exported.resized(picture) for picture in pictures])
+    found = model(dict(images=images, size=np.array([80, 130])))
+    for i, (name, value) in enumerate(wanted.items()):
+        tolerance = 0.05 if name == 'boxes' else 1e-3
+        different = np.abs(found[i].astype(float) - value.astype(float)) > tolerance
+        assert different.mean() < 1e-3, name
