@@ -36,9 +36,7 @@ def lower_config(args: argparse.Namespace) -> Config:
     given = argparse.Namespace(**{**vars(args), **chosen, 'device': 'cpu', 'cfg_options': []})
     cfg = prepare_config(given)
     if cfg.get('val_dataloader') is None or cfg.get('val_evaluator') is None:
-        raise CommandError(
-            f'config {args.config} has no validation images to measure the loss with'
-        )
+        raise CommandError(f'config {args.config} has no validation images to measure with')
     splits = ['val']
     if args.int8 is not None:
         calibration_dataset(cfg)

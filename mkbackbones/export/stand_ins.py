@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ['AdaptivePool', 'DeformableAttention', 'put_stand_ins']
+__all__ = ['AdaptivePool', 'DeformableAttention', 'Enlarged', 'put_stand_ins']
 
 
 class AdaptivePool(nn.Module):
@@ -108,6 +108,23 @@ class DeformableAttention(nn.Module):
         return self.output_proj(output) + identity
 
 
+class Enlarged(nn.Module):
+    """mmseg's ``Upsample`` by a whole factor, which it makes a float.
+
+    Args:
+        upsample (nn.Module): mmseg's.
+    """
+
+    def __init__(self, upsample: Any) -> None:
+        super().__init__()
+        self.factor = int(upsample.scale_factor)
+        self.mode, self.align_corners = upsample.mode, upsample.align_corners
+
+    def forward(self, maps: Tensor) -> Tensor:
+        size = [side * self.factor for side in maps.shape[2:]]
+        return F.interpolate(maps, size, mode=self.mode, align_corners=self.align_corners)
+
+
 def put_stand_ins(model: nn.Module) -> None:
     """Put stand-ins into a model, in place."""
     for module in list(model.modules()):
@@ -119,3 +136,7 @@ def put_stand_ins(model: nn.Module) -> None:
                     setattr(module, name, AdaptivePool(pair))
             elif type(child).__name__ == 'MultiScaleDeformableAttention' and child.batch_first:
                 setattr(module, name, DeformableAttention(child))
+            elif type(child).__name__ == 'Upsample' and not getattr(child, 'size', None):
+                factor: Any = child.scale_factor
+                if isinstance(factor, float) and factor.is_integer():
+                    setattr(module, name, Enlarged(child))

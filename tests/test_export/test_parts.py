@@ -11,7 +11,12 @@ from mkbackbones.export.boxes import Suppression, pick
 from mkbackbones.export.check import Agreement, compare_boxes, compare_maps
 from mkbackbones.export.preparation import Preparation, resized_size
 from mkbackbones.export.program import ExportError
-from mkbackbones.export.stand_ins import AdaptivePool, DeformableAttention
+from mkbackbones.export.stand_ins import (
+    AdaptivePool,
+    DeformableAttention,
+    Enlarged,
+    put_stand_ins,
+)
 from mkbackbones.export.two_stage import Pooling, pasted
 from mkbackbones.predict import Instance, Prediction
 
@@ -33,6 +38,19 @@ def test_sizes_are_those_of_mmcv(width, height, one, other):
 
     found = resized_size(dict(scale=[one, other], keep_ratio=True), width, height)
     assert found == rescale_size((width, height), (one, other))
+
+
+@given(SIDES, SIDES, st.integers(2, 4), st.sampled_from(['nearest', 'bilinear']))
+@settings(max_examples=30, deadline=None)
+def test_enlarging_by_a_factor(height, width, factor, mode):
+    from mmseg.models.utils import Upsample
+
+    maps = torch.rand(1, 2, height, width)
+    upsample = Upsample(scale_factor=factor, mode=mode)
+    model = nn.Sequential(upsample)
+    put_stand_ins(model)
+    assert isinstance(model[0], Enlarged)
+    torch.testing.assert_close(model(maps), upsample(maps))
 
 
 def test_deformable_attention_is_that_of_mmcv():

@@ -101,6 +101,12 @@ KINDS = {
     ),
     'upernet': ('upernet', HEAD + 'auxiliary_head=None', ()),
     'segformer': ('segformer', HEAD, ()),
+    'sem-fpn': (
+        'sem-fpn',
+        'neck=dict(in_channels=[8, 8, 8, 8], out_channels=8), decode_head=dict(num_classes=3, '
+        'in_channels=[8, 8, 8, 8], channels=8)',
+        (),
+    ),
 }  # fmt: skip
 #: What makes random heads find something, times what they begin with.
 SCORES = ('retina_cls', 'atss_cls', 'rtm_cls', 'conv_cls', 'fc_cls', 'rpn_cls')
