@@ -30,6 +30,7 @@ class Agreement:
         pictures (int): How many were compared.
         scores (float): Largest difference of scores.
         boxes (int): How many boxes were compared.
+        edge (int): How many of the model's were not, next to the least score or the most boxes.
         iou (float): Least IoU of a box with its own.
         pixels (float): Least share of equal pixels of a class map, or of the masks of a picture.
     """
@@ -37,6 +38,7 @@ class Agreement:
     pictures: int = 0
     scores: float = 0.0
     boxes: int = 0
+    edge: int = 0
     iou: float = 1.0
     pixels: float = 1.0
 
@@ -44,6 +46,8 @@ class Agreement:
         parts = [f'scores differ by at most {self.scores:.1e}']
         if self.boxes:
             parts.append(f'{self.boxes} boxes with IoU from {self.iou:.4f}')
+        if self.edge:
+            parts.append(f'{self.edge} next to the limits left out')
         parts.append(
             f'{self.pixels:.4%} of pixels equal' if self.pixels < 1 else 'no pixel differs'
         )
@@ -150,6 +154,7 @@ def compare_boxes(
                     f'{where}: the model finds a box of class {true_labels[i]} with score '
                     f'{true_scores[i]:.3f} that the file does not find; nothing was written'
                 )
+            agreement.edge += 1
             continue
         taken[best] = True
         pairs.append((i, best))

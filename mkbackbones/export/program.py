@@ -52,14 +52,21 @@ def trace(
     Raises:
         ExportError: If torch is too old.
     """
+    check_torch()
     from torch.fx.experimental import _config
 
-    if not hasattr(_config, 'backed_size_oblivious'):
-        raise ExportError(f'export needs torch 2.7 or later; this is {torch.__version__}')
     shapes = tuple(dict.fromkeys(dims, torch.export.Dim.DYNAMIC) or None for dims in free)
     # Without this, torch would make a batch or a window count of 1 a case of its own.
     with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # added at run time
         return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+
+
+def check_torch() -> None:
+    """Raise ExportError if torch is too old."""
+    from torch.fx.experimental import _config
+
+    if not hasattr(_config, 'backed_size_oblivious'):
+        raise ExportError(f'export needs torch 2.7 or later; this is {torch.__version__}')
 
 
 def save(
@@ -97,8 +104,9 @@ def require_packages() -> None:
     """Check that what writes and runs ONNX is installed.
 
     Raises:
-        ExportError: If it is not.
+        ExportError: If it is not, or torch is too old.
     """
+    check_torch()
     from importlib.util import find_spec
 
     missing = [name for name in ('onnx', 'onnxruntime', 'onnxscript') if find_spec(name) is None]
