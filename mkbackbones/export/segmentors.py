@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..engine.defect_score import has_background
+from . import mask2former
 from .preparation import Preparation
 from .program import ExportError
 
@@ -44,13 +45,15 @@ class Segmentor(nn.Module):
         from mmseg.models.segmentors import EncoderDecoder
 
         head = type(model.decode_head) if type(model) is EncoderDecoder else type(model)
-        if type(model) is not EncoderDecoder or not all(
-            getattr(head, name) is getattr(BaseDecodeHead, name)
+        usual = all(
+            getattr(head, name, None) is getattr(BaseDecodeHead, name)
             for name in ('predict', 'predict_by_feat')
-        ):
+        )
+        self.has_queries = mask2former.is_known(getattr(model, 'decode_head', None))
+        if type(model) is not EncoderDecoder or not (usual or self.has_queries):
             raise ExportError(
                 f'{head.__name__} predicts in a way of its own; whole segmentors are exported that '
-                'are an EncoderDecoder whose head gives logits; take --part neck'
+                'are an EncoderDecoder whose head gives logits, or Mask2FormerHead; take --part neck'
             )
         if model.test_cfg.get('mode', 'whole') != 'whole':
             raise ExportError(
@@ -73,9 +76,13 @@ class Segmentor(nn.Module):
             pixel's class (B, height, width); how sure the model is of a defect (B,).
         """
         pixels = self.preparation(images)
-        logits = self.model.decode_head(self.model.extract_feat(pixels))
-        corners = self.model.align_corners
-        logits = F.interpolate(logits, pixels.shape[2:], mode='bilinear', align_corners=corners)
+        maps = self.model.extract_feat(pixels)
+        corners, whole = self.model.align_corners, pixels.shape[2:]
+        if self.has_queries:
+            logits = mask2former.logits_of(self.model.decode_head, maps, whole)
+        else:
+            logits = self.model.decode_head(maps)
+            logits = F.interpolate(logits, whole, mode='bilinear', align_corners=corners)
         # Without the padding, then as large as the picture was.
         height, width = self.preparation.limits(images)
         logits = F.interpolate(
