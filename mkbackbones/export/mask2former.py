@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dino import centres, sine_encoding
+from .places import centres, sine_encoding
 
 __all__ = ['is_known', 'logits_of']
 
 
 def is_known(head: Any) -> bool:
     """Whether a head is one that is written out here."""
-    decoder = getattr(head, 'pixel_decoder', None)
+    decoder: Any = getattr(head, 'pixel_decoder', None)
     return (
         type(head).__name__ == 'Mask2FormerHead'
         and type(decoder).__name__ == 'MSDeformAttnPixelDecoder'
@@ -97,8 +97,6 @@ def pixels(decoder: Any, maps: Any) -> tuple[Tensor, list[Tensor]]:
         start = start + height * width
     for i in range(decoder.num_input_levels - levels - 1, -1, -1):
         lateral = decoder.lateral_convs[i](maps[i])
-        above = F.interpolate(
-            outs[-1], lateral.shape[2:], mode='bilinear', align_corners=False
-        )
+        above = F.interpolate(outs[-1], lateral.shape[2:], mode='bilinear', align_corners=False)
         outs.append(decoder.output_convs[i](lateral + above))
     return decoder.mask_feature(outs[-1]), outs[: decoder.num_outs]

@@ -53,7 +53,8 @@ class Segmentor(nn.Module):
         if type(model) is not EncoderDecoder or not (usual or self.has_queries):
             raise ExportError(
                 f'{head.__name__} predicts in a way of its own; whole segmentors are exported that '
-                'are an EncoderDecoder whose head gives logits, or Mask2FormerHead; take --part neck'
+                'are an EncoderDecoder whose head gives logits, or Mask2FormerHead; take --part '
+                'neck'
             )
         if model.test_cfg.get('mode', 'whole') != 'whole':
             raise ExportError(

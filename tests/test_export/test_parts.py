@@ -9,6 +9,7 @@ from torch import nn
 
 from mkbackbones.export.boxes import Suppression, pick
 from mkbackbones.export.check import Agreement, compare_boxes, compare_maps
+from mkbackbones.export.places import sine_encoding
 from mkbackbones.export.preparation import Preparation, resized_size
 from mkbackbones.export.program import ExportError
 from mkbackbones.export.stand_ins import (
@@ -51,6 +52,17 @@ def test_enlarging_by_a_factor(height, width, factor, mode):
     put_stand_ins(model)
     assert isinstance(model[0], Enlarged)
     torch.testing.assert_close(model(maps), upsample(maps))
+
+
+@given(SIDES, SIDES, st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_places_are_encoded_as_mmdet_does(height, width, normalize):
+    from mmdet.models.layers import SinePositionalEncoding
+
+    encoding = SinePositionalEncoding(4, temperature=20, normalize=normalize)
+    wanted = encoding(torch.zeros(1, height, width, dtype=torch.bool))[0]
+    found = sine_encoding(encoding, height, width)
+    torch.testing.assert_close(found, wanted.flatten(1).T, rtol=1e-4, atol=1e-5)
 
 
 def test_deformable_attention_is_that_of_mmcv():

@@ -101,6 +101,13 @@ KINDS = {
     ),
     'upernet': ('upernet', HEAD + 'auxiliary_head=None', ()),
     'segformer': ('segformer', HEAD, ()),
+    'mask2former': (
+        'mask2former',
+        'decode_head=dict(num_classes=3, in_channels=[8, 8, 8, 8], num_queries=12, '
+        'loss_cls=dict(class_weight=[1.0, 1.0, 1.0, 0.1]), pixel_decoder=dict('
+        'encoder=dict(num_layers=1)), transformer_decoder=dict(num_layers=2))',
+        (),
+    ),
     'sem-fpn': (
         'sem-fpn',
         'neck=dict(in_channels=[8, 8, 8, 8], out_channels=8), decode_head=dict(num_classes=3, '
@@ -114,6 +121,7 @@ LIVELY = {
     SCORES: 100,
     ('retina_reg', 'rpn_reg', 'fc_reg', 'conv_seg', 'atss_reg'): 30,
     ('cls_branches',): 1.5,
+    ('cls_embed',): 20,
     ('layers.',): 2,
 }
 
