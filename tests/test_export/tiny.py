@@ -121,7 +121,7 @@ LIVELY = {
     SCORES: 100,
     ('retina_reg', 'rpn_reg', 'fc_reg', 'conv_seg', 'atss_reg'): 30,
     ('cls_branches',): 1.5,
-    ('cls_embed',): 20,
+    ('cls_embed', 'mask_embed.4'): 5,
     ('layers.',): 2,
 }
 
