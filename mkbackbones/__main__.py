@@ -25,7 +25,7 @@ COMMANDS = {
     'swap-backbone': ('swap_backbone', 'write an existing config with another backbone'),
     'convert-checkpoint': ('convert_checkpoint', "write weights in another library's naming"),
     'fold': ('fold', 'turn a trained model with linear keys into a stock one'),
-    'export-onnx': ('export_onnx', 'write backbone and neck as an ONNX file'),
+    'export': ('export', 'write a trained model as one ONNX file'),
     'calibrate-threshold': (
         'calibrate_threshold',
         'choose the score above which an image raises an alarm',
@@ -36,6 +36,9 @@ COMMANDS = {
     'doctor': ('doctor', 'tell versions, devices and what is wrong, for a bug report'),
     'demo': ('demo', 'train and compare tiny models on synthetic defects, on a CPU if need be'),
 }
+
+#: Names of commands that still work.
+FORMER = {'export-onnx': 'export_onnx'}
 
 
 def usage() -> str:
@@ -55,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     if name == '--version':
         print(__version__)
         return 0
-    if name not in COMMANDS:
+    module_name = FORMER.get(name or '') or COMMANDS.get(name or '', ('',))[0]
+    if not module_name:
         if name is None:
             print(usage(), file=sys.stderr)
         else:
@@ -63,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f'error: there is no command {name!r}{hint}', file=sys.stderr)
         return 2
     try:
-        module = importlib.import_module(f'mkbackbones.commands.{COMMANDS[name][0]}')
+        module = importlib.import_module(f'mkbackbones.commands.{module_name}')
     except ImportError as error:  # pip was told to leave out what the package requires
         sentence = explain(error)
         if sentence is None:

@@ -48,13 +48,15 @@ ELSEWHERE = {
     r'(report|log)\.md: ': 'the commands of published studies, which take GPUs and hours',
     r'SOURCE|STUDY|study compare work_dirs': 'a pattern; others show it filled in',
     r'study-machines\.md: ': 'test_study_machines',
+    r'deploy\.md: export .*--threshold': 'tests/test_export/test_whole.py',
+    r'deploy\.md: export .*--int8': 'tests/test_export/test_lower.py',
     r'deploy\.md: fold .*--calibrate': 'tests/test_compress/test_command.py',
     r'thresholds\.md: ': 'tests/test_decide/test_command.py, with more images',
 }
 
 
 #: What lines of two pages write.
-MADE_AGAIN = {'folded.pth', 'detector.onnx', 'my_config_manifold.py'}
+MADE_AGAIN = {'folded.pth', 'model.onnx', 'my_config_manifold.py'}
 HERE = {
     name: words
     for name, words in DOCUMENTED.items()
@@ -114,13 +116,13 @@ def test_every_line_of_the_docs_is_run_somewhere():
 )
 def test_what_is_left_of_the_docs(project, exports):
     """In the order of the pages: later lines take what earlier ones have made."""
-    lines = [words for words in HERE.values() if (words[0] == 'export-onnx') == exports]
+    lines = [words for words in HERE.values() if (words[0] == 'export') == exports]
     assert lines
     for words in lines:
         for made in MADE_AGAIN & set(words):  # on another page
             Path(made).unlink(missing_ok=True)
         run(words, *(['--device', 'cpu'] if words[0] == 'test' else []))
-    outputs = ['detector.onnx'] if exports else [
+    outputs = ['model.onnx', 'maps.onnx'] if exports else [
         'my_config_manifold.py',
         'data/neu-det/dataset.json',
         'folded.pth',

@@ -2,19 +2,23 @@
 Blocks of docs/configs.md are tested with the configs, a key of one's own with the README."""
 
 import re
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from mkbackbones.commands import export_onnx
+from mkbackbones import Predictor
+from mkbackbones.commands import export
 from mkbackbones.datasets import SyntheticDefects, write_dataset
 from mkbackbones.datasets.public.deep_pcb import DeepPcb
 
 from ..test_datasets.fakes import write_tree
 from ..test_datasets.test_public.layouts import deep_pcb
+from ..test_export.tiny import write_model, write_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = str(ROOT / 'configs/demo/faster-rcnn_swin-nano-spatial.py')
@@ -63,14 +67,14 @@ def test_the_loader_of_deep_pcb(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_deployment(tmp_path, monkeypatch):
+def test_deployment_of_maps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with_runtime, with_torch = blocks('docs/deploy.md')
+    _, with_runtime, with_torch = blocks('docs/deploy.md')
     cfg = Config.fromfile(NANO)
     with DefaultScope.overwrite_default_scope('mmdet'):
         detector = MODELS.build(cfg.model).eval()
     torch.save(dict(state_dict=detector.state_dict(), meta=dict()), 'run.pth')
-    assert export_onnx.main([NANO, 'run.pth', 'detector.onnx']) == 0
+    assert export.main([NANO, 'run.pth', 'maps.onnx', '--part', 'neck']) == 0
     picture = next(iter_pictures(tmp_path))
     picture.rename('image.png')
     found = run(with_runtime)
@@ -79,6 +83,36 @@ def test_deployment(tmp_path, monkeypatch):
     assert Path('detector.pt2').is_file()
     for one, other in zip(found['maps'], program['maps'], strict=True):
         torch.testing.assert_close(torch.from_numpy(one), other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize('kind', ['faster-rcnn', 'segformer'])
+def test_the_consumer_finds_what_predict_finds(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    block, *_ = blocks('docs/deploy.md')
+    lines = [line for line in block.splitlines() if line]
+    assert len(lines) <= 40
+    imported = {line.split()[1] for line in lines if line.startswith('import')}
+    assert imported == {'json', 'cv2', 'numpy', 'onnxruntime'}
+    config, checkpoint = write_model(tmp_path, kind)
+    next(write_pictures(tmp_path / 'pictures').glob('0.png')).rename('image.png')
+    assert export.main([config, checkpoint, 'model.onnx', '--images', 'image.png']) == 0
+    capsys.readouterr()
+    found = run(block)['found']
+    told = capsys.readouterr().out
+    (wanted,) = Predictor(config, checkpoint, device='cpu')('image.png')
+    assert Path('found.png').is_file()
+    assert ('alarm' in told) == (wanted.score > 0.5)
+    assert found['score'] == pytest.approx(wanted.score, abs=1e-3)
+    if wanted.class_map is not None:
+        assert (found['class_map'] == wanted.class_map).mean() > 0.999
+        assert told.count('pixels') == 3
+        return
+    scores = [instance.score for instance in wanted.instances]
+    assert found['scores'][found['labels'] >= 0] == pytest.approx(scores, abs=1e-3)
+    boxes = [[x, y, x + width, y + height] for x, y, width, height in
+             (instance.box for instance in wanted.instances)]  # fmt: skip
+    np.testing.assert_allclose(found['boxes'][found['labels'] >= 0], boxes, atol=0.1)
 
 
 def iter_pictures(folder):

@@ -6,13 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from mkbackbones import export as export_module
 from mkbackbones.attention.qkv import ManifoldQKV
-from mkbackbones.commands.export_onnx import main
-from mkbackbones.export import ExportError, Features, deployed, export_onnx, export_program
+from mkbackbones.commands.export import main as export_main
+from mkbackbones.export import (
+    ExportError,
+    Features,
+    deployed,
+    export_onnx,
+    export_program,
+    features,
+)
 from mkbackbones.necks import SimpleFeaturePyramid
 
-from .test_backbones.common import KEY_CFGS, tiny_dinov3, tiny_swin, tiny_swin_v2, tiny_vit
+from ..test_backbones.common import KEY_CFGS, tiny_dinov3, tiny_swin, tiny_swin_v2, tiny_vit
 
 #: A key of each kind, one a block.
 EVERY_KEY = [dict(cfg, blocks=[i]) for i, cfg in enumerate(KEY_CFGS) if cfg is not None]
@@ -40,6 +46,11 @@ BUILDERS = {
         key_cfg=dict(type='SpatialK', num_charts=2),
     ),
 }
+
+
+def main(arguments):
+    """The command for a part; the neck unless another one is named."""
+    return export_main([*arguments, *([] if '--part' in arguments else ['--part', 'neck'])])
 
 
 def trained(model):
@@ -106,7 +117,7 @@ class Wrong(nn.Module):
 
 
 def test_a_file_that_computes_something_else_is_not_left_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, 'deployed', lambda model: model)
+    monkeypatch.setattr(features, 'deployed', lambda model: model)
     with pytest.raises(ExportError, match='nothing was written'):
         export_onnx(Wrong(), tmp_path / 'm.onnx')
     assert not list(tmp_path.iterdir())
@@ -176,3 +187,17 @@ def test_a_mistake_is_told_in_one_sentence(arguments, message, project, capsys):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
     assert not (project / 'out.onnx').exists()
+
+
+def test_the_former_name_of_the_command(project, capsys):
+    from mkbackbones.__main__ import main as run
+
+    assert run(['export-onnx', 'config.py', 'trained.pth', 'out.onnx', '--force']) == 0
+    told = capsys.readouterr()
+    assert 'backbone and neck' in told.out
+    assert 'now called export' in told.err
+
+
+def test_pictures_are_for_whole_models(project, capsys):
+    assert main(['config.py', 'trained.pth', 'out.onnx', '--images', 'x.png']) == 2
+    assert '--images is for whole models' in capsys.readouterr().err

@@ -1,40 +1,28 @@
-"""Backbones, and backbones with their necks, as ``torch.export`` programs and ONNX files.
-
-One graph serves every batch, height and width. Shapes stay symbolic through padding, windows and
-resampled position embeddings; what is traced is the plain PyTorch path, in float32 on the CPU.
-"""
+"""Backbones, and backbones with their necks, as ``torch.export`` programs and ONNX files."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from .attention.inject import fold_manifold_keys
-from .checkpoints.report import CheckpointError
-from .checkpoints.source import load_file, unwrap
-from .files import written_aside
+from ..checkpoints.report import CheckpointError
+from ..checkpoints.source import load_file, unwrap
+from ..files import written_aside
+from .program import TRACED_SIZE, ExportError, deployed, require_packages, save, trace
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-#: The traced batch: no side is a multiple of a window, and every stage has more than one window.
-TRACED = (2, 3, 251, 333)
+__all__ = ['Features', 'build_features', 'export_onnx', 'export_program', 'load_weights']
+
+TRACED = (2, 3, *TRACED_SIZE)
 #: Batches on which a file is compared with the model: as traced, on the window grid, odd, small.
 CHECKED = (TRACED, (1, 3, 224, 224), (1, 3, 161, 230), (3, 3, 33, 65))
 TOLERANCE = 1e-3
-OPSET = 18
-
-
-class ExportError(ValueError):
-    """A model that cannot be exported, or a file that does not compute what the model computes."""
 
 
 class Features(nn.Module):
@@ -64,7 +52,7 @@ def build_features(cfg: Config, with_neck: bool = True) -> Features:
     """
     from mmengine.registry import MODELS, init_default_scope
 
-    from . import backbones, necks  # noqa: F401 - registers them
+    from .. import backbones, necks  # noqa: F401 - registers them
 
     neck = cfg.model.get('neck') if with_neck else None
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -108,14 +96,6 @@ def load_weights(model: nn.Module, checkpoint: str, trusted: bool) -> None:
         )
 
 
-def deployed(model: nn.Module) -> nn.Module:
-    """A copy for deployment: linear keys folded, evaluation mode, float32, on the CPU."""
-    model = copy.deepcopy(model).float().cpu().requires_grad_(False)
-    fold_manifold_keys(model)
-    model.eval()  # OpenMMLab's backbones return None
-    return model
-
-
 def export_program(model: nn.Module) -> torch.export.ExportedProgram:
     """Trace a model with ``torch.export`` for every batch size, height and width.
 
@@ -131,17 +111,7 @@ def export_program(model: nn.Module) -> torch.export.ExportedProgram:
     Raises:
         ExportError: If torch is too old.
     """
-    from torch.fx.experimental import _config
-
-    if not hasattr(_config, 'backed_size_oblivious'):
-        raise ExportError(f'export needs torch 2.7 or later; this is {torch.__version__}')
-    images = torch.zeros(TRACED)
-    free = torch.export.Dim.DYNAMIC
-    # Without this, torch would make a batch or a window count of 1 a case of its own.
-    with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # added at run time
-        return torch.export.export(
-            deployed(model), (images,), dynamic_shapes=({0: free, 2: free, 3: free},), strict=False
-        )
+    return trace(deployed(model), (torch.zeros(TRACED),), [(0, 2, 3)])
 
 
 def export_onnx(
@@ -168,19 +138,8 @@ def export_onnx(
     require_packages()
     program = export_program(model)
     names = [f'map{i}' for i in range(len(program.graph_signature.user_outputs))]
-    with quiet():
-        onnx_program: Any = torch.onnx.export(
-            program,
-            (torch.zeros(TRACED),),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=['images'],
-            output_names=names,
-            verbose=False,
-        )
-    onnx_program.model.metadata_props.update(metadata or {})
     with written_aside(path) as work:
-        onnx_program.save(work, external_data=False)
+        save(program, work, (['images'], names), metadata or {})
         return compare(deployed(model), work)
 
 
@@ -217,32 +176,3 @@ def compare(model: nn.Module, path: Path, sizes: Sequence[tuple] = CHECKED) -> d
                 f'{TOLERANCE:.0e}; nothing was written'
             )
     return differences
-
-
-def require_packages() -> None:
-    """Check that what writes and runs ONNX is installed.
-
-    Raises:
-        ExportError: If it is not.
-    """
-    from importlib.util import find_spec
-
-    missing = [name for name in ('onnx', 'onnxruntime', 'onnxscript') if find_spec(name) is None]
-    if missing:
-        raise ExportError(
-            f"{' and '.join(missing)} missing: pip install 'mkbackbones[export]', or "
-            f'pip install {" ".join(missing)}'
-        )
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the converter's remarks on its optimisations to itself."""
-    logger = logging.getLogger('onnxscript')
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)

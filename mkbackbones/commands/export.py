@@ -1,0 +1,175 @@
+"""``python -m mkbackbones export``: a trained model as an ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..runner.config_files import find_config, read_config
+from ..runner.preflight import check_cv2, check_scope
+from .errors import CommandError, run_command
+from .export_lower import export_lower, lower_config, size_of
+from .predict import check_point, read_point
+from .targets import check_target
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+EXAMPLES = """
+examples:
+  python -m mkbackbones export faster-rcnn_swin-t-spatial_neu-det.py \\
+      work_dirs/.../iter_12000.pth detector.onnx
+  python -m mkbackbones export my_config.py epoch_12.pth model.onnx --images line1 \\
+      --threshold threshold.json
+  python -m mkbackbones export my_config.py epoch_12.pth maps.onnx --part backbone
+
+The file takes pictures of any size as OpenCV reads them, and gives boxes, scores, labels and masks,
+or class maps and scores; with --part neck or backbone it takes normalised images and gives maps.
+See docs/deploy.md.
+"""
+
+
+def build_parser(name: str = 'export', part: str | None = 'model') -> argparse.ArgumentParser:
+    """Build the parser.
+
+    Args:
+        name (str): Of the command.
+        part (str | None): What is exported if nothing else is said; None: the neck if there is one.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f'python -m mkbackbones {name}',
+        description='Write a trained detector or segmentor as one ONNX file for any picture size, '
+        'which takes its place only if onnxruntime finds with it what the model finds.',
+        epilog=EXAMPLES.replace('mkbackbones export ', f'mkbackbones {name} '),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config of the model, or name of a shipped one')
+    parser.add_argument('checkpoint', help='the trained model')
+    parser.add_argument('out', type=Path, help='file to write: .onnx')
+    parser.add_argument(
+        '--part',
+        choices=['model', 'neck', 'backbone'],
+        default=part,
+        help='the whole model, or up to which part; default: '
+        + ('%(default)s' if part else 'the neck if any'),
+    )
+    parser.add_argument(
+        '--images',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='INPUT',
+        help='files, folders or patterns: pictures on which file and model are compared; default: '
+        'the test set of the config',
+    )
+    parser.add_argument(
+        '--threshold',
+        type=Path,
+        metavar='FILE.json',
+        help='from calibrate-threshold: the file says above which score a picture raises an alarm',
+    )
+    lower = parser.add_mutually_exclusive_group()
+    lower.add_argument(
+        '--fp16',
+        action='store_true',
+        help='backbone and neck in float16; the metric of the validation images before and after '
+        'is told',
+    )
+    lower.add_argument(
+        '--int8',
+        nargs='?',
+        type=int,
+        const=100,
+        metavar='PICTURES',
+        help='backbone and neck in int8, calibrated with so many training pictures (%(const)s); '
+        'the metric is told, too',
+    )
+    parser.add_argument('--force', action='store_true', help='replace OUT if it exists')
+    parser.add_argument(
+        '--trusted', action='store_true', help='load a pickle that holds more than weights'
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(build_parser(), export, argv)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Export as the parsed arguments say.
+
+    Raises:
+        CommandError: If the input cannot be exported or the file not be written.
+    """
+    check_target(args.out, '.onnx', args.force)
+    check_cv2()
+    path = find_config(args.config)
+    cfg = read_config(path, [])
+    if not (cfg.get('model') or {}).get('backbone'):
+        raise CommandError(f'config {args.config} has no model with a backbone')
+    check_scope(cfg, path)
+
+    from ..checkpoints.report import CheckpointError
+    from ..export import ExportError, require_packages
+    from ..predict import PictureError
+
+    try:
+        require_packages()
+        if args.part == 'model':
+            export_whole(args, cfg)
+        else:
+            export_part(args, cfg)
+    except (CheckpointError, ExportError, FileNotFoundError, PictureError) as error:
+        raise CommandError(error) from error
+
+
+def export_whole(args: argparse.Namespace, cfg: Config) -> None:
+    """Write a whole model."""
+    from ..export.model import export_model
+    from ..export.pictures import pictures_to_check
+    from ..predict import Predictor
+
+    point = None if args.threshold is None else read_point(args.threshold)
+    lower_cfg = lower_config(args) if args.fp16 or args.int8 is not None else None
+    predictor = Predictor(cfg, args.checkpoint, device='cpu', trusted=args.trusted)
+    more: dict[str, Any] = {}
+    if point is not None:
+        check_point(point, args, predictor)
+        more['alarm_above'] = point.threshold
+    pictures, lacking = pictures_to_check(predictor, args.images)
+    if lacking:
+        print(lacking)
+    if lower_cfg is None:
+        agreement = export_model(predictor, args.out, pictures, more)
+        print(f'{args.out}: the whole model, {size_of(args.out)}')
+        print(f'  {agreement}')
+        return
+    export_lower(args, lower_cfg, predictor, pictures, more)
+
+
+def export_part(args: argparse.Namespace, cfg: Config) -> None:
+    """Write a backbone, or a backbone and its neck."""
+    from ..export import build_features, export_onnx, load_weights
+
+    for name in ('images', 'threshold', 'fp16', 'int8'):
+        if getattr(args, name):
+            raise CommandError(f'--{name} is for whole models; --part {args.part} gives maps')
+    if args.part == 'neck' and cfg.model.get('neck') is None:
+        raise CommandError('--part neck: the config has no neck; take --part backbone')
+    model = build_features(cfg, with_neck=args.part != 'backbone')
+    load_weights(model, args.checkpoint, args.trusted)
+    differences = export_onnx(model, args.out, notes(cfg))
+    parts = 'backbone' if model.neck is None else 'backbone and neck'
+    print(f'{args.out}: {parts}, {size_of(args.out)}')
+    for size, difference in differences.items():
+        print(f'  onnxruntime at {size}: differs by {difference:.1e}')
+
+
+def notes(cfg: Config) -> dict[str, str]:
+    """What whoever runs a file of maps has to know: how images are normalised."""
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    wanted = ('mean', 'std', 'bgr_to_rgb', 'pad_size_divisor', 'size_divisor')
+    return {name: json.dumps(preprocessor[name]) for name in wanted if name in preprocessor}

@@ -1,0 +1,130 @@
+"""From a PyTorch module to a ``torch.export`` program, and from there to an ONNX file.
+
+One graph serves every batch, height and width: shapes stay symbolic through padding, windows and
+resampled position embeddings. What is traced is the plain PyTorch path, in float32 on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..attention.inject import fold_manifold_keys
+
+__all__ = ['ExportError', 'deployed', 'require_packages', 'save', 'trace']
+
+#: Height and width of the traced images: no side is a multiple of a window, and every stage has
+#: more than one window.
+TRACED_SIZE = (251, 333)
+OPSET = 18
+
+
+class ExportError(ValueError):
+    """A model that cannot be exported, or a file that does not compute what the model computes."""
+
+
+def deployed(model: nn.Module) -> nn.Module:
+    """A copy for deployment: linear keys folded, evaluation mode, float32, on the CPU."""
+    model = copy.deepcopy(model).float().cpu().requires_grad_(False)
+    fold_manifold_keys(model)
+    model.eval()  # OpenMMLab's backbones return None
+    return model
+
+
+def trace(
+    model: nn.Module, inputs: tuple[Tensor, ...], free: Sequence[Sequence[int]]
+) -> torch.export.ExportedProgram:
+    """Trace a module with ``torch.export``.
+
+    Args:
+        model (nn.Module): From :func:`deployed`.
+        inputs (tuple[Tensor, ...]): Examples of what it takes.
+        free (Sequence[Sequence[int]]): The dimensions of each of them that may be of any length.
+
+    Raises:
+        ExportError: If torch is too old.
+    """
+    check_torch()
+    from torch.fx.experimental import _config
+
+    shapes = tuple(dict.fromkeys(dims, torch.export.Dim.DYNAMIC) or None for dims in free)
+    # Without this, torch would make a batch or a window count of 1 a case of its own.
+    with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # added at run time
+        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+
+
+def check_torch() -> None:
+    """Raise ExportError if torch is too old."""
+    from torch.fx.experimental import _config
+
+    if not hasattr(_config, 'backed_size_oblivious'):
+        raise ExportError(f'export needs torch 2.7 or later; this is {torch.__version__}')
+
+
+def save(
+    program: torch.export.ExportedProgram,
+    path: Path,
+    names: tuple[Sequence[str], Sequence[str]],
+    metadata: Mapping[str, str],
+    translations: Mapping[Any, Any] | None = None,
+) -> None:
+    """Write a program as an ONNX file.
+
+    Args:
+        program (torch.export.ExportedProgram): From :func:`trace`.
+        path (Path): The file.
+        names (tuple[Sequence[str], Sequence[str]]): Of inputs and outputs.
+        metadata (Mapping[str, str]): Notes to keep in the file.
+        translations (Mapping, optional): ONNX for operators of our own.
+    """
+    with quiet():
+        onnx_program: Any = torch.onnx.export(
+            program,
+            program.example_inputs[0] if program.example_inputs else (),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(names[0]),
+            output_names=list(names[1]),
+            custom_translation_table=dict(translations or {}),
+            verbose=False,
+        )
+    onnx_program.model.metadata_props.update(metadata)
+    onnx_program.save(path, external_data=False)
+
+
+def require_packages() -> None:
+    """Check that what writes and runs ONNX is installed.
+
+    Raises:
+        ExportError: If it is not, or torch is too old.
+    """
+    check_torch()
+    from importlib.util import find_spec
+
+    missing = [name for name in ('onnx', 'onnxruntime', 'onnxscript') if find_spec(name) is None]
+    if missing:
+        raise ExportError(
+            f"{' and '.join(missing)} missing: pip install 'mkbackbones[export]', or "
+            f'pip install {" ".join(missing)}'
+        )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the converter's remarks on its optimisations to itself."""
+    logger = logging.getLogger('onnxscript')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
