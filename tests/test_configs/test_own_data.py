@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from mmengine.config import Config
@@ -25,10 +26,13 @@ def project(tmp_path, monkeypatch):
     """A copy of the configs beside raw COCO files, with settings.py filled in."""
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
     made = tmp_path / 'made'
-    write_dataset(SyntheticDefects(dict(train=24, val=1, test=1), size=96), made)
+    write_dataset(SyntheticDefects(dict(train=40, val=1, test=1), size=96), made)
     raw = tmp_path / 'raw'
     shutil.copytree(made / 'images/train', raw)
-    shutil.copy(made / 'annotations/train.json', raw / 'boxes.json')
+    boxes = json.loads((made / 'annotations/train.json').read_text())
+    good = {image['id'] for image in boxes['images'][::2]}
+    boxes['annotations'] = [a for a in boxes['annotations'] if a['image_id'] not in good]
+    (raw / 'boxes.json').write_text(json.dumps(boxes))
     torch.save(ManifoldSwin(arch=ARCH).state_dict(), tmp_path / 'nano.pth')
     classes = [c['name'] for c in json.loads((raw / 'boxes.json').read_text())['categories']]
     settings = tmp_path / 'configs/own/settings.py'
@@ -60,9 +64,15 @@ def commands():
 
 @pytest.mark.slow
 def test_every_command_of_the_walk(project):
-    assert len(commands()) == 7
+    assert len(commands()) == 10
+    shutil.copytree('raw', 'new')
     for command in commands():
         command = [word.replace('iter_6000', 'iter_3') for word in command[1:]]
+        if 'calibrate-threshold' in command:  # with as few good pictures as there are
+            command[command.index('0.01')] = '0.5'
+            command += ['--device', 'cpu']
+        if 'predict' in command:
+            command += ['--device', 'cpu']
         if 'train' in command or 'test' in command:
             command += ['--device', 'cpu', '--cfg-options', 'randomness.seed=0']
             command += [f'{s}_dataloader.num_workers=0' for s in ('train', 'val', 'test')]
@@ -74,6 +84,11 @@ def test_every_command_of_the_walk(project):
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
         assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
     assert Path('parts.png').is_file() and list(Path('painted').rglob('*.*'))
+    assert 'alarm' in Path('found/predictions.csv').read_text().splitlines()[0]
+    assert Path('found/gallery.html').is_file() and Path('threshold.html').is_file()
+    notes = {p.key: p.value for p in onnx.load('model.onnx').metadata_props}
+    stored = json.loads(Path('threshold.json').read_text())['threshold']
+    assert json.loads(notes['alarm_above']) == stored
     results = list(Path('work_dirs/studies/own_data').rglob('result.json'))
     assert len(results) == 6
     assert 'SpatialK' in Path('work_dirs/studies/own_data/report.html').read_text()
