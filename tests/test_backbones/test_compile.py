@@ -30,7 +30,9 @@ def train_step(forward, model, x):
     [
         pytest.param(ManifoldViT, VIT, marks=pytest.mark.slow),
         (ManifoldViT, dict(VIT, key_cfg=KEY, window_size=3, num_register_tokens=2)),
-        (ManifoldDINOv3, dict(DINOV3, key_cfg=KEY, window_size=3)),
+        pytest.param(
+            ManifoldDINOv3, dict(DINOV3, key_cfg=KEY, window_size=3), marks=pytest.mark.slow
+        ),
         pytest.param(ManifoldSwin, dict(SWIN, key_cfg=KEY), marks=pytest.mark.slow),
         pytest.param(
             ManifoldSwinV2,

@@ -39,7 +39,10 @@ def worker(rank, name, port_file, grads_file):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize('name', BUILDERS)
+@pytest.mark.parametrize(
+    'name',
+    [n if n in ('swin', 'vit') else pytest.param(n, marks=pytest.mark.slow) for n in BUILDERS],
+)
 def test_gradients_of_two_processes(name, tmp_path):
     files = str(tmp_path / 'port'), str(tmp_path / 'grads.pth')
     os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')

@@ -73,7 +73,10 @@ def test_a_program_computes_the_same_at_every_size(name):
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', BUILDERS)
+@pytest.mark.parametrize(
+    'name',
+    [n if n == 'swin' else pytest.param(n, marks=pytest.mark.slow) for n in BUILDERS],
+)
 def test_a_file_computes_the_same_at_every_size(name, tmp_path):
     differences = export_onnx(trained(BUILDERS[name]()), tmp_path / 'm.onnx', dict(note='x'))
     assert max(differences.values()) < 1e-4
@@ -190,12 +193,15 @@ def test_a_mistake_is_told_in_one_sentence(arguments, message, project, capsys):
 
 
 def test_the_former_name_of_the_command(project, capsys):
+    """It writes backbone and neck, as it did, and so refuses what has no neck."""
     from mkbackbones.__main__ import main as run
 
-    assert run(['export-onnx', 'config.py', 'trained.pth', 'out.onnx', '--force']) == 0
-    told = capsys.readouterr()
-    assert 'backbone and neck' in told.out
-    assert 'now called export' in told.err
+    (project / 'bare.py').write_text(CONFIG.split('    neck=')[0] + ')')
+    assert run(['export-onnx', 'config.py', 'no.pth', 'out.onnx', '--force']) == 2
+    told = capsys.readouterr().err
+    assert 'now called export' in told and 'no.pth does not exist' in told
+    assert run(['export-onnx', 'bare.py', 'trained.pth', 'out.onnx', '--images', 'x.png']) == 2
+    assert '--images is for whole models' in capsys.readouterr().err
 
 
 def test_pictures_are_for_whole_models(project, capsys):

@@ -66,7 +66,7 @@ def test_a_file_finds_what_the_model_finds(kind, folder, capsys):
 
 
 def test_without_pictures_noise_does_and_that_is_told(folder, capsys):
-    given = write_model(folder, 'fcos')
+    given = write_model(folder, 'segformer')
     assert main([*given, 'model.onnx']) == 0
     assert 'on noise alone' in capsys.readouterr().out
 
