@@ -8,7 +8,7 @@ import difflib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..late_imports import bring_in
 from ..openmmlab.sentences import explain
@@ -102,22 +102,44 @@ def apply_options(cfg: Config, options: list[str], flag: str, prefix: str = '') 
         key, _, text = option.partition('=')
         try:
             value = read_value(text)
-            if isinstance(value, dict) and not holds_dict(cfg, f'{prefix}{key}'):
+            if isinstance(value, dict) and holds_value(cfg, f'{prefix}{key}'):
                 value = {'_delete_': True, **value}  # takes the place of None or a number
-            cfg.merge_from_dict({f'{prefix}{key}': value})
+            merge_options(cfg, {f'{prefix}{key}': value})
         except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f'{flag} {option}: {one_line(error)}') from error
 
 
-def holds_dict(cfg: Config, key: str) -> bool:
-    """Whether a config has a dict, or a list, at a dotted key."""
+def merge_options(cfg: Config, options: dict[str, Any]) -> None:
+    """Merge values by dotted keys, as ``Config.merge_from_dict`` does.
+
+    A dict with ``_delete_=True`` takes the place of what is there, and is new where nothing is;
+    mmengine would leave the word in the latter.
+    """
+    cfg.merge_from_dict(options)
+    forget_deleted(cfg._cfg_dict)
+
+
+def forget_deleted(node: object) -> None:
+    """Take ``_delete_`` out of all dicts below a node."""
+    if isinstance(node, dict):
+        node.pop('_delete_', None)
+        node = list(dict.values(node))  # as they are: a config's own would build lazy objects
+    if isinstance(node, list | tuple):
+        for child in node:
+            forget_deleted(child)
+
+
+def holds_value(cfg: Config, key: str) -> bool:
+    """Whether a config has something at a dotted key that is neither a dict nor a list."""
     node = cfg._cfg_dict
     for part in key.split('.'):
         if isinstance(node, list | tuple) and part.isdigit() and int(part) < len(node):
             node = node[int(part)]
+        elif isinstance(node, dict) and part in node:
+            node = node[part]
         else:
-            node = node.get(part) if isinstance(node, dict) else None
-    return isinstance(node, dict | list)
+            return False
+    return not isinstance(node, dict | list)
 
 
 def read_value(text: str) -> object:

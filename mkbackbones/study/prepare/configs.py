@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from ...late_imports import bring_in
-from ...runner.config_files import one_line
+from ...runner.config_files import merge_options, one_line
 from ..define.plan import Run
 from ..define.spec import Arm, StudyError
 from ..define.tasks import Task
@@ -39,7 +39,7 @@ def read_task_config(task: Task) -> Config:
         cfg = Config.fromfile(task.config)
         if task.data_root is not None:
             move_data(cfg, task.data_root)
-        cfg.merge_from_dict(copy.deepcopy(task.options))
+        merge_options(cfg, copy.deepcopy(task.options))
     except Exception as error:  # a config is a program: it may raise anything
         raise StudyError(f'task {task.key}, config {task.config}: {one_line(error)}') from error
     for key in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator'):
