@@ -71,7 +71,13 @@ def calibrate(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If the input cannot work, or the images are too few to tell.
     """
-    from ..decide.operating_point import OperatingPoint, Wish, choose_threshold, outcome_of
+    from ..decide.operating_point import (
+        OperatingPoint,
+        Wish,
+        choose_threshold,
+        digest_of,
+        outcome_of,
+    )
     from ..decide.page import described, doubt_of_groups, write_page
 
     try:
@@ -125,6 +131,7 @@ def calibrate(args: argparse.Namespace) -> None:
         Path(args.checkpoint).name,
         outcomes['validation'],
         outcomes.get('test'),
+        digest_of(Path(args.checkpoint)),
     )
     point.save(args.out)
     print(f'asked for: {wish}; alarm above {threshold:.6g}')

@@ -221,11 +221,12 @@ def check_point(point: OperatingPoint, args: argparse.Namespace, predictor: Pred
             f'--threshold {args.threshold} is for the classes {", ".join(point.classes)}; the '
             f'config has {", ".join(predictor.classes)}'
         )
-    name = Path(args.checkpoint).name
-    if point.checkpoint != name:
+    checkpoint = Path(args.checkpoint)
+    if not point.is_for(checkpoint):
+        other = 'another file' if point.checkpoint == checkpoint.name else point.checkpoint
         print(
-            f'{args.threshold} was chosen for {point.checkpoint}, not for {name}: another network '
-            'has other scores',
+            f'{args.threshold} was chosen for {other}, not for {checkpoint}: another network has '
+            'other scores',
             file=sys.stderr,
         )
 

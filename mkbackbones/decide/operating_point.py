@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields
@@ -14,7 +15,15 @@ from ..files import written_aside
 from .interval import Share, share_of
 from .ranks import exceeded_in
 
-__all__ = ['OperatingPoint', 'Outcome', 'Wish', 'choose_threshold', 'outcome_of', 'trade_off']
+__all__ = [
+    'OperatingPoint',
+    'Outcome',
+    'Wish',
+    'choose_threshold',
+    'digest_of',
+    'outcome_of',
+    'trade_off',
+]
 
 VERSION = 1
 
@@ -103,6 +112,7 @@ class OperatingPoint:
         checkpoint (str): Name of its file.
         validation (Outcome): What it gives on the images that it was chosen on.
         test (Outcome | None): And on those that it was not.
+        digest (str): Of the checkpoint, see :func:`digest_of`; empty if it is not known.
     """
 
     threshold: float
@@ -111,6 +121,14 @@ class OperatingPoint:
     checkpoint: str
     validation: Outcome
     test: Outcome | None = None
+    digest: str = ''
+
+    def is_for(self, checkpoint: Path) -> bool:
+        """Whether it was chosen for a checkpoint, as far as is known."""
+        digest = digest_of(checkpoint)
+        if self.digest and digest:
+            return self.digest == digest
+        return self.checkpoint == checkpoint.name
 
     def save(self, path: Path) -> None:
         """Write a JSON file, whole or not at all."""
@@ -134,7 +152,8 @@ class OperatingPoint:
         """
         try:
             content = json.loads(Path(path).read_text(encoding='utf-8'))
-            lacking = {'version', *(field.name for field in fields(cls))} - set(content)
+            needed = {field.name for field in fields(cls)} - {'digest'}
+            lacking = {'version', *needed} - set(content)
             if lacking:
                 raise ValueError(f'it has no {min(lacking)}')
             if content.pop('version') != VERSION:
@@ -151,6 +170,20 @@ class OperatingPoint:
                 'writes one'
             ) from error
         return found
+
+
+def digest_of(path: Path) -> str:
+    """What tells a file's content from others: 16 hexadecimal digits of its SHA-256.
+
+    Of what is no file here, such as an address, an empty string.
+    """
+    if not path.is_file():
+        return ''
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def read_outcome(content: dict[str, Any]) -> Outcome:

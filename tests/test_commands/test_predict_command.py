@@ -11,7 +11,7 @@ import pytest
 
 from mkbackbones.commands.predict import main
 from mkbackbones.decide.interval import share_of
-from mkbackbones.decide.operating_point import OperatingPoint, Outcome, Wish
+from mkbackbones.decide.operating_point import OperatingPoint, Outcome, Wish, digest_of
 from mkbackbones.predict.findings import Findings
 from mkbackbones.predict.output import Output
 
@@ -225,6 +225,16 @@ def test_a_threshold_of_another_model_is_told(model, pictures, capsys):
     later = write_point(0.5, checkpoint='epoch_9.pth')
     assert main([*model, str(pictures), '--out', 'out', *later, *CPU]) == 0
     assert 'was chosen for epoch_9.pth' in capsys.readouterr().err
+    content = json.loads(Path('threshold.json').read_text())
+    content.update(checkpoint=Path(model[-1]).name, digest='0' * 16)
+    Path('threshold.json').write_text(json.dumps(content))
+    again = ['--out', 'out', '--overwrite', *later, *CPU]
+    assert main([*model, str(pictures), *again]) == 0
+    assert 'was chosen for another file, not for' in capsys.readouterr().err
+    content.update(checkpoint='renamed.pth', digest=digest_of(Path(model[-1])))
+    Path('threshold.json').write_text(json.dumps(content))
+    assert main([*model, str(pictures), *again]) == 0
+    assert capsys.readouterr().err == ''
     Path('threshold.json').write_text('{}')
     assert main([*model, str(pictures), '--out', 'more', *later, *CPU]) == 2
     assert 'cannot be read as an operating point' in capsys.readouterr().err

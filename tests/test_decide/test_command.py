@@ -66,6 +66,7 @@ def test_a_threshold_and_a_page(build, tmp_path, capsys, monkeypatch):
     assert 'test: defective images with an alarm: ' in told and ' of 3 (' in told
     point = OperatingPoint.load(tmp_path / 'threshold.json')
     assert point.checkpoint == 'model.pth' and point.classes
+    assert point.is_for(Path('model.pth')) and not point.is_for(Path('config.py'))
     assert point.validation.false_alarms.images == point.test.recall.images == 3
     assert point.validation.false_alarms.hits <= 1
     page = (tmp_path / 'page.html').read_text()
