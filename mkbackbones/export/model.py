@@ -85,9 +85,15 @@ def ready(model: Any, preparation: Preparation, predictor: Predictor) -> nn.Modu
         from .segmentors import Segmentor
 
         return Segmentor(model, preparation, predictor.classes)
-    from mmdet.models.detectors import DINO, FasterRCNN, MaskRCNN, SingleStageDetector
+    from mmdet.models.detectors import (
+        DINO,
+        CascadeRCNN,
+        FasterRCNN,
+        MaskRCNN,
+        SingleStageDetector,
+    )
 
-    if type(model) in (FasterRCNN, MaskRCNN):
+    if type(model) in (FasterRCNN, MaskRCNN, CascadeRCNN):
         from .two_stage import TwoStageDetector
 
         return TwoStageDetector(model, preparation)
@@ -100,8 +106,8 @@ def ready(model: Any, preparation: Preparation, predictor: Predictor) -> nn.Modu
 
         return DenseDetector(model, preparation)
     raise ExportError(
-        f'{type(model).__name__} is not exported as a whole; one-stage detectors, Faster and Mask '
-        'R-CNN and DINO are; take --part neck'
+        f'{type(model).__name__} is not exported as a whole; one-stage detectors, Faster, Mask and '
+        'Cascade R-CNN and DINO are; take --part neck'
     )
 
 

@@ -1,4 +1,4 @@
-"""Faster and Mask R-CNN: proposals, regions, boxes and masks of a batch in one graph."""
+"""Faster, Mask and Cascade R-CNN: proposals, boxes and masks of a batch in one graph."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Proposals(nn.Module):
 
 
 class TwoStageDetector(nn.Module):
-    """Faster or Mask R-CNN with what comes before and after the network.
+    """Faster, Mask or Cascade R-CNN with what comes before and after the network.
 
     Args:
         model (nn.Module): mmdet's, as :func:`~mkbackbones.export.deployed`.
@@ -114,14 +114,14 @@ class TwoStageDetector(nn.Module):
         self.proposals = Proposals(model.rpn_head)
         roi_head: Any = model.roi_head
         check_roi_head(roi_head)
-        self.pooling = Pooling(roi_head.bbox_roi_extractor)
+        self.pooling = nn.ModuleList(map(Pooling, stages(roi_head.bbox_roi_extractor)))
         self.rule = read_nms(roi_head.test_cfg)
         #: Below it no boxes are kept.
         self.least_score = float(roi_head.test_cfg.score_thr)
         self.outputs: tuple[str, ...] = ('boxes', 'scores', 'labels', 'score')
         if roi_head.with_mask:
             self.outputs = (*self.outputs, 'masks')
-            self.mask_pooling = Pooling(roi_head.mask_roi_extractor)
+            self.mask_pooling = nn.ModuleList(map(Pooling, stages(roi_head.mask_roi_extractor)))
             self.mask_threshold = float(roi_head.test_cfg.mask_thr_binary)
 
     def forward(self, images: Tensor, size: Tensor) -> tuple[Tensor, ...]:
@@ -146,18 +146,25 @@ class TwoStageDetector(nn.Module):
         return (*results, self.masks(maps, found, boxes, size))
 
     def boxes(self, maps: Any, proposals: Found, limits: tuple[Any, Any]) -> Found:
-        """What the second stage makes of proposals."""
+        """What the second stage, or those of a cascade, make of proposals."""
         model: Any = self.model
-        head = model.roi_head.bbox_head
-        logits, deltas = head(self.pooling(maps, as_regions(proposals.boxes)))
+        heads = stages(model.roi_head.bbox_head)
+        regions, logits, deltas = proposals.boxes, [], proposals.boxes
+        for stage, (head, pooling) in enumerate(zip(heads, self.pooling, strict=True)):
+            if stage:
+                regions = refined(heads[stage - 1], regions, logits[-1], deltas, limits)
+            of_stage, deltas = head(pooling(maps, as_regions(regions)))
+            logits.append(of_stage)
+        head = heads[-1]
         batch, number = proposals.scores.shape
-        scores = logits.softmax(-1)[:, :-1].reshape(batch, number, -1)
+        mean = torch.stack(logits).mean(0)
+        scores = mean.softmax(-1)[:, :-1].reshape(batch, number, -1)
         classes = scores.shape[2]
         there = (proposals.labels >= 0)[..., None] & (scores > self.least_score)
         scores = torch.where(there, scores, NONE).flatten(1)
         labels = torch.arange(classes).repeat(number).expand(batch, -1)
         each = 1 if head.reg_class_agnostic else classes
-        priors = proposals.boxes.repeat_interleave(each, dim=1)
+        priors = regions.repeat_interleave(each, dim=1)
         boxes = decoded(head.bbox_coder, priors, deltas.reshape(batch, -1, 4))
         boxes = clipped(limits, boxes, head.bbox_coder)
         if each < classes:
@@ -167,15 +174,35 @@ class TwoStageDetector(nn.Module):
     def masks(self, maps: Any, found: Found, boxes: Tensor, size: Tensor) -> Tensor:
         """Masks of found boxes, (B, K, height, width), bool."""
         model: Any = self.model
-        head = model.roi_head.mask_head
-        batch, number = found.scores.shape
-        logits = head(self.mask_pooling(maps, as_regions(found.boxes)))
-        if not head.class_agnostic:
-            chosen = found.labels.clamp(min=0).reshape(-1, 1, 1, 1)
-            logits = logits.gather(1, chosen.expand(-1, 1, *logits.shape[2:]))
-        values = logits[:, 0].sigmoid().reshape(batch, number, *logits.shape[2:])
+        regions = as_regions(found.boxes)
+        probabilities = []
+        for head, pooling in zip(stages(model.roi_head.mask_head), self.mask_pooling, strict=True):
+            logits = head(pooling(maps, regions))
+            if not head.class_agnostic:
+                chosen = found.labels.clamp(min=0).reshape(-1, 1, 1, 1)
+                logits = logits.gather(1, chosen.expand(-1, 1, *logits.shape[2:]))
+            probabilities.append(logits[:, 0].sigmoid())
+        mean = torch.stack(probabilities).mean(0)
+        values = mean.reshape(*found.scores.shape, *mean.shape[1:])
         inside = pasted(values, boxes, given_size(size)) >= self.mask_threshold
         return inside & (found.labels >= 0)[..., None, None]
+
+
+def stages(part: Any) -> list[Any]:
+    """The stages of a part of a second stage: several in a cascade, else itself alone."""
+    return list(part) if isinstance(part, nn.ModuleList) else [part]
+
+
+def refined(
+    head: Any, boxes: Tensor, logits: Tensor, deltas: Tensor, limits: tuple[Any, Any]
+) -> Tensor:
+    """Boxes (B, N, 4) as the next stage of a cascade takes them, by the best class of this one."""
+    if not head.reg_class_agnostic:
+        each = deltas.unflatten(1, (-1, 4))
+        label = logits[:, :-1].argmax(1)
+        deltas = each.gather(1, label[:, None, None].expand(-1, 1, 4))[:, 0]
+    boxes = decoded(head.bbox_coder, boxes, deltas.reshape(*boxes.shape))
+    return clipped(limits, boxes, head.bbox_coder)
 
 
 def as_regions(boxes: Tensor) -> Tensor:
@@ -213,16 +240,33 @@ def weights(begin: Tensor, end: Tensor, length: Any, cells: int) -> Tensor:
 
 def check_roi_head(roi_head: Any) -> None:
     """Raise ExportError unless a second stage is one that is written out here."""
+    kind = type(roi_head).__name__
+    known = ('StandardRoIHead', 'BatchedRoIHead', 'CascadeRoIHead')
+    if kind not in known or roi_head.with_shared_head:
+        raise ExportError(
+            f'{kind} is not exported as a whole; {", ".join(known)} without a shared head are; '
+            'take --part neck'
+        )
+    for head in stages(roi_head.bbox_head):
+        check_box_head(head)
+    if not roi_head.with_mask:
+        return
+    from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+
+    for head in stages(roi_head.mask_head):
+        if type(head) is not FCNMaskHead or roi_head.test_cfg.mask_thr_binary < 0:
+            raise ExportError(
+                f'mask_head {type(head).__name__} with mask_thr_binary '
+                f'{roi_head.test_cfg.mask_thr_binary} is not exported; FCNMaskHead with one from 0 '
+                'is'
+            )
+
+
+def check_box_head(head: Any) -> None:
+    """Raise ExportError unless a box head predicts as most do."""
     from mmdet.models.roi_heads.bbox_heads import BBoxHead
 
-    kind = type(roi_head).__name__
-    if kind not in ('StandardRoIHead', 'BatchedRoIHead') or roi_head.with_shared_head:
-        raise ExportError(
-            f'{kind} is not exported as a whole; StandardRoIHead and BatchedRoIHead without a '
-            'shared head are; take --part neck'
-        )
-    head = roi_head.bbox_head
-    own = ('predict_by_feat', '_predict_by_feat_single')
+    own = ('predict_by_feat', '_predict_by_feat_single', 'regress_by_class')
     if (
         not isinstance(head, BBoxHead)
         or any(getattr(type(head), name) is not getattr(BBoxHead, name) for name in own)
@@ -233,12 +277,3 @@ def check_roi_head(roi_head: Any) -> None:
             f'{type(head).__name__} predicts in a way of its own; those that predict like '
             'Shared2FCBBoxHead are exported; take --part neck'
         )
-    if roi_head.with_mask:
-        from mmdet.models.roi_heads.mask_heads import FCNMaskHead
-
-        if type(roi_head.mask_head) is not FCNMaskHead or roi_head.test_cfg.mask_thr_binary < 0:
-            raise ExportError(
-                f'mask_head {type(roi_head.mask_head).__name__} with mask_thr_binary '
-                f'{roi_head.test_cfg.mask_thr_binary} is not exported; FCNMaskHead with one from 0 '
-                'is'
-            )

@@ -79,6 +79,19 @@ MASK = (
 )
 GROUPS = "num_classes=3, norm_cfg=dict(type='GN', num_groups=2)"
 HEAD = 'decode_head=dict(num_classes=3, in_channels=[8, 8, 8, 8], channels=8), '
+STAGE = (
+    "dict(type='Shared2FCBBoxHead', in_channels=8, fc_out_channels=16, roi_feat_size=7, "
+    "num_classes=3, reg_class_agnostic={agnostic}, bbox_coder=dict(type='DeltaXYWHBBoxCoder', "
+    'target_means=[0.0] * 4, target_stds=[{std}, {std}, {std}, {std}]))'
+)
+CASCADE = REGIONS.replace(
+    'dict(in_channels=8, fc_out_channels=16, num_classes=3)',
+    '['
+    + ', '.join(
+        STAGE.format(std=s, agnostic=a) for s, a in ((0.1, True), (0.05, False), (0.033, True))
+    )
+    + ']',
+)
 #: Base, what is tiny in it, and the stages that the neck reads.
 KINDS = {
     'retinanet': ('retinanet', DENSE, (1, 2, 3)),
@@ -93,6 +106,7 @@ KINDS = {
     ),
     'faster-rcnn': ('faster-rcnn', REGIONS.format(mask=''), (0, 1, 2, 3)),
     'mask-rcnn': ('mask-rcnn', REGIONS.format(mask=MASK), (0, 1, 2, 3)),
+    'cascade-mask-rcnn': ('cascade-mask-rcnn', CASCADE.format(mask=MASK), (0, 1, 2, 3)),
     'dino': (
         'dino',
         'num_queries=30, neck=dict(in_channels=[8, 8, 8]), encoder=dict(num_layers=1), '
