@@ -10,7 +10,7 @@ from torch import nn
 from mkbackbones.export.boxes import Suppression, pick
 from mkbackbones.export.check import Agreement, compare_boxes, compare_maps
 from mkbackbones.export.places import sine_encoding
-from mkbackbones.export.preparation import Preparation, resized_size
+from mkbackbones.export.preparation import Preparation, read_pipeline, resized_size
 from mkbackbones.export.program import ExportError
 from mkbackbones.export.stand_ins import (
     AdaptivePool,
@@ -160,6 +160,12 @@ def test_pictures_are_prepared_as_mmdet_and_mmseg_do(size):
         samples = [SegDataSample(), SegDataSample()]
         wanted = preprocessor(dict(data, data_samples=samples))['inputs']
         torch.testing.assert_close(Preparation(preprocessor)(pictures), wanted)
+
+
+@pytest.mark.parametrize('value', [7, 7.0, dict(img=7, seg=255), dict(img=(7, 7, 7))])
+def test_padding_is_read_however_it_is_written(value):
+    _, padding = read_pipeline([dict(type='Pad', size=(40, 30), pad_val=value)])
+    assert padding == dict(fixed=(30, 40), fixed_value=7.0)
 
 
 def found_boxes(boxes, scores, labels):
