@@ -155,7 +155,7 @@ def export_part(args: argparse.Namespace, cfg: Config) -> None:
     from ..export import build_features, export_onnx, load_weights
 
     for name in ('images', 'threshold', 'fp16', 'int8'):
-        if getattr(args, name):
+        if getattr(args, name) or (name == 'int8' and args.int8 is not None):
             raise CommandError(f'--{name} is for whole models; --part {args.part} gives maps')
     if args.part == 'neck' and cfg.model.get('neck') is None:
         raise CommandError('--part neck: the config has no neck; take --part backbone')

@@ -58,6 +58,7 @@ def test_mistakes_are_told_before_long_work(project, capsys):
     for arguments, message in (
         (['--int8', '0'], 'has to be at least 1 picture'),
         (['--int8', '--part', 'neck'], '--int8 is for whole models'),
+        (['--int8', '0', '--part', 'neck'], '--int8 is for whole models'),
     ):
         assert main([*project, 'model.onnx', *arguments]) == 2
         assert message in capsys.readouterr().err
