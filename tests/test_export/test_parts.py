@@ -216,6 +216,16 @@ def test_which_boxes_are_the_same(boxes, scores, labels, message):
             compare_boxes(found, wanted, agreement, 'picture 1', 0.05)
 
 
+def test_what_was_compared_is_told():
+    boxes, nothing = Agreement(pictures=1), Agreement(pictures=1)
+    args = [BOX], [0.9], [0]
+    compare_boxes(found_boxes(*args), wanted_boxes(*args), boxes, 'picture 1', 0.05)
+    assert '1 boxes' in str(boxes) and 'pixel' not in str(boxes)
+    none = found_boxes([BOX], [0.0], [-1]), wanted_boxes([], [], [])
+    compare_boxes(*none, nothing, 'picture 1', 0.05)
+    assert 'no boxes, as none was found' in str(nothing) and 'pixel' not in str(nothing)
+
+
 def test_which_class_maps_are_the_same():
     class_map = np.zeros((100, 200), np.uint8)
     wanted = Prediction(None, 200, 100, 0.5, (), class_map)
@@ -224,6 +234,7 @@ def test_which_class_maps_are_the_same():
     agreement = Agreement()
     compare_maps(found, wanted, agreement, 'picture 1')
     assert agreement.pixels == 1 - 1 / 20000
+    assert '99.9950% of pixels equal' in str(agreement)
     found['class_map'][0, :3] = 1
     with pytest.raises(ExportError, match='have another class'):
         compare_maps(found, wanted, agreement, 'picture 1')
