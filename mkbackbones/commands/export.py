@@ -139,6 +139,11 @@ def export_whole(args: argparse.Namespace, cfg: Config) -> None:
     if point is not None:
         check_point(point, args, predictor)
         more['alarm_above'] = point.threshold
+        if lower_cfg is not None:
+            print(
+                f'the threshold {point.threshold:.6g} was chosen in float32: in lower precision '
+                'scores differ, and it promises nothing for this file'
+            )
     pictures, lacking = pictures_to_check(predictor, args.images)
     if lacking:
         print(lacking)
