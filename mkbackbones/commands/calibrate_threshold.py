@@ -165,7 +165,9 @@ def open_split(
     """
     from ..study.worker.collect import collector_of
 
-    loader = runner.build_dataloader(settings)
+    # One image after the other, as predict and exported files take them: in a batch, an image is
+    # padded to the size of its neighbours, and has another score.
+    loader = runner.build_dataloader(dict(settings, batch_size=1))
     root = getattr(loader.dataset, 'data_root', None) or '.'
     try:
         return loader, collector_of(kind, loader.dataset, root, scratch)

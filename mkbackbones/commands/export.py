@@ -139,6 +139,11 @@ def export_whole(args: argparse.Namespace, cfg: Config) -> None:
     if point is not None:
         check_point(point, args, predictor)
         more['alarm_above'] = point.threshold
+        if lower_cfg is not None:
+            print(
+                f'the threshold {point.threshold:.6g} was chosen in float32: in lower precision '
+                'scores differ, and it promises nothing for this file'
+            )
     pictures, lacking = pictures_to_check(predictor, args.images)
     if lacking:
         print(lacking)
@@ -155,7 +160,7 @@ def export_part(args: argparse.Namespace, cfg: Config) -> None:
     from ..export import build_features, export_onnx, load_weights
 
     for name in ('images', 'threshold', 'fp16', 'int8'):
-        if getattr(args, name):
+        if getattr(args, name) or (name == 'int8' and args.int8 is not None):
             raise CommandError(f'--{name} is for whole models; --part {args.part} gives maps')
     if args.part == 'neck' and cfg.model.get('neck') is None:
         raise CommandError('--part neck: the config has no neck; take --part backbone')

@@ -89,4 +89,5 @@ def divergence(before: Tensor, after: Tensor) -> float:
     """
     smallest = torch.finfo(torch.float32).tiny
     ratio = before.clamp(min=smallest).log() - after.clamp(min=smallest).log()
-    return float((before * ratio).sum(-1).double().mean())
+    found = float((before * ratio).sum(-1).double().mean())
+    return max(found, 0.0)  # no divergence is below, but rounding is

@@ -32,6 +32,7 @@ class Agreement:
         boxes (int): How many boxes were compared.
         edge (int): How many of the model's were not, next to the least score or the most boxes.
         iou (float): Least IoU of a box with its own.
+        maps (int): How many class maps, and pictures with masks, were compared.
         pixels (float): Least share of equal pixels of a class map, or of the masks of a picture.
     """
 
@@ -40,6 +41,7 @@ class Agreement:
     boxes: int = 0
     edge: int = 0
     iou: float = 1.0
+    maps: int = 0
     pixels: float = 1.0
 
     def __str__(self) -> str:
@@ -48,9 +50,15 @@ class Agreement:
             parts.append(f'{self.boxes} boxes with IoU from {self.iou:.4f}')
         if self.edge:
             parts.append(f'{self.edge} next to the limits left out')
-        parts.append(
-            f'{self.pixels:.4%} of pixels equal' if self.pixels < 1 else 'no pixel differs'
-        )
+        if self.maps:
+            parts.append(
+                f'{self.pixels:.4%} of pixels equal' if self.pixels < 1 else 'no pixel differs'
+            )
+        elif not self.boxes:
+            parts.append(
+                'no boxes, as none was found: to have some compared, name pictures with defects by '
+                '--images'
+            )
         return f'onnxruntime on {self.pictures} pictures: ' + ', '.join(parts)
 
 
@@ -112,6 +120,7 @@ def compare_maps(
             f'{where}: {1 - same:.3%} of the pixels have another class in the file than in the '
             f'model, more than {1 - LEAST_PIXELS:.2%}; nothing was written'
         )
+    agreement.maps += 1
     agreement.pixels = min(agreement.pixels, same)
     compare_score(found['score'], wanted.score, agreement, where)
     for region in wanted.instances:
@@ -180,6 +189,7 @@ def compare_masks(
 ) -> None:
     """Compare the masks of boxes that are the same, all of a picture together."""
     differ = 0
+    agreement.maps += bool(pairs)
     for i, j in pairs:
         bitmap: Any = wanted.instances[i].bitmap()
         differ += int((masks[j].astype(bool) != bitmap).sum())

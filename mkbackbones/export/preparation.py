@@ -118,7 +118,8 @@ def read_pipeline(steps: Sequence[Any]) -> tuple[dict[str, Any] | None, dict[str
                 scale = [scale, scale] if isinstance(scale, int) else list(scale)
                 resize = dict(scale=scale, keep_ratio=bool(rest.get('keep_ratio', False)))
         elif kind == 'Pad' and not padding:
-            value = (rest.get('pad_val') or {}).get('img', 0) if 'pad_val' in rest else 0
+            value = rest.get('pad_val', 0)  # a number, or what is for pictures and for maps
+            value = value.get('img', 0) if isinstance(value, dict) else value
             values = set(value) if isinstance(value, list | tuple) else {value}
             usual = set(rest) <= {'size', 'pad_val'} and 'size' in rest and len(values) == 1
             if usual:

@@ -13,6 +13,7 @@ from mmengine.registry import DefaultScope
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
+import mkbackbones
 from mkbackbones.commands import calibrate_threshold
 from mkbackbones.commands.calibrate_threshold import main
 from mkbackbones.decide.operating_point import OperatingPoint
@@ -76,6 +77,28 @@ def test_a_threshold_and_a_page(build, tmp_path, capsys, monkeypatch):
     assert page.count('data:image/jpeg') == wrong and str(tmp_path) not in page
     assert not list(tmp_path.glob('work*'))
     assert main(argv) == 2 and 'threshold.json exists' in capsys.readouterr().err
+
+
+def test_scores_are_those_of_images_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = project(detection_config, tmp_path, ('val',))
+    cfg.val_dataloader.batch_size = 6
+    cfg.val_dataloader.dataset.pipeline[1].keep_ratio = True
+    for name in ('dataloader', 'cfg', 'evaluator'):
+        cfg[f'test_{name}'] = cfg[f'val_{name}']
+    cfg.test_cfg = dict(type='TestLoop')
+    cfg.dump('config.py')
+    pictures = sorted((tmp_path / 'val').rglob('[0-5].*'))
+    pictures = [path for path in pictures if path.parent.name != 'map' and path.suffix != '.json']
+    for i, path in enumerate(pictures):  # each of a size of its own
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (40 + 24 * i, 160 - 16 * i)))
+    argv = ['config.py', 'model.pth', '--max-false-alarms', '0.5', '--device', 'cpu']
+    assert main(argv) == 0
+    predictor = mkbackbones.Predictor('config.py', 'model.pth', device='cpu')
+    scores = [one.score for one in predictor(pictures)]
+    assert len(set(scores)) == 6
+    threshold = OperatingPoint.load(tmp_path / 'threshold.json').threshold
+    assert min(abs(threshold - score) for score in scores) < 1e-6
 
 
 def test_images_of_validation_are_no_test(tmp_path, capsys, monkeypatch):

@@ -6,9 +6,11 @@ from pathlib import Path
 import onnx
 import pytest
 
+import mkbackbones
 from mkbackbones.commands.export import main
 from mkbackbones.commands.train import main as train
 from mkbackbones.datasets import SyntheticDefects, write_dataset
+from mkbackbones.decide.operating_point import OperatingPoint, Outcome, Wish
 from mkbackbones.export.run import ExportedModel
 
 ROOT = Path(__file__).parents[2]
@@ -58,9 +60,20 @@ def test_mistakes_are_told_before_long_work(project, capsys):
     for arguments, message in (
         (['--int8', '0'], 'has to be at least 1 picture'),
         (['--int8', '--part', 'neck'], '--int8 is for whole models'),
+        (['--int8', '0', '--part', 'neck'], '--int8 is for whole models'),
     ):
         assert main([*project, 'model.onnx', *arguments]) == 2
         assert message in capsys.readouterr().err
+    predictor = mkbackbones.Predictor(*project, device='cpu')
+    nothing = Outcome(None, None)
+    OperatingPoint(0.7, Wish(0.1), list(predictor.classes), 'iter_2.pth', nothing).save(
+        Path('t.json')
+    )
+    capsys.readouterr()
+    given = [*project, 'model.onnx', '--threshold', 't.json', '--images', 'nowhere']
+    for arguments, told in ((['--fp16'], True), ([], False)):
+        assert main([*given, *arguments]) == 2
+        assert ('was chosen in float32' in capsys.readouterr().out) == told
     Path('data/synthetic/images/val').rename('gone')
     assert main([*project, 'model.onnx', '--fp16']) == 2
     assert 'val' in capsys.readouterr().err

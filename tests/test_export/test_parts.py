@@ -10,7 +10,7 @@ from torch import nn
 from mkbackbones.export.boxes import Suppression, pick
 from mkbackbones.export.check import Agreement, compare_boxes, compare_maps
 from mkbackbones.export.places import sine_encoding
-from mkbackbones.export.preparation import Preparation, resized_size
+from mkbackbones.export.preparation import Preparation, read_pipeline, resized_size
 from mkbackbones.export.program import ExportError
 from mkbackbones.export.stand_ins import (
     AdaptivePool,
@@ -162,6 +162,12 @@ def test_pictures_are_prepared_as_mmdet_and_mmseg_do(size):
         torch.testing.assert_close(Preparation(preprocessor)(pictures), wanted)
 
 
+@pytest.mark.parametrize('value', [7, 7.0, dict(img=7, seg=255), dict(img=(7, 7, 7))])
+def test_padding_is_read_however_it_is_written(value):
+    _, padding = read_pipeline([dict(type='Pad', size=(40, 30), pad_val=value)])
+    assert padding == dict(fixed=(30, 40), fixed_value=7.0)
+
+
 def found_boxes(boxes, scores, labels):
     return dict(
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
@@ -210,6 +216,16 @@ def test_which_boxes_are_the_same(boxes, scores, labels, message):
             compare_boxes(found, wanted, agreement, 'picture 1', 0.05)
 
 
+def test_what_was_compared_is_told():
+    boxes, nothing = Agreement(pictures=1), Agreement(pictures=1)
+    args = [BOX], [0.9], [0]
+    compare_boxes(found_boxes(*args), wanted_boxes(*args), boxes, 'picture 1', 0.05)
+    assert '1 boxes' in str(boxes) and 'pixel' not in str(boxes)
+    none = found_boxes([BOX], [0.0], [-1]), wanted_boxes([], [], [])
+    compare_boxes(*none, nothing, 'picture 1', 0.05)
+    assert 'no boxes, as none was found' in str(nothing) and 'pixel' not in str(nothing)
+
+
 def test_which_class_maps_are_the_same():
     class_map = np.zeros((100, 200), np.uint8)
     wanted = Prediction(None, 200, 100, 0.5, (), class_map)
@@ -218,6 +234,7 @@ def test_which_class_maps_are_the_same():
     agreement = Agreement()
     compare_maps(found, wanted, agreement, 'picture 1')
     assert agreement.pixels == 1 - 1 / 20000
+    assert '99.9950% of pixels equal' in str(agreement)
     found['class_map'][0, :3] = 1
     with pytest.raises(ExportError, match='have another class'):
         compare_maps(found, wanted, agreement, 'picture 1')
