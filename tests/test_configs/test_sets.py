@@ -40,6 +40,19 @@ def test_every_set_that_can_be_prepared_has_a_config():
     assert bases == prepared
 
 
+#: Sets with boxes whose pictures all have one size.
+OF_ONE_SIZE = {'neu-det', 'neu-seg', 'synthetic', 'gc10-det', 'deep-pcb', 'dagm', 'severstal'}
+
+
+@pytest.mark.parametrize('name', DEFECT_SETS)
+def test_pictures_of_several_sizes_are_not_padded_to_each_other(name):
+    """What is found in a picture would depend on its neighbours; predict looks at it alone."""
+    cfg = read_set(name)
+    alone = name.removesuffix('-instances') not in OF_ONE_SIZE or cfg.default_scope == 'mmseg'
+    for split in ('val', 'test'):
+        assert (cfg[f'{split}_dataloader'].batch_size == 1) == alone
+
+
 @pytest.mark.parametrize('name', DEFECT_SETS)
 def test_splits_do_not_mix(name):
     cfg = read_set(name)

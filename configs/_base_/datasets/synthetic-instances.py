@@ -7,7 +7,7 @@ train_pipeline = [{{_base_.load}}, {{_base_.annotate}}, resize, {{_base_.flip}},
 test_pipeline = [{{_base_.load}}, resize, {{_base_.annotate}}, {{_base_.pack_test}}]
 dataset = dict(type='mkbackbones.SyntheticDetDataset', data_root=data_root)
 train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+val_dataloader = dict(batch_size=8, dataset=dict(dataset, pipeline=test_pipeline))
+test_dataloader = dict(batch_size=8, dataset=dict(dataset, pipeline=test_pipeline))
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = dict(ann_file=data_root + 'annotations/test.json')

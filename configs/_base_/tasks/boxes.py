@@ -24,7 +24,9 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=8,
+    # Pictures of several sizes would be padded to each other in a batch, which changes what is
+    # found in them. Sets with pictures of one size take more.
+    batch_size=1,
     num_workers=4,
     persistent_workers=True,
     drop_last=False,
