@@ -208,6 +208,8 @@ def read_point(path: Path) -> OperatingPoint:
     """A threshold as ``calibrate-threshold`` wrote it."""
     from ..decide.operating_point import OperatingPoint
 
+    if not path.is_file():
+        raise CommandError(f'--threshold {path} does not exist; calibrate-threshold writes one')
     try:
         return OperatingPoint.load(path)
     except ValueError as error:

@@ -235,6 +235,9 @@ def test_a_threshold_of_another_model_is_told(model, pictures, capsys):
     Path('threshold.json').write_text(json.dumps(content))
     assert main([*model, str(pictures), *again]) == 0
     assert capsys.readouterr().err == ''
+    nowhere = ['--out', 'out', '--overwrite', '--threshold', 'nowhere.json', *CPU]
+    assert main([*model, str(pictures), *nowhere]) == 2
+    assert '--threshold nowhere.json does not exist' in capsys.readouterr().err
     Path('threshold.json').write_text('{}')
     assert main([*model, str(pictures), '--out', 'more', *later, *CPU]) == 2
     assert 'cannot be read as an operating point' in capsys.readouterr().err
