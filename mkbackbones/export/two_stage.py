@@ -149,7 +149,8 @@ class TwoStageDetector(nn.Module):
         """What the second stage, or those of a cascade, make of proposals."""
         model: Any = self.model
         heads = stages(model.roi_head.bbox_head)
-        regions, logits, deltas = proposals.boxes, [], proposals.boxes
+        regions = deltas = proposals.boxes
+        logits: list[Tensor] = []
         for stage, (head, pooling) in enumerate(zip(heads, self.pooling, strict=True)):
             if stage:
                 regions = refined(heads[stage - 1], regions, logits[-1], deltas, limits)
