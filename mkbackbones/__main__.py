@@ -25,6 +25,7 @@ COMMANDS = {
     'swap-backbone': ('swap_backbone', 'write an existing config with another backbone'),
     'convert-checkpoint': ('convert_checkpoint', "write weights in another library's naming"),
     'fold': ('fold', 'turn a trained model with linear keys into a stock one'),
+    'prune-charts': ('prune_charts', 'take charts out of a trained model'),
     'export-onnx': ('export_onnx', 'write backbone and neck as an ONNX file'),
     'calibrate-threshold': (
         'calibrate_threshold',

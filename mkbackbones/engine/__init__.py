@@ -2,6 +2,7 @@
 
 from .amp import BFloat16OptimWrapper
 from .chart_info import ChartInfoHook
+from .chart_sparsity import ChartSparsityHook
 from .compile_backbone import CompileBackboneHook
 from .exact_resume import ExactResumeHook
 from .layer_decay import LayerDecayConstructor
@@ -12,6 +13,7 @@ from .paint_segmentation import PaintSegmentationHook
 __all__ = [
     'BFloat16OptimWrapper',
     'ChartInfoHook',
+    'ChartSparsityHook',
     'CompileBackboneHook',
     'ExactResumeHook',
     'LayerDecayConstructor',

@@ -123,7 +123,7 @@ def chart_flops(key: ManifoldKey) -> int:
 def check_enough(name: str, key: ManifoldKey, tokens: int) -> None:
     """Raise ValueError where any charts would fit the tokens that a layer sees."""
     parameters = FITS[type(key)].parameters_of(key)
-    if tokens <= 2 * parameters:
+    if tokens <= parameters:
         raise ValueError(
             f'{name} sees {tokens} tokens, too few to fit {parameters} values of its key; '
             'calibrate with more images'
