@@ -1,6 +1,7 @@
 """``prune-charts`` from a training to a checkpoint and a config that train on, fold and export."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from mkbackbones.commands.train import main as train
 from mkbackbones.compress.prune.blocks import charted
 from mkbackbones.compress.prune.choice import Choice
 from mkbackbones.compress.prune.search import fewest
+from mkbackbones.engine.chart_sparsity import ChartGroups
 from mkbackbones.registry import MODELS
 
 from ..test_engine.tiny import (
@@ -28,6 +30,7 @@ from ..test_engine.tiny import (
     segmentation_config,
     write_images,
 )
+from ..test_engine.tiny import train as train_tiny
 from .test_prune import plant
 
 THREE = dict(type='SpatialK', num_charts=3)
@@ -125,6 +128,37 @@ def test_a_budget_is_met_and_empty_blocks_are_stock(images, tmp_path, capsys, mo
     assert main(argv) == 0
     assert Config.fromfile('none.py').model.backbone.key_cfg is None
     assert '0 of 15 charts stay' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('build', [detection_config, segmentation_config])
+def test_what_training_has_set_to_zero_goes_without_loss(
+    build, images, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    hook = dict(type='mkbackbones.ChartSparsityHook', keep=0.4, weight=20.0)
+    changes = {
+        'train_cfg.max_iters': 8, 'default_hooks.checkpoint.interval': 8, 'load_from': 'trained.pth'
+    }  # fmt: skip
+    key_cfg = dict(THREE, num_charts=4)
+    _, cfg = project(build, images, tmp_path, planted=False, key_cfg=key_cfg, hooks=[hook])
+    cfg.merge_from_dict(changes)
+    cfg.dump('sparse.py')
+    runner = train_tiny(cfg)
+    groups = ChartGroups(runner.model, runner.optim_wrapper.optimizer.param_groups)
+    alive = [int(each.sum()) for each in groups.alive()]
+    assert groups.share(groups.alive()) <= 0.4 and sum(alive) > 0
+    argv = ['sparse.py', 'work/iter_8.pth', 'fewer.pth', '--budget', '1', *ON_CPU]
+    assert main(argv) == 0
+    text = capsys.readouterr().out
+    assert f'{sum(alive)} of 20 charts stay' in text
+    assert [int(n) for n in re.findall(r'4 > (\d)', text)] == alive
+    for name, before, after in re.findall(r'(\S+): ([\d.]+) before, ([\d.]+) after \(val', text):
+        assert float(after) == pytest.approx(float(before), abs=1e-3), name
+    model, *_ = rebuilt()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for a, b in zip(runner.model.eval().cpu().backbone(x), model.backbone(x)):
+            torch.testing.assert_close(b, a, atol=1e-3, rtol=1e-3)
 
 
 def test_the_metric_is_kept(images, tmp_path, capsys, monkeypatch):

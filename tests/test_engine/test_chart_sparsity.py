@@ -1,7 +1,6 @@
-"""Charts go to exact zero in training, to a budget, and prune-charts takes them out."""
+"""Charts go to exact zero in training, to a budget; test_compress takes them out."""
 
 import copy
-import logging
 
 import pytest
 import torch
@@ -10,20 +9,12 @@ from torch import nn
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
-from mkbackbones.commands.prune_charts import main as prune_charts
 from mkbackbones.engine import ChartSparsityHook
 from mkbackbones.engine.chart_sparsity import ChartGroups
 from mkbackbones.keys import ManifoldKey
 
 from ..test_backbones.common import tiny_swin, tiny_vit
-from .tiny import (
-    MANIFOLD_SWIN,
-    detection_config,
-    evaluation,
-    segmentation_config,
-    train,
-    write_images,
-)
+from .tiny import MANIFOLD_SWIN, segmentation_config, train, write_images
 
 CHARTS = dict(type='SpatialK', num_charts=4)
 SWIN = dict(MANIFOLD_SWIN, key_cfg=CHARTS, drop_path_rate=0.0)
@@ -100,32 +91,6 @@ def test_the_last_chart_stays_without_a_base_chart():
     assert all(zeros(key).sum() == 2 for key in keys_of(model))
 
 
-@pytest.mark.parametrize('build', [detection_config, segmentation_config])
-def test_charts_go_to_zero_and_can_be_taken_out(build, images, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    logging.disable(logging.INFO)
-    cfg = build(images, tmp_path / 'a', SWIN, max_iters=8, custom_hooks=[HOOK])
-    cfg.custom_imports = dict(imports=['mkbackbones'])
-    cfg.val_dataloader, cfg.val_evaluator = evaluation(cfg, images)
-    cfg.val_cfg = dict(type='ValLoop')
-    cfg.default_hooks.checkpoint.interval = 8
-    cfg.dump('config.py')
-    runner = train(cfg)
-    gone = zeros_of(runner)
-    assert 0 < gone < 20
-    groups = ChartGroups(runner.model, runner.optim_wrapper.optimizer.param_groups)
-    assert groups.share(groups.alive()) <= 0.5
-    argv = ['config.py', 'a/iter_8.pth', 'fewer.pth', '--budget', '1', '--images', '6']
-    assert prune_charts([*argv, '--device', 'cpu']) == 0
-    text = capsys.readouterr().out
-    left = int(text.split(' of 20 charts stay')[0].split()[-1])
-    assert left <= 20 - gone  # others may do nothing, too: their output scale is near zero
-    for line in text.splitlines():
-        if ' before, ' in line and 'validation' in line:
-            before, after = (float(line.split(': ')[1].split()[i]) for i in (0, 2))
-            assert after == pytest.approx(before, abs=1e-3)
-
-
 @pytest.mark.parametrize('hook', [dict(HOOK, weight=0.0), dict(HOOK, keep=1.0)])
 def test_without_weight_nothing_changes(hook, images, tmp_path):
     plain = train(segmentation_config(images, tmp_path / 'a', SWIN, max_iters=3))
@@ -139,7 +104,9 @@ def test_without_weight_nothing_changes(hook, images, tmp_path):
         assert a.equal(b)
 
 
-@pytest.mark.parametrize('wrapper', ['OptimWrapper', 'AmpOptimWrapper', 'mkbackbones.BFloat16OptimWrapper'])
+@pytest.mark.parametrize(
+    'wrapper', ['OptimWrapper', 'AmpOptimWrapper', 'mkbackbones.BFloat16OptimWrapper']
+)
 def test_it_steps_when_the_optimiser_does(wrapper, images, tmp_path, monkeypatch):
     """Two batches a step, under mixed precision as well."""
     if wrapper == 'AmpOptimWrapper' and not torch.cuda.is_available():
