@@ -81,7 +81,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     # What the runner's config is prepared with, and nobody chooses here.
     parser.set_defaults(gpus=None, launcher='none', local_rank=None, work_dir=None)
-    parser.add_argument('--force', action='store_true', help='replace OUT and its .py if they exist')
+    parser.add_argument(
+        '--force', action='store_true', help='replace OUT and its .py if they exist'
+    )
     parser.add_argument(
         '--trusted', action='store_true', help='load a pickle that holds more than weights'
     )

@@ -1,16 +1,16 @@
 """Charts that training itself makes superfluous: a group lasso with a budget.
 
-The group of chart h is what its map is made of, ``g_h = (W_h, b_h)``, of n values: at zero the chart
-is zero, whatever Gamma, a convolution or the projection behind it are. After each step of the
+The group of chart h is what its map is made of, ``g_h = (W_h, b_h)``, of n values: at zero the
+chart is zero, whatever Gamma, a convolution or the projection behind it are. After each step of the
 optimiser comes the proximal step of ``weight * sum_h sqrt(n) ||g_h||``, which is exact::
 
     g_h <- g_h * max(0, 1 - lr * weight * sqrt(n) / ||g_h||)
 
-with the learning rate of ``W_h``. No gradient of the loss changes, so that mixed precision, clipping
-and accumulated gradients are as they were. A chart at zero stays there. As soon as no more charts
-are left than the budget allows, the others are left alone; and at the share ``end`` of the training
-the smallest ones go that are still too many. (The schedule and the budget are our definition, the
-group lasso is Yuan and Lin's, 2006.)
+with the learning rate of ``W_h``. No gradient of the loss changes, so that mixed precision,
+clipping and accumulated gradients are as they were. A chart at zero stays there. As soon as no more
+charts are left than the budget allows, the others are left alone; and at the share ``end`` of the
+training the smallest ones go that are still too many. (The schedule and the budget are our
+definition, the group lasso is Yuan and Lin's, 2006.)
 """
 
 from __future__ import annotations
@@ -181,7 +181,8 @@ class ChartSparsityHook(Hook):
 
     It works after each step of the optimiser: with mixed precision, accumulated gradients and
     several GPUs too. What is zero is read from the weights, and that the budget is met from the
-    message hub of the checkpoint, so that a resumed training goes on as it would have. Averaged weights (``EMAHook``) come close to zero and do not reach it at once.
+    message hub of the checkpoint, so that a resumed training goes on as it would have.
+    Averaged weights (``EMAHook``) come close to zero and do not reach it at once.
 
     Args:
         keep (float): Share of the operations of the charts' maps that may stay, from 0 to 1.

@@ -19,7 +19,7 @@ class SummedKey(ManifoldKey):
         *args, **kwargs: As in :class:`ManifoldKey`.
     """
 
-    chart_scale: nn.Parameter  #: (H,); None without
+    chart_scale: nn.Parameter | None  #: (H,); None without
 
     def __init__(self, *args: Any, chart_scale: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,6 +1,7 @@
 """Charts that are redundant are found and go without loss; the others are refitted."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from mkbackbones.attention.qkv import ManifoldQKV
 from mkbackbones.compress.prune.blocks import (
     FITS,
     BlockCosts,
-    charted,
     chart_flops,
+    charted,
     costs_of_charts,
     prune,
 )
@@ -254,7 +255,7 @@ def test_budgets_are_met_and_choices_shrink(changes, budget):
     costs = [made_up(each, len(each) - 1) for each in changes]
     found = choices(costs, budget)
     assert found[-1].share <= budget + 1e-9 and found[0].free
-    for before, after in zip(found, found[1:]):
+    for before, after in pairwise(found):
         assert after.share < before.share
         assert all(a <= b for a, b in zip(after.counts, before.counts))
     # Without what the last step took, there would be more than the budget.

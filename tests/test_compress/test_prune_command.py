@@ -102,7 +102,9 @@ def test_what_costs_nothing_goes_and_the_rest_trains_on_and_folds(
     assert not list(tmp_path.glob('work*'))  # no folder of a runner is left
 
     assert main(argv) == 2 and '--force' in capsys.readouterr().err
-    assert train(['fewer.py', '--device', 'cpu', '--cfg-options', 'load_from=fewer.pth', *SHORT]) == 0
+    assert (
+        train(['fewer.py', '--device', 'cpu', '--cfg-options', 'load_from=fewer.pth', *SHORT]) == 0
+    )
     assert list(Path('work_dirs/fewer').glob('iter_*.pth'))
     naming = cfg.default_scope
     argv = ['fewer.py', 'fewer.pth', 'folded.pth', '--to', naming, '--calibrate', *ON_CPU]
@@ -113,7 +115,7 @@ def test_what_costs_nothing_goes_and_the_rest_trains_on_and_folds(
 def test_a_budget_is_met_and_empty_blocks_are_stock(images, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hook = dict(type='mkbackbones.ChartSparsityHook', keep=0.5)
-    _, cfg = project(segmentation_config, images, tmp_path, hooks=[hook])
+    project(segmentation_config, images, tmp_path, hooks=[hook])
     argv = ['config.py', 'trained.pth', 'fewer.pth', '--budget', '0.2', *ON_CPU]
     assert main(argv) == 0
     text = capsys.readouterr().out

@@ -19,7 +19,7 @@ from .membership import MembershipFit
 from .projected import ProjectedFit
 from .summed import SummedFit
 
-__all__ = ['BlockCosts', 'BlockPrune', 'charted', 'chart_flops', 'costs_of_charts', 'prune']
+__all__ = ['BlockCosts', 'BlockPrune', 'chart_flops', 'charted', 'costs_of_charts', 'prune']
 
 FITS: dict[type, type[ChartFit]] = {
     KUA: MembershipFit,

@@ -1,8 +1,8 @@
 """What a key loses without some of its charts, when the others are refitted.
 
-The measure is leave-one-out least squares. With c_h what chart h adds to the key, of the tokens that
-a layer sees, as :mod:`mkbackbones.compress.linear_fit` weighs them (what differs within a window,
-where softmax sees no more), and X the tokens::
+The measure is leave-one-out least squares. With c_h what chart h adds to the key, of the tokens
+that a layer sees, as :mod:`mkbackbones.compress.linear_fit` weighs them (what differs within a
+window, where softmax sees no more), and X the tokens::
 
     lost(kept) = min over the refit's parameters of || sum_h c_h - refit(kept charts, X) ||^2
 

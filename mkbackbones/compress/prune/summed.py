@@ -25,8 +25,9 @@ EQUAL = 1e-6
 class SummedFit(ChartFit):
     """Refits the weight of each chart, the output scale of each channel, and the base chart.
 
-    The base chart's part is taken out first (Frisch and Waugh): what is left of the charts are H x H
-    squares a channel, in which any choice of charts is fitted without looking at tokens again.
+    The base chart's part is taken out first (Frisch and Waugh): what is left of the charts are
+    H x H squares a channel, in which any choice of charts is fitted without looking at tokens
+    again.
     Arguments as in :class:`ChartFit`.
     """
 
