@@ -49,6 +49,7 @@ ELSEWHERE = {
     r'SOURCE|STUDY|study compare work_dirs': 'a pattern; others show it filled in',
     r'study-machines\.md: ': 'test_study_machines',
     r'deploy\.md: fold .*--calibrate': 'tests/test_compress/test_command.py',
+    r'(README|compress)\.md: prune-charts ': 'tests/test_compress/test_prune_command.py',
     r'thresholds\.md: ': 'tests/test_decide/test_command.py, with more images',
 }
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from torch import nn
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
+from mkbackbones.__main__ import main as command
 from mkbackbones.attention.qkv import ManifoldQKV
 from mkbackbones.commands.fold import main as fold
-from mkbackbones.commands.prune_charts import main
+from mkbackbones.commands.prune_charts import build_parser, main
 from mkbackbones.commands.train import main as train
 from mkbackbones.compress.prune.blocks import charted
 from mkbackbones.compress.prune.choice import Choice
@@ -23,6 +25,7 @@ from mkbackbones.compress.prune.search import fewest
 from mkbackbones.engine.chart_sparsity import ChartGroups
 from mkbackbones.registry import MODELS
 
+from ..test_commands.test_help import DOCUMENTED
 from ..test_engine.tiny import (
     MANIFOLD_SWIN,
     detection_config,
@@ -130,6 +133,32 @@ def test_a_budget_is_met_and_empty_blocks_are_stock(images, tmp_path, capsys, mo
     assert main(argv) == 0
     assert Config.fromfile('none.py').model.backbone.key_cfg is None
     assert '0 of 15 charts stay' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_documented_lines(images, tmp_path, monkeypatch):
+    """Those of README, docs/compress.md and --help, with the names that they have there."""
+    monkeypatch.chdir(tmp_path)
+    _, cfg = project(segmentation_config, images, tmp_path)
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.test_cfg = dict(type='TestLoop')
+    cfg.dump('my_config.py')
+    for name in ('epoch_12.pth', 'work_dirs/.../iter_12000.pth'):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(Path('trained.pth').read_bytes())
+    lines = [words for words in DOCUMENTED.values() if words[0] == 'prune-charts']
+    lines += [
+        shlex.split(line)
+        for line in re.findall('python -m mkbackbones (.*)', build_parser().epilog)
+    ]
+    assert len(lines) == 7
+    for name, *words in lines:
+        more = SHORT if name == 'train' else []
+        if name == 'prune-charts':
+            Path('fewer.pth').unlink(missing_ok=True)
+            Path('fewer.py').unlink(missing_ok=True)
+            more = ['--images', '6']
+        assert command([name, *words, *more, '--device', 'cpu']) == 0, words
 
 
 @pytest.mark.parametrize('build', [detection_config, segmentation_config])
