@@ -135,7 +135,6 @@ def test_a_budget_is_met_and_empty_blocks_are_stock(images, tmp_path, capsys, mo
     assert '0 of 15 charts stay' in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_documented_lines(images, tmp_path, monkeypatch):
     """Those of README, docs/compress.md and --help, with the names that they have there."""
     monkeypatch.chdir(tmp_path)
