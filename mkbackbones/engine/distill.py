@@ -9,8 +9,8 @@ teacher's::
     logits     T^2 KL(softmax(y' / T), softmax(y / T)), mean over pixels
 
 so that a student that knows nothing but the teacher's mean has about 1 in the first two, whatever
-the scale of a level or block. (The weighting is our definition, the logits' loss is Hinton et al.'s,
-arXiv 1503.02531.)
+the scale of a level or block. (The weighting is our definition, the logits' loss is that of Hinton
+et al., arXiv 1503.02531.)
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, HOOKS, MODELS, DefaultScope
 from mkbackbones.commands import export_onnx
 from mkbackbones.datasets import SyntheticDefects, write_dataset
 from mkbackbones.datasets.public.deep_pcb import DeepPcb
-from mkbackbones.engine import ChartSparsityHook
+from mkbackbones.engine import ChartSparsityHook, DistillHook
 
 from ..test_backbones.common import tiny_vit
 from ..test_compress.test_fold_calibrated import BATCHES, Network
@@ -66,12 +66,14 @@ def test_the_loader_of_deep_pcb(tmp_path, monkeypatch):
 
 
 def test_fewer_charts():
-    prune, hook = blocks('docs/compress.md')
+    prune, hook, distil = blocks('docs/compress.md')
     model = Network(tiny_vit, dict(type='SpatialK', num_charts=2))
     found = run(prune, model=model, batches=BATCHES)['found']
     assert sum(each.after for each in found) * 2 <= sum(each.before for each in found)
     for config in run(hook)['custom_hooks']:
         assert isinstance(HOOKS.build(config), ChartSparsityHook)
+    for config in run(distil)['custom_hooks']:
+        assert isinstance(HOOKS.build(config), DistillHook)
 
 
 @pytest.mark.slow
