@@ -1,20 +1,15 @@
 """A student learns from a teacher, which is no part of it."""
 
 import copy
-import os
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
-from mkbackbones.backbones import ManifoldSwin
 from mkbackbones.engine.distill import (
     DistillHook,
     add_distillation,
@@ -112,7 +107,7 @@ def test_the_teacher_stays_as_it_is_and_the_student_is_as_without_but_for_the_lo
     for a, b in zip(*(run.losses for run in runs)):
         assert {n: v for n, v in b.items() if 'distill' not in n} == a
     for a, b in zip(*(run.model.state_dict().values() for run in runs)):
-        assert a.equal(b)
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-20)
 
 
 def parts(images, tmp_path, key_cfg=None):
@@ -173,53 +168,6 @@ def test_recomputed_blocks_give_the_same_gradients(images, tmp_path):
         found.append([p.grad for p in student.backbone.parameters()])
     for a, b in zip(*found):
         torch.testing.assert_close(a, b)
-
-
-class Small(nn.Module):
-    """A model that is its backbone."""
-
-    def __init__(self, key_cfg, seed):
-        super().__init__()
-        torch.manual_seed(seed)
-        arch = dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2))
-        self.backbone = ManifoldSwin(
-            arch, key_cfg, out_indices=1, window_size=4, drop_path_rate=0.0
-        )
-        for parameter in self.parameters():
-            nn.init.normal_(parameter, std=0.2)
-
-    def extract_feat(self, inputs):
-        return self.backbone(inputs)
-
-    def forward(self, inputs):
-        return dict(loss=self.extract_feat(inputs)[0].square().mean())
-
-
-def distilled(wrap):
-    student = Small(None, 0)
-    add_distillation(student, Small(dict(type='KUA', num_charts=2), 1).eval(), 1.0, 1.0)
-    wrapped = wrap(student)
-    # Equal pictures in both processes: variances are those of a process's own pictures.
-    x = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
-    sum(wrapped(x).values()).backward()
-    return [p.grad for p in student.parameters()]
-
-
-def worker(rank, port_file, grads_file):
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{port_file}', rank=rank, world_size=2)
-    grads = distilled(DistributedDataParallel)
-    if rank == 0:
-        torch.save(grads, grads_file)
-    dist.destroy_process_group()
-
-
-def test_two_processes_give_the_gradients_of_one(tmp_path):
-    files = str(tmp_path / 'port'), str(tmp_path / 'grads.pth')
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(worker, args=files, nprocs=2)
-    for a, b in zip(distilled(lambda student: student), torch.load(files[1]), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
