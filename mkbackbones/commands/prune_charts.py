@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         metavar='POINTS',
         help="points (per cent) of the validation metric that may be lost, e.g. 0.2: the config's "
-        'save_best, or the first that its evaluator gives',
+        'save_best; else mIoU, or what its evaluator gives first',
     )
     parser.add_argument(
         '--images', type=int, default=200, help='how many to calibrate with (default: 200)'
@@ -244,7 +244,7 @@ def metric_of(cfg: Config, metrics: dict[str, float]) -> tuple[str, float]:
             'not know; use --budget'
         )
     if name not in metrics:
-        name = next(iter(metrics))
+        name = 'mIoU' if 'mIoU' in metrics else next(iter(metrics))
     # mmdet gives shares, mmseg and our classifiers per cent.
     return name, 100.0 if cfg.get('default_scope') == 'mmdet' else 1.0
 

@@ -103,7 +103,8 @@ class ChartGroups:
     @torch.no_grad()
     def alive(self) -> list[Tensor]:
         """Which charts are not zero, (H,) of each block."""
-        return [block.norms() > 0 for block in self.blocks]
+        # What is not a number is not zero: whoever looks for it has to find it.
+        return [block.norms() != 0 for block in self.blocks]
 
     def share(self, alive: list[Tensor]) -> float:
         """Share of the operations of the charts' maps that is left."""
