@@ -115,6 +115,19 @@ def test_what_costs_nothing_goes_and_the_rest_trains_on_and_folds(
     assert '5 of 5 keys folded' in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_what_is_left_is_exported(images, tmp_path, capsys, monkeypatch):
+    pytest.importorskip('onnxruntime')
+    if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 7):
+        pytest.skip('export-onnx needs torch 2.7')
+    monkeypatch.chdir(tmp_path)
+    project(segmentation_config, images, tmp_path)
+    argv = ['config.py', 'trained.pth', 'fewer.pth', '--budget', '0.5', *ON_CPU]
+    assert main(argv) == 0
+    assert command(['export-onnx', 'fewer.py', 'fewer.pth', 'fewer.onnx']) == 0
+    assert Path('fewer.onnx').is_file()
+
+
 def test_a_budget_is_met_and_empty_blocks_are_stock(images, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hook = dict(type='mkbackbones.ChartSparsityHook', keep=0.5)
