@@ -25,6 +25,7 @@ COMMANDS = {
     'swap-backbone': ('swap_backbone', 'write an existing config with another backbone'),
     'convert-checkpoint': ('convert_checkpoint', "write weights in another library's naming"),
     'fold': ('fold', 'turn a trained model with linear keys into a stock one'),
+    'prune-charts': ('prune_charts', 'take charts out of a trained model'),
     'export': ('export', 'write a trained model as one ONNX file'),
     'calibrate-threshold': (
         'calibrate_threshold',

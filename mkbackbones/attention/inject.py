@@ -105,19 +105,43 @@ def fold_manifold_keys(model: nn.Module) -> list[str]:
     """
     if isinstance(model, ManifoldQKV):
         raise ValueError('a single ManifoldQKV cannot be replaced in place; use its to_linear()')
-    stay = []
-    for name in manifold_layers(model):
-        layer: Any = model.get_submodule(name)
-        folded = layer.to_linear()
-        if folded is None:
-            stay.append(name)
-            continue
-        replace(model, name, folded)
-        parent_name = name.rpartition('.')[0]
-        parent = model.get_submodule(parent_name)
-        if parent_name and isinstance(parent, FusedSelfAttention):
-            replace(model, parent_name, parent.to_multihead(folded))
-    return stay
+    return [name for name in manifold_layers(model) if not fold_layer(model, name)]
+
+
+def fold_layer(model: nn.Module, name: str) -> bool:
+    """Replace one manifold layer by the plain fused Linear that it equals, in place.
+
+    Args:
+        model (nn.Module): The model.
+        name (str): Name of a :class:`~mkbackbones.attention.qkv.ManifoldQKV` in it.
+
+    Returns:
+        bool: Whether it was linear; otherwise it stays.
+    """
+    layer: Any = model.get_submodule(name)
+    folded = layer.to_linear()
+    if folded is None:
+        return False
+    replace(model, name, folded)
+    parent_name = name.rpartition('.')[0]
+    parent = model.get_submodule(parent_name)
+    if parent_name and isinstance(parent, FusedSelfAttention):
+        replace(model, parent_name, parent.to_multihead(folded))
+    return True
+
+
+def counted_attentions(model: nn.Module) -> list[str]:
+    """Names of the attention layers in the order in which a ``key_cfg`` counts blocks, whichever
+    keys they have."""
+    modules = list(model.named_modules())
+    fused = [
+        name
+        for name, module in modules
+        if isinstance(module._modules.get('qkv'), nn.Linear | ManifoldQKV)
+        and not isinstance(module, FusedSelfAttention)
+    ]
+    kinds = (nn.MultiheadAttention, FusedSelfAttention)
+    return fused or [name for name, module in modules if isinstance(module, kinds) and name]
 
 
 def find_attentions(model: nn.Module) -> list[str]:

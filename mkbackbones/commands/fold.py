@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import re
 import tempfile
 from functools import partial
@@ -199,7 +200,7 @@ def fold_with_images(args: argparse.Namespace) -> None:
     check_paths(cfg, ('train', 'val'))
     check_classes(cfg, ('val',))
     with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
-        given = cfg.copy()
+        given = copy.deepcopy(cfg)  # the runner changes its own
         runner, content = runner_aside(cfg, args.checkpoint, args.trusted, scratch)
         try:
             batches = calibration_batches(runner, cfg, args.images)

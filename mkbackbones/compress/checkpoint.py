@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..attention.inject import stage_depths
+from ..attention.inject import counted_attentions, stage_depths
 from ..checkpoints.fold import Folded, require_stock_blocks, written
 from ..checkpoints.report import CheckpointError
 from ..keys.build import keys_per_block
 from .fold_calibrated import BlockFold
 
-__all__ = ['OWN', 'checkpoint_of', 'kept_keys']
+__all__ = ['OWN', 'checkpoint_of', 'kept_keys', 'keys_of_blocks']
 
 #: The naming in which blocks may keep their keys.
 OWN = 'mkbackbones'
@@ -66,12 +67,29 @@ def checkpoint_of(
 
 def kept_keys(backbone: nn.Module, key_cfg: Any, found: list[BlockFold]) -> list[dict] | None:
     """The ``key_cfg`` of a backbone of which some blocks have kept their keys; None for none."""
-    attentions = [n for n, module in backbone.named_modules() if hasattr(module, 'qkv')]
-    configs = keys_per_block(key_cfg, stage_depths(attentions, key_cfg))
     kept = {each.layer.removeprefix('backbone.') for each in found if not each.folded}
+    return keys_of_blocks(
+        backbone, key_cfg, lambda layer, config: config if layer in kept else None
+    )
+
+
+def keys_of_blocks(
+    backbone: nn.Module, key_cfg: Any, changed: Callable[[str, dict], dict | None]
+) -> list[dict] | None:
+    """A ``key_cfg`` with changes in some blocks, as short as it can be; None for stock keys alone.
+
+    Args:
+        backbone (nn.Module): The backbone.
+        key_cfg (dict | list[dict]): The one that it has been built with.
+        changed (Callable): Gives the new key of a block, None for the stock key, from the name of
+            its ``qkv`` in the backbone and its old key.
+    """
+    attentions = counted_attentions(backbone)
+    configs = keys_per_block(key_cfg, stage_depths(attentions, key_cfg))
     entries: list[dict] = []
-    for block, (name, config) in enumerate(zip(attentions, configs)):
-        if config is None or f'{name}.qkv' not in kept:
+    for block, (name, old) in enumerate(zip(attentions, configs)):
+        config = None if old is None else changed(f'{name}.qkv'.lstrip('.'), old)
+        if config is None:
             continue
         alike = [
             entry for entry in entries if {**entry, 'blocks': None} == {**config, 'blocks': None}

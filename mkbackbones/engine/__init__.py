@@ -2,7 +2,9 @@
 
 from .amp import BFloat16OptimWrapper
 from .chart_info import ChartInfoHook
+from .chart_sparsity import ChartSparsityHook
 from .compile_backbone import CompileBackboneHook
+from .distill import DistillHook, add_distillation
 from .exact_resume import ExactResumeHook
 from .layer_decay import LayerDecayConstructor
 from .membership_loss import MembershipLossHook, add_membership_loss
@@ -12,11 +14,14 @@ from .paint_segmentation import PaintSegmentationHook
 __all__ = [
     'BFloat16OptimWrapper',
     'ChartInfoHook',
+    'ChartSparsityHook',
     'CompileBackboneHook',
+    'DistillHook',
     'ExactResumeHook',
     'LayerDecayConstructor',
     'MembershipLossHook',
     'MergedGroupsConstructor',
     'PaintSegmentationHook',
+    'add_distillation',
     'add_membership_loss',
 ]

@@ -250,9 +250,13 @@ class ManifoldKey(BasedKey):
         """Apply phi."""
         return z if self.act is None else self.act(z)
 
-    def charts(self, x: Tensor, grid: tuple[int, int] | None, num_prefix_tokens: int) -> Tensor:
+    def each_chart(self, x: Tensor, grid: tuple[int, int] | None, num_prefix_tokens: int) -> Tensor:
+        """The charts z_1..z_H of tokens (B, N, C): (B, N, H, d)."""
         z = self.activate(F.linear(x, *self.chart_map()))
-        return self.aggregate(z.unflatten(-1, (self.num_charts, self.chart_channels)), x)
+        return z.unflatten(-1, (self.num_charts, self.chart_channels))
+
+    def charts(self, x: Tensor, grid: tuple[int, int] | None, num_prefix_tokens: int) -> Tensor:
+        return self.aggregate(self.each_chart(x, grid, num_prefix_tokens), x)
 
     @abstractmethod
     def aggregate(self, z: Tensor, x: Tensor) -> Tensor:

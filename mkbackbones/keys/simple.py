@@ -4,18 +4,16 @@ from torch import Tensor
 
 from ..kernels.projections import KeyWeights
 from ..registry import KEYS
-from .base import ManifoldKey
+from .summed import SummedKey
 
 
 @KEYS.register_module()
-class SimpleK(ManifoldKey):
+class SimpleK(SummedKey):
     """``A`` = the mean over charts; needs ``chart_channels`` equal to the key's channels.
 
-    The name is the paper's, the formula our definition. Arguments as in :class:`ManifoldKey`.
+    The name is the paper's, the formula our definition. Arguments as in :class:`ManifoldKey`, and
+    ``chart_scale`` as in :class:`SummedKey`.
     """
-
-    def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
-        return z.mean(-2)
 
     def fused(
         self,
@@ -28,10 +26,14 @@ class SimpleK(ManifoldKey):
         from ..kernels.charts import aggregate_charts
 
         act = served_name(self.act)
-        return aggregate_charts(x, parameters, self.num_charts, act, self.out_scale)
+        gate = self.chart_gate(x)
+        return aggregate_charts(x, parameters, self.num_charts, act, self.out_scale, gate=gate)
 
     def charts_map(self) -> tuple[Tensor, Tensor] | None:
         if not self.is_linear:
             return None
-        weight = (self.weight * self.gamma[:, None]).mean(0)
-        return weight, self.bias.mean(0)
+        weight = self.weight * self.gamma[:, None]
+        if self.chart_scale is None:
+            return weight.mean(0), self.bias.mean(0)
+        scale = self.chart_scale[:, None]
+        return (scale[..., None] * weight).sum(0), (scale * self.bias).sum(0)

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from ..arguments import check, one_of
 from ..kernels.projections import KeyWeights
 from ..registry import KEYS
-from .base import ManifoldKey
+from .summed import SummedKey
 
 #: What the side of the convolution may be.
 KERNEL_SIZE = one_of(range(1, 32, 2), 'an odd integer of at least 1 and at most 31, e.g. 3')
 
 
 @KEYS.register_module()
-class SpatialK(ManifoldKey):
+class SpatialK(SummedKey):
     """``z_h = phi(DW_h(W_h u_h + b_h))`` and ``A`` = the mean over charts.
 
     DW is a depthwise convolution with zero padding over the token grid: the window in Swin and in
@@ -26,7 +26,7 @@ class SpatialK(ManifoldKey):
 
     Args:
         kernel_size (int): Side of the convolution, odd.
-        *args, **kwargs: As in :class:`ManifoldKey`; ``chart_channels`` has to equal the key's
+        *args, **kwargs: As in :class:`SummedKey`; ``chart_channels`` has to equal the key's
             channels.
     """
 
@@ -40,11 +40,10 @@ class SpatialK(ManifoldKey):
         self.spatial_weight = nn.Parameter(torch.empty(channels, 1, kernel_size, kernel_size))
         set_identity(self.spatial_weight)
 
-    def charts(self, x: Tensor, grid: tuple[int, int] | None, num_prefix_tokens: int) -> Tensor:
+    def each_chart(self, x: Tensor, grid: tuple[int, int] | None, num_prefix_tokens: int) -> Tensor:
         z = F.linear(x, *self.chart_map())
         z = mix_neighbours(z, self.spatial_weight, grid, num_prefix_tokens)
-        z = self.activate(z).unflatten(-1, (self.num_charts, self.chart_channels))
-        return self.aggregate(z, x)
+        return self.activate(z).unflatten(-1, (self.num_charts, self.chart_channels))
 
     def fused(
         self,
@@ -62,13 +61,11 @@ class SpatialK(ManifoldKey):
             self.num_charts,
             served_name(self.act),
             self.out_scale,
+            gate=self.chart_gate(x),
             spatial=self.spatial_weight,
             grid=checked_grid(grid, x.shape[1] - num_prefix_tokens),
             prefix=num_prefix_tokens,
         )
-
-    def aggregate(self, z: Tensor, x: Tensor) -> Tensor:
-        return z.mean(-2)
 
     @torch.no_grad()
     def load_stock_charts(self, weight: Tensor, bias: Tensor | None) -> bool:

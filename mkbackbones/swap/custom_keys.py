@@ -17,7 +17,7 @@ Kind = tuple[str, int | None]
 #: A numbered child of the backbone, e.g. ``backbone.layers.2.``: a stage, or a block of a ViT.
 STAGE = re.compile(r'backbone\.\w+\.(\d+)\.')
 #: Scales of keys and layers, which are spared the decay as the weights of norms are.
-SCALES = ('gamma', 'out_scale', 'temperature')
+SCALES = ('gamma', 'out_scale', 'chart_scale', 'temperature')
 
 
 def fit_custom_keys(

@@ -37,6 +37,8 @@ KEYS = [
     dict(type='SpatialK', num_charts=2, kernel_size=5, act_cfg=None),
     dict(type='VanillaK', num_charts=2, chart_channels=16),
     dict(type='VanillaK', num_charts=2, base=False, act_cfg=dict(type='ReLU')),
+    dict(type='SimpleK', num_charts=2, base=False, chart_scale=True),
+    dict(type='SpatialK', num_charts=3, chart_scale=True),
 ]
 
 

@@ -87,6 +87,33 @@ def test_linear_map_is_the_key(cfg, base):
     torch.testing.assert_close(key(x), wanted)
 
 
+@pytest.mark.parametrize('variant', ['SimpleK', 'SpatialK'])
+def test_charts_with_weights_start_as_their_mean_and_are_a_sum(variant):
+    torch.manual_seed(0)
+    x = torch.randn(2, 9, 16, dtype=torch.float64)
+    plain = build_key(dict(type=variant, num_charts=3, base=False), 16).double()
+    key = build_key(dict(type=variant, num_charts=3, base=False, chart_scale=True), 16).double()
+    missing = key.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert missing == ['chart_scale']
+    torch.testing.assert_close(key(x, (3, 3)), plain(x, (3, 3)))
+    torch.nn.init.normal_(key.chart_scale)
+    z = key.each_chart(x, (3, 3), 0)
+    wanted = sum(key.chart_scale[h] * z[:, :, h] for h in range(3))
+    torch.testing.assert_close(key(x, (3, 3)), wanted)
+    with pytest.raises(ValueError, match='chart_scale=2'):
+        build_key(dict(type=variant, chart_scale=2), 16)
+
+
+def test_the_linear_map_has_the_charts_weights():
+    torch.manual_seed(0)
+    key = build_key(dict(type='SimpleK', num_charts=3, act_cfg=None, chart_scale=True), 16)
+    for parameter in key.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(2, 5, 16)
+    wanted = key.base(x) + key.out_scale * key.charts(x, None, 0)
+    torch.testing.assert_close(torch.nn.functional.linear(x, *key.linear_map()), wanted)
+
+
 @pytest.mark.parametrize('cfg', LINEAR, ids=lambda c: c['type'])
 @pytest.mark.parametrize('has_bias', [True, False])
 def test_linear_charts_start_from_stock(cfg, has_bias):

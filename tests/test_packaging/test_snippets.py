@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, HOOKS, MODELS, DefaultScope
 
 from mkbackbones import Predictor
 from mkbackbones.commands import export
 from mkbackbones.datasets import SyntheticDefects, write_dataset
 from mkbackbones.datasets.public.deep_pcb import DeepPcb
+from mkbackbones.engine import ChartSparsityHook, DistillHook
 
+from ..test_backbones.common import tiny_vit
+from ..test_compress.test_fold_calibrated import BATCHES, Network
 from ..test_datasets.fakes import write_tree
 from ..test_datasets.test_public.layouts import deep_pcb
 from ..test_export.tiny import write_model, write_pictures
@@ -64,6 +67,17 @@ def test_the_loader_of_deep_pcb(tmp_path, monkeypatch):
     write_dataset(DeepPcb(write_tree(tmp_path / 'raw', deep_pcb())), Path('data/deep-pcb'))
     (block,) = blocks('docs/data-sets.md')
     assert len(DATASETS.build(run(block)['train_dataloader']['dataset'])) > 0
+
+
+def test_fewer_charts():
+    prune, hook, distil = blocks('docs/compress.md')
+    model = Network(tiny_vit, dict(type='SpatialK', num_charts=2))
+    found = run(prune, model=model, batches=BATCHES)['found']
+    assert sum(each.after for each in found) * 2 <= sum(each.before for each in found)
+    for config in run(hook)['custom_hooks']:
+        assert isinstance(HOOKS.build(config), ChartSparsityHook)
+    for config in run(distil)['custom_hooks']:
+        assert isinstance(HOOKS.build(config), DistillHook)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ optim_wrapper = dict(
             'gamma_2': dict(decay_mult=0.0),
             'key.gamma': dict(decay_mult=0.0),
             'key.out_scale': dict(decay_mult=0.0),
+            'key.chart_scale': dict(decay_mult=0.0),
             'key.temperature': dict(decay_mult=0.0),
         }
     ),

@@ -22,6 +22,7 @@ optim_wrapper = dict(
             '.gamma_2': backbone_no_decay,
             'key.gamma': backbone_no_decay,
             'key.out_scale': backbone_no_decay,
+            'key.chart_scale': backbone_no_decay,
             'key.temperature': backbone_no_decay,
             **{
                 f'.{norm}.{kind}': backbone_no_decay

@@ -1,0 +1,256 @@
+"""The charts of each block: what each costs, which go, and the keys without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...attention.inject import parent_of
+from ...attention.qkv import ManifoldQKV
+from ...keys import KUA, ManifoldKey, SimpleK, SpatialK, VanillaK
+from ..fold_calibrated import calls_of, change_of, is_blind_to_shifts, running_order
+from ..tokens import tokens_of
+from .fit import ChartFit
+from .membership import MembershipFit
+from .projected import ProjectedFit
+from .summed import SummedFit
+
+__all__ = ['BlockCosts', 'BlockPrune', 'chart_flops', 'charted', 'costs_of_charts', 'prune']
+
+FITS: dict[type, type[ChartFit]] = {
+    KUA: MembershipFit,
+    SimpleK: SummedFit,
+    SpatialK: SummedFit,
+    VanillaK: ProjectedFit,
+}
+#: Tokens that a fit takes: at most, and at least for each of its parameters where there are so
+#: many. KUA's needs all of them at once.
+MOST, MOST_AT_ONCE, A_PARAMETER = 65536, 8192, 10
+
+
+@dataclass
+class BlockCosts:
+    """What the charts of one layer are worth.
+
+    Args:
+        layer (str): Name of its ``qkv``.
+        charts (int): How many it has.
+        least (int): How many have to stay.
+        flops (float): Floating-point operations of one chart, for one picture.
+        kept (list[list[int]]): Which stay, if so many do.
+        shares (list[float]): Share of the charts' variance that is kept with so many.
+        changes (list[float | None]): Mean KL divergence of the attention then, in nats.
+    """
+
+    layer: str
+    charts: int
+    least: int
+    flops: float
+    kept: list[list[int]]
+    shares: list[float]
+    changes: list[float | None]
+
+
+@dataclass
+class BlockPrune:
+    """What became of one layer's charts.
+
+    Args:
+        layer (str): Name of its ``qkv``.
+        before (int): Charts that it had.
+        after (int): Charts that it has.
+        share (float): Share of the charts' variance that is kept, base chart and refit included.
+        divergence (float | None): Mean KL divergence of the attention from what it was behind
+            blocks that are pruned already, in nats; None where it could not be listened to.
+    """
+
+    layer: str
+    before: int
+    after: int
+    share: float
+    divergence: float | None
+
+
+def charted(model: nn.Module) -> dict[str, ManifoldQKV]:
+    """The layers whose charts can be taken out, by name.
+
+    Raises:
+        ValueError: There are none, or it is not known how a class puts its charts together.
+    """
+    found, linear = {}, 0
+    for name, module in model.named_modules():
+        if not isinstance(module, ManifoldQKV) or not isinstance(module.key, ManifoldKey):
+            continue
+        if module.to_linear() is not None:
+            linear += 1
+            continue
+        if type(module.key) not in FITS:
+            raise ValueError(
+                f'{name} has a {type(module.key).__name__}, of which it is not known how it puts '
+                f'charts together; charts of {", ".join(sorted(c.__name__ for c in FITS))} can be '
+                'pruned'
+            )
+        found[name] = module
+    if not found:
+        raise ValueError(
+            'all keys with charts are linear: fold takes their charts out without any loss'
+            if linear
+            else 'the model has no keys with charts'
+        )
+    return found
+
+
+def chart_flops(key: ManifoldKey) -> int:
+    """Floating-point operations of one chart for one token; a multiply-add counts as two.
+
+    The chart's map, its convolution over neighbours, its part of the projection, its gate.
+    """
+    width = key.chart_channels
+    flops = 2 * key.embed_dims * width
+    if isinstance(key, SpatialK):
+        flops += 2 * key.kernel_size**2 * width
+    elif isinstance(key, VanillaK):
+        flops += 2 * width * key.out_dims
+    elif isinstance(key, KUA):
+        flops += 2 * key.embed_dims + 2 * width
+    return flops
+
+
+def check_enough(name: str, key: ManifoldKey, tokens: int) -> None:
+    """Raise ValueError where any charts would fit the tokens that a layer sees."""
+    parameters = FITS[type(key)].parameters_of(key)
+    if tokens <= parameters:
+        raise ValueError(
+            f'{name} sees {tokens} tokens, too few to fit {parameters} values of its key; '
+            'calibrate with more images'
+        )
+
+
+@torch.no_grad()
+def order_of(model: Any, batches: Sequence[Any]) -> dict[str, int]:
+    """The layers in the order in which they run, and the tokens that each sees of a batch.
+
+    Raises:
+        ValueError: There are none, too few pictures for one of them, or none at all.
+    """
+    layers = charted(model)
+    if not batches:
+        raise ValueError('there is no picture to calibrate with')
+    model.eval()
+    tokens = running_order(model, layers, batches[0])
+    for name, count in tokens.items():
+        key: Any = layers[name].key
+        check_enough(name, key, count * len(batches))
+    return tokens
+
+
+def fit_charts(model: Any, name: str, batches: Sequence[Any]) -> tuple[ChartFit, list]:
+    """What a layer's charts do behind what is pruned already, and calls of its attention."""
+    layer: Any = model.get_submodule(name)
+    attention = parent_of(model, name)
+    calls = calls_of(model, attention, batches)
+    within = is_blind_to_shifts(attention, layer, calls)
+    fit = FITS[type(layer.key)]
+    most = MOST_AT_ONCE if fit is MembershipFit else MOST
+    most = max(most, A_PARAMETER * fit.parameters_of(layer.key))
+    seen = tokens_of(model, layer, batches, most)
+    check_enough(name, layer.key, sum(map(len, seen)))
+    return fit(layer, seen, within), calls
+
+
+@torch.no_grad()
+def costs_of_charts(
+    model: Any,
+    batches: Sequence[Any],
+    progress: Callable[[Sequence[str]], Iterable[str]] = iter,
+) -> list[BlockCosts]:
+    """What the charts of each layer are worth, all other layers being as they are.
+
+    Args:
+        model (nn.Module): A model of mmengine, with ``test_step``.
+        batches (Sequence): What ``test_step`` takes: pictures to calibrate with.
+        progress (Callable): Goes through the layers' names, e.g. with a bar.
+
+    Returns:
+        list[BlockCosts]: One a layer with charts, in the order in which they run.
+
+    Raises:
+        ValueError: There are no charts to prune, or there are too few pictures.
+    """
+    tokens = order_of(model, batches)
+    pictures = pictures_of(batches[0])
+    found = []
+    for name in progress(list(tokens)):
+        layer: Any = model.get_submodule(name)
+        key = layer.key
+        fit, calls = fit_charts(model, name, batches)
+        least = int(key.base is None)
+        lost = {key.num_charts: 0.0}
+        for gone, (_, left) in enumerate(fit.order, start=1):
+            lost[key.num_charts - gone] = left
+        counts = range(least, key.num_charts)
+        kept = [fit.kept_of(count) for count in counts]
+        attention = parent_of(model, name)
+        changes: list[float | None] = [
+            change_of(attention, layer, fit.key(charts), calls) for charts in kept
+        ]
+        absent = least  # so that entries are found by the number of charts
+        found.append(
+            BlockCosts(
+                name,
+                key.num_charts,
+                least,
+                chart_flops(key) * tokens[name] / pictures,
+                [[]] * absent + kept + [list(range(key.num_charts))],
+                [0.0] * absent + [fit.share(lost[count]) for count in counts] + [1.0],
+                [None] * absent + changes + [0.0],
+            )
+        )
+    return found
+
+
+def pictures_of(batch: Any) -> int:
+    """Pictures in a batch."""
+    return len(batch['inputs']) if isinstance(batch, Mapping) and 'inputs' in batch else len(batch)
+
+
+@torch.no_grad()
+def prune(
+    model: Any,
+    batches: Sequence[Any],
+    kept: Mapping[str, Sequence[int]],
+    progress: Callable[[Sequence[str]], Iterable[str]] = iter,
+) -> list[BlockPrune]:
+    """Take charts out of a model, in place, and refit the others.
+
+    Each layer is fitted where it will be used, behind those that are pruned already. A layer that
+    loses all charts keeps a :class:`~mkbackbones.keys.LinearK`, which
+    :func:`mkbackbones.attention.inject.fold_layer` turns into the stock layer.
+
+    Args:
+        model (nn.Module): A model of mmengine, with ``test_step``.
+        batches (Sequence): What ``test_step`` takes: pictures to calibrate with.
+        kept (Mapping): Which charts of each layer stay, in the order in which the layers run.
+        progress (Callable): Goes through the layers' names, e.g. with a bar.
+
+    Returns:
+        list[BlockPrune]: One a layer.
+    """
+    found = []
+    for name in progress(list(kept)):
+        layer: Any = model.get_submodule(name)
+        own, charts = layer.key, kept[name]
+        if len(charts) == own.num_charts:
+            found.append(BlockPrune(name, own.num_charts, own.num_charts, 1.0, 0.0))
+            continue
+        fit, calls = fit_charts(model, name, batches)
+        small = fit.key(charts).train(own.training)
+        changed = change_of(parent_of(model, name), layer, small, calls)
+        share = fit.share(fit.lost_at_last(charts))
+        layer.key = small
+        found.append(BlockPrune(name, own.num_charts, len(charts), share, changed))
+    return found

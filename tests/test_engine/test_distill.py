@@ -1,0 +1,224 @@
+"""A student learns from a teacher, which is no part of it."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+
+from mkbackbones.engine.distill import (
+    DistillHook,
+    add_distillation,
+    feature_loss,
+    key_loss,
+    logit_loss,
+)
+
+from .tiny import MANIFOLD_SWIN, STOCK_SWIN, detection_config, segmentation_config, train
+
+CHARTS = dict(MANIFOLD_SWIN, key_cfg=dict(type='SpatialK', num_charts=2), drop_path_rate=0.0)
+STOCK = dict(MANIFOLD_SWIN, key_cfg=None, drop_path_rate=0.0)
+
+
+def teacher_of(build, images, folder, backbone=CHARTS, **changes):
+    """Config and checkpoint of a teacher, as the hook takes them."""
+    cfg = build(images, folder / 'teacher', backbone, **changes)
+    torch.manual_seed(5)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+    for name, parameter in model.named_parameters():
+        if '.key.' in name:
+            nn.init.normal_(parameter, std=0.2)
+    text = f'default_scope = {cfg.default_scope!r}\nmodel = {cfg.model.to_dict()!r}\n'
+    (folder / 'teacher.py').write_text(text)
+    torch.save(dict(state_dict=model.state_dict()), folder / 'teacher.pth')
+    files = dict(teacher=str(folder / 'teacher.py'), checkpoint=str(folder / 'teacher.pth'))
+    return dict(type='mkbackbones.DistillHook', **files)
+
+
+def test_the_losses_are_their_formulas():
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 2, 3, 4, 5).double().unbind()
+    variance = sum(float((b[:, c] - b[:, c].mean()).square().sum()) for c in range(b.shape[1]))
+    wanted = float((a - b).square().sum()) / variance
+    assert float(feature_loss([a], [b])) == pytest.approx(wanted, rel=1e-5)
+    means = b.mean((0, 2, 3), keepdim=True).expand_as(b)
+    assert float(feature_loss([means, b], [b, b])) == pytest.approx(0.5, rel=1e-5)
+
+    k = torch.randn(6, 9, 8)
+    shifted = k + torch.randn(6, 1, 8)  # which softmax does not see
+    assert float(key_loss([shifted], [k])) == pytest.approx(0, abs=1e-10)
+    assert float(key_loss([torch.zeros_like(k)], [k])) == pytest.approx(1.0, rel=1e-5)
+
+    y, z = torch.randn(2, 2, 3, 4, 4).unbind()
+    p, q = (z / 2).softmax(1), (y / 2).softmax(1)
+    literal = 4 * (p * (p / q).log()).sum(1).mean()
+    torch.testing.assert_close(logit_loss(y, z, 2.0), literal)
+    assert float(logit_loss(z, z, 2.0)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    'build, wrapper',
+    [
+        (detection_config, 'OptimWrapper'),
+        (segmentation_config, 'OptimWrapper'),
+        (segmentation_config, 'mkbackbones.BFloat16OptimWrapper'),
+    ],
+)
+def test_the_student_of_a_config_comes_closer(build, wrapper, images, tmp_path):
+    hook = dict(teacher_of(build, images, tmp_path), keys=1.0, features=5.0)
+    if build is segmentation_config:
+        hook.update(logits=1.0, temperature=2.0)
+    optim_wrapper = dict(type=wrapper, optimizer=dict(type='AdamW', lr=3e-3))
+    cfg = build(
+        images, tmp_path / 'a', STOCK, max_iters=12, custom_hooks=[hook],
+        optim_wrapper=optim_wrapper,
+    )  # fmt: skip
+    runner = train(cfg)
+    names = ['features', 'keys'] + ['logits'] * (build is segmentation_config)
+    for losses in runner.losses:
+        parts = [v for n, v in losses.items() if 'loss' in n and n != 'loss']
+        assert losses['loss'] == pytest.approx(sum(parts), rel=2e-2)
+        assert all(losses[f'loss_distill_{name}'] > 0 for name in names)
+    assert (
+        runner.losses[-1]['loss_distill_features'] < 0.9 * runner.losses[0]['loss_distill_features']
+    )
+    model = runner.model
+    assert not model._forward_hooks and not model.backbone._forward_hooks
+    stored = torch.load(tmp_path / 'a/iter_12.pth', weights_only=False)['state_dict']
+    assert stored.keys() == model.state_dict().keys() and not any('teacher' in n for n in stored)
+
+
+def test_the_teacher_stays_as_it_is_and_the_student_is_as_without_but_for_the_losses(
+    images, tmp_path
+):
+    hook = teacher_of(segmentation_config, images, tmp_path)
+    tiny = dict(hook, features=1e-30)
+    # Maps that no head reads have no gradients without the hook, and so no decay.
+    changes = {'max_iters': 3, 'optim_wrapper.optimizer.weight_decay': 0.0}
+    runs = [
+        train(segmentation_config(images, tmp_path / name, STOCK, custom_hooks=hooks, **changes))
+        for name, hooks in (('a', []), ('b', [tiny]))
+    ]
+    for a, b in zip(*(run.losses for run in runs)):
+        assert {n: v for n, v in b.items() if 'distill' not in n} == a
+    for a, b in zip(*(run.model.state_dict().values() for run in runs)):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-20)
+
+
+def parts(images, tmp_path, key_cfg=None):
+    """Student and teacher of a segmentor, and a batch for them."""
+    cfg = segmentation_config(images, tmp_path, CHARTS)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        teacher = MODELS.build(cfg.model).eval().requires_grad_(False)
+        student = MODELS.build(dict(cfg.model, backbone=dict(CHARTS, key_cfg=key_cfg)))
+    return student, teacher, torch.randn(2, 3, 64, 64)
+
+
+class Called(nn.Module):
+    """What mmengine's models have of it: losses in training."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.backbone, self.decode_head = model.backbone, model.decode_head
+
+    def extract_feat(self, inputs):
+        return self.backbone(inputs)
+
+    def forward(self, inputs):
+        self.decode_head.forward(self.extract_feat(inputs))
+        return dict(loss=inputs.new_zeros(()))
+
+
+def test_the_same_weights_have_nothing_to_learn(images, tmp_path):
+    _, teacher, x = parts(images, tmp_path)
+    student = Called(copy.deepcopy(teacher).requires_grad_(True)).train()
+    student.decode_head.eval()  # of which dropout and batch norm make something else
+    before = copy.deepcopy(teacher.state_dict())
+    remove = add_distillation(student, teacher, 1.0, 1.0, 1.0)
+    losses = student(x)
+    for name in ('features', 'keys', 'logits'):
+        assert float(losses[f'loss_distill_{name}']) == pytest.approx(0, abs=1e-6)
+    sum(losses.values()).backward()
+    assert all(p.grad is None for p in teacher.parameters()) and not teacher.training
+    assert all(a.equal(b) for a, b in zip(before.values(), teacher.state_dict().values()))
+    student.eval()
+    assert list(student(x)) == ['loss']
+    student.train()
+    remove()
+    assert list(student(x)) == ['loss'] and not teacher.backbone._forward_hooks
+
+
+def test_recomputed_blocks_give_the_same_gradients(images, tmp_path):
+    _, teacher, x = parts(images, tmp_path)
+    found = []
+    for with_cp in (False, True):
+        torch.manual_seed(2)
+        backbone = MODELS.build(dict(STOCK, with_cp=with_cp))
+        student = copy.deepcopy(teacher).requires_grad_(True)
+        student.backbone = backbone
+        student = Called(student).train()
+        student.decode_head.eval()
+        add_distillation(student, teacher, 1.0, 1.0)
+        sum(student(x).values()).backward()
+        found.append([p.grad for p in student.backbone.parameters()])
+    for a, b in zip(*found):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    'arguments, told',
+    [
+        (dict(teacher=3), 'teacher=3'),
+        (dict(checkpoint=''), 'checkpoint='),
+        (dict(features=-1.0), 'features=-1.0'),
+        (dict(temperature=0), 'temperature=0'),
+        (dict(features=0), 'all 0'),
+        (dict(trusted='yes'), 'trusted='),
+    ],
+)
+def test_choices_that_are_none_are_told(arguments, told):
+    with pytest.raises(ValueError, match=told):
+        DistillHook(**{**dict(teacher='a.py', checkpoint='a.pth'), **arguments})
+
+
+@pytest.mark.parametrize(
+    'damage', ['config', 'file', 'weights', 'mean', 'blocks', 'logits', 'width']
+)
+def test_teachers_that_do_not_go_are_told(damage, images, tmp_path):
+    build = detection_config if damage == 'logits' else segmentation_config
+    hook = teacher_of(build, images, tmp_path)
+    changes = {}
+    backbone = STOCK
+    if damage == 'config':
+        hook['teacher'] = 'nowhere.py'
+    elif damage == 'file':
+        hook['checkpoint'] = 'nowhere.pth'
+    elif damage == 'weights':
+        torch.save(dict(state_dict=dict(x=torch.zeros(1))), hook['checkpoint'])
+    elif damage == 'mean':
+        changes['model.data_preprocessor.mean'] = [1.0, 2.0, 3.0]
+    elif damage == 'blocks':
+        hook['keys'] = 1.0
+        backbone = dict(STOCK_SWIN, depths=(1, 1, 1, 1))
+    elif damage == 'logits':
+        hook['logits'] = 1.0
+    else:
+        backbone = dict(STOCK, arch=dict(STOCK['arch'], embed_dims=16))
+        changes['model.decode_head.in_channels'] = 128
+    told = {
+        'config': 'nowhere.py, does not exist',
+        'file': 'nowhere.pth does not exist',
+        'weights': 'does not hold the weights',
+        'mean': 'data_preprocessor.mean is',
+        'blocks': 'the same blocks in both',
+        'logits': 'no decode_head.conv_seg',
+        'width': 'have to be the same',
+    }
+    cfg = build(images, tmp_path / 'a', backbone, custom_hooks=[hook], **changes)
+    with pytest.raises((ValueError, RuntimeError), match=told[damage]):
+        train(cfg)
