@@ -170,7 +170,7 @@ def require_stock_blocks(backbone: nn.Module) -> None:
         raise CheckpointError(
             'the backbone has context_broadcasting=True, which no stock backbone computes: the '
             'model still needs mkbackbones; mkbackbones.fold_manifold_keys(model) folds the keys '
-            'in it, and export-onnx writes it whole'
+            'in it, and export writes it whole'
         )
 
 

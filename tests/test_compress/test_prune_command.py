@@ -119,12 +119,12 @@ def test_what_costs_nothing_goes_and_the_rest_trains_on_and_folds(
 def test_what_is_left_is_exported(images, tmp_path, capsys, monkeypatch):
     pytest.importorskip('onnxruntime')
     if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 7):
-        pytest.skip('export-onnx needs torch 2.7')
+        pytest.skip('export needs torch 2.7')
     monkeypatch.chdir(tmp_path)
     project(segmentation_config, images, tmp_path)
     argv = ['config.py', 'trained.pth', 'fewer.pth', '--budget', '0.5', *ON_CPU]
     assert main(argv) == 0
-    assert command(['export-onnx', 'fewer.py', 'fewer.pth', 'fewer.onnx']) == 0
+    assert command(['export', 'fewer.py', 'fewer.pth', 'fewer.onnx', '--part', 'neck']) == 0
     assert Path('fewer.onnx').is_file()
 
 
