@@ -139,7 +139,8 @@ def export_onnx(
     program = export_program(model)
     names = [f'map{i}' for i in range(len(program.graph_signature.user_outputs))]
     with written_aside(path) as work:
-        save(program, work, (['images'], names), metadata or {})
+        sides = 'batch', 'channels', 'height', 'width'
+        save(program, work, (['images'], names, sides), metadata or {})
         return compare(deployed(model), work)
 
 

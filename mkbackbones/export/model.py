@@ -26,6 +26,8 @@ from .stand_ins import put_stand_ins
 __all__ = ['Whole', 'export_model', 'whole_model', 'write_model']
 
 INPUTS = ('images', 'size')
+#: Of the images.
+SIDES = ('batch', 'height', 'width')
 #: Sizes of pictures of noise, which go along with the others: odd, and a batch.
 NOISE = ((201, 333), (201, 333), (300, 160))
 HOW = (
@@ -158,4 +160,4 @@ def write_model(whole: Whole, path: Path, notes: Mapping[str, Any]) -> None:
     with torch.no_grad():
         program = trace(whole.module, inputs, [(0, 1, 2), ()])
     texts = {k: json.dumps(v) for k, v in {**whole.notes, **notes}.items()}
-    save(program, path, (INPUTS, whole.module.outputs), texts, translations())
+    save(program, path, (INPUTS, whole.module.outputs, SIDES), texts, translations())

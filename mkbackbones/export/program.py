@@ -10,6 +10,7 @@ import contextlib
 import copy
 import io
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def check_torch() -> None:
 def save(
     program: torch.export.ExportedProgram,
     path: Path,
-    names: tuple[Sequence[str], Sequence[str]],
+    names: tuple[Sequence[str], Sequence[str], Sequence[str]],
     metadata: Mapping[str, str],
     translations: Mapping[Any, Any] | None = None,
 ) -> None:
@@ -81,7 +82,8 @@ def save(
     Args:
         program (torch.export.ExportedProgram): From :func:`trace`.
         path (Path): The file.
-        names (tuple[Sequence[str], Sequence[str]]): Of inputs and outputs.
+        names (tuple[Sequence[str], ...]): Of inputs, of outputs, and of the sides of the first
+            input.
         metadata (Mapping[str, str]): Notes to keep in the file.
         translations (Mapping, optional): ONNX for operators of our own.
     """
@@ -96,8 +98,28 @@ def save(
             custom_translation_table=dict(translations or {}),
             verbose=False,
         )
+    name_sides(onnx_program.model.graph, names[2])
     onnx_program.model.metadata_props.update(metadata)
     onnx_program.save(path, external_data=False)
+
+
+def name_sides(graph: Any, names: Sequence[str]) -> None:
+    """Give the free sides of a graph's first input a name, wherever they come back."""
+    sides = (getattr(side, 'value', None) for side in graph.inputs[0].shape)
+    found = {side: name for side, name in zip(sides, names) if isinstance(side, str)}
+    values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+    for value in values:
+        if value.shape is None:
+            continue
+        texts = [getattr(side, 'value', side) for side in value.shape]
+        named = [
+            re.sub(r'\bs\d+\b', lambda symbol: found.get(symbol[0], symbol[0]), text)
+            if isinstance(text, str)
+            else text
+            for text in texts
+        ]
+        if named != texts:
+            value.shape = type(value.shape)(named)
 
 
 def require_packages() -> None:

@@ -124,7 +124,7 @@ def test_what_is_left_is_exported(images, tmp_path, capsys, monkeypatch):
     project(segmentation_config, images, tmp_path)
     argv = ['config.py', 'trained.pth', 'fewer.pth', '--budget', '0.5', *ON_CPU]
     assert main(argv) == 0
-    assert command(['export', 'fewer.py', 'fewer.pth', 'fewer.onnx', '--part', 'neck']) == 0
+    assert command(['export', 'fewer.py', 'fewer.pth', 'fewer.onnx', '--part', 'backbone']) == 0
     assert Path('fewer.onnx').is_file()
 
 

@@ -37,6 +37,8 @@ def test_a_file_finds_what_the_model_finds(kind, folder, capsys):
     told = capsys.readouterr().out
     assert 'the whole model' in told
     exported = ExportedModel(folder / 'model.onnx')
+    (images,) = (each for each in exported.session.get_inputs() if each.name == 'images')
+    assert images.shape == ['batch', 'height', 'width', 3]
     assert len(exported.notes['classes']) == 3
     assert 'INTER_LINEAR' in exported.notes['how']
     assert exported.notes['resize'] == dict(scale=[96, 64], keep_ratio=True)
