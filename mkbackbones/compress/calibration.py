@@ -65,7 +65,9 @@ def calibration_batches(runner: Runner, cfg: Config, number: int, seed: int = 0)
     from torch.utils.data import DataLoader, Subset
 
     settings = copy.deepcopy(cfg.val_dataloader)
-    settings.update(dataset=calibration_dataset(cfg), num_workers=0, persistent_workers=False)
+    settings.update(num_workers=0, persistent_workers=False)
+    # Not by update(), which would merge it into the data set of validation.
+    settings['dataset'] = calibration_dataset(cfg)
     whole = runner.build_dataloader(settings)
     images: Any = whole.dataset
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -26,6 +28,20 @@ __all__ = ['PREFIX', 'ChartInfoHook']
 PREFIX = 'charts/'
 #: Tokens of a layer that are looked at, about.
 TOKENS = 2048
+
+
+@contextmanager
+def unobserved(key: Any) -> Iterator[None]:
+    """Keep memberships from MembershipLossHook, which are none of the model's own pass."""
+    observed = getattr(key, 'observed', None)
+    if observed is None:
+        yield
+        return
+    key.observed = None
+    try:
+        yield
+    finally:
+        key.observed = observed
 
 
 @HOOKS.register_module()
@@ -118,7 +134,7 @@ class ChartInfoHook(Hook):
         if key.base is None or name in self._ratios:  # not again where blocks are recomputed
             return
         x = x.detach()[: max(TOKENS // x.shape[1], 1)].float()
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False), unobserved(key):
             charts = key.scaled_charts(x, layer.grid, layer.num_prefix_tokens)
             base = key.base(x)
         squares = charts.square().mean() / base.square().mean().clamp(min=1e-30)

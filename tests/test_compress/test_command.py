@@ -14,7 +14,7 @@ pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
 from mkbackbones.commands.fold import main
-from mkbackbones.compress.calibration import calibration_dataset
+from mkbackbones.compress.calibration import calibration_batches, calibration_dataset
 from mkbackbones.registry import MODELS
 from mkbackbones.runner.errors import InputError
 
@@ -199,3 +199,27 @@ def test_training_images_are_prepared_as_for_validation():
     assert found['datasets'] == [wanted, dict(wanted, ann_file='more.json')]
     with pytest.raises(InputError, match=r'no val_dataloader\.dataset'):
         calibration_dataset(Config(dict(train_dataloader=dict(dataset=leaf))))
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_nothing_of_the_validation_images_data_set_is_left(several):
+    leaf = dict(type='A', ann_file='train.json')
+    train = dict(type='ConcatDataset', datasets=[leaf, leaf]) if several else leaf
+    val = dict(type='A', ann_file='val.json', indices=1, filter_cfg=dict(x=1), pipeline=['load'])
+    cfg = Config(
+        dict(
+            train_dataloader=dict(dataset=train),
+            val_dataloader=dict(batch_size=2, num_workers=4, persistent_workers=True, dataset=val),
+        )
+    )
+    built = []
+
+    class Builder:
+        def build_dataloader(self, settings):
+            built.append(settings)
+            return torch.utils.data.DataLoader(range(5), batch_size=settings['batch_size'])
+
+    batches = calibration_batches(Builder(), cfg, 4)
+    assert [len(batch) for batch in batches] == [2, 2]
+    assert built[0]['dataset'] == calibration_dataset(cfg)
+    assert cfg.val_dataloader.dataset == val

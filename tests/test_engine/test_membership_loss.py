@@ -156,6 +156,16 @@ def test_detectors_and_segmentors(build, wrapper, images, tmp_path):
     assert not runner.model._forward_hooks
 
 
+def test_the_passes_of_chart_info_are_not_counted(images, tmp_path):
+    losses = []
+    for name, hooks in dict(
+        alone=[HOOK], both=[HOOK, dict(type='mkbackbones.ChartInfoHook')]
+    ).items():
+        cfg = segmentation_config(images, tmp_path / name, KUA_SWIN, custom_hooks=hooks)
+        losses.append([each['loss_membership'] for each in train(cfg).losses])
+    assert losses[0] == losses[1]
+
+
 def mean_membership(model, inputs):
     with torch.no_grad():
         memberships = []
