@@ -112,16 +112,41 @@ class ChartGroups:
         return left / sum(len(a) * block.flops for a, block in zip(alive, self.blocks))
 
     @torch.no_grad()
-    def proximal_step(self, weight: float) -> None:
-        """Shrink all charts. The largest one of a key without a base chart is left alone."""
-        for block in self.blocks:
-            norms = block.norms()
+    def proximal_step(self, weight: float, keep: float = 0.0) -> None:
+        """Shrink all charts. The largest one of a key without a base chart is left alone.
+
+        Charts go, the smallest first, while more than the share ``keep`` is left.
+        """
+        norms = [block.norms() for block in self.blocks]
+        factors = []
+        for block, each in zip(self.blocks, norms):
             # In units of the norms: lr * weight * sqrt(n) of a norm of sqrt(n / C).
             step = block.rate['lr'] * weight * block.key.embed_dims**0.5
-            factors = (1 - step / norms.clamp(min=1e-30)).clamp(min=0)
+            shrunk = (1 - step / each.clamp(min=1e-30)).clamp(min=0)
             if block.key.base is None:
-                factors[norms.argmax()] = 1
-            scale(block.key, factors)
+                shrunk[each.argmax()] = 1
+            factors.append(shrunk)
+        spared = self.too_many(torch.cat(norms), torch.cat(factors), keep)
+        counts = [len(each) for each in norms]
+        for block, shrunk, stays in zip(self.blocks, factors, spared.split(counts)):
+            scale(block.key, torch.where(stays, 1.0, shrunk))
+
+    def too_many(self, norms: Tensor, factors: Tensor, keep: float) -> Tensor:
+        """Which charts of all blocks must not go now, as enough others do; nothing is waited for.
+
+        Args:
+            norms (Tensor): Of all charts, one block after the other.
+            factors (Tensor): By what they are to be multiplied.
+            keep (float): Share of the operations that may stay.
+        """
+        flops = torch.cat([norms.new_full((len(b.key.weight),), b.flops) for b in self.blocks])
+        alive = norms != 0
+        going = alive & (factors == 0)
+        order = torch.where(going, norms, torch.inf).argsort()
+        of_going = torch.where(going, flops, 0.0)[order]
+        left = (flops * alive).sum() - (of_going.cumsum(0) - of_going)  # before each goes
+        enough = left <= (keep + 1e-6) * flops.sum()
+        return going & torch.zeros_like(going).scatter(0, order, enough)
 
     @torch.no_grad()
     def cut(self, keep: float) -> None:
@@ -241,7 +266,7 @@ class ChartSparsityHook(Hook):
         assert groups is not None
         groups.hold(self._alive)
         if not self._met:
-            groups.proximal_step(self._weight)
+            groups.proximal_step(self._weight, self._keep)
             self._alive = groups.alive()
 
     def after_train_iter(

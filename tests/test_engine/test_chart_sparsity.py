@@ -69,6 +69,24 @@ def test_the_proximal_step_is_that_of_the_group_lasso():
     assert all(zeros(each).all() for each in keys_of(model))
 
 
+@pytest.mark.parametrize('keep', [0.2, 0.5, 0.7])
+@pytest.mark.parametrize('lr', [1.0, 100.0])
+def test_no_more_go_than_the_budget_asks_for(keep, lr):
+    """Charts of one block are alike at first: they would all go in a few steps."""
+    model = tiny_swin(key_cfg=CHARTS)
+    groups = groups_of(model, lr=lr)
+    sizes = [block.norms() for block in groups.blocks]
+    for _ in range(20):
+        groups.proximal_step(1.0, keep)
+    alive = groups.alive()
+    one = max(block.flops for block in groups.blocks)
+    whole = sum(len(block.key.weight) * block.flops for block in groups.blocks)
+    assert keep - one / whole <= groups.share(alive) <= keep + 1e-6
+    if lr == 100:  # all would go in one step: then the smallest have gone
+        gone = max(float(s[~a].max()) for s, a in zip(sizes, alive) if (~a).any())
+        assert gone <= min(float(s[a].min()) for s, a in zip(sizes, alive) if a.any())
+
+
 def test_a_chart_at_zero_adds_nothing():
     model = tiny_swin(key_cfg=CHARTS)
     for parameter in model.parameters():
@@ -114,7 +132,7 @@ def test_it_steps_when_the_optimiser_does(wrapper, images, tmp_path, monkeypatch
     steps = []
     own = ChartGroups.proximal_step
     monkeypatch.setattr(
-        ChartGroups, 'proximal_step', lambda self, weight: steps.append(1) or own(self, weight)
+        ChartGroups, 'proximal_step', lambda self, *args: steps.append(1) or own(self, *args)
     )
     changes = dict(optim_wrapper=dict(type=wrapper, accumulative_counts=2))
     hook = dict(HOOK, keep=0.0, weight=0.5, end=1.0)
