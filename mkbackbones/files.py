@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Collection, Iterator
@@ -25,7 +26,7 @@ try:
 except ImportError:
     msvcrt = None  # type: ignore[assignment]
 
-__all__ = ['OutputError', 'atomic_output', 'locked', 'sync', 'written_aside']
+__all__ = ['OutputError', 'atomic_output', 'locked', 'sync', 'why_no_files', 'written_aside']
 
 WINDOWS = os.name == 'nt'
 _PARTIAL, _FORMER = '.partial', '.former'
@@ -41,6 +42,19 @@ _REPLACE_SECONDS = 2.0
 
 class OutputError(ValueError):
     """A folder that cannot be created, or may not be replaced."""
+
+
+def why_no_files(folder: Path) -> str:
+    """Why a folder takes no files, in words; empty where it does.
+
+    It is tried: permissions alone do not tell, as file systems are read-only, full or of another
+    kind.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return ''
+    except OSError as error:
+        return error.strerror or type(error).__name__
 
 
 @contextmanager

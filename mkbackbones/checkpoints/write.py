@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..files import written_aside
+from ..files import why_no_files, written_aside
 from ..hints import did_you_mean
 from .families import FAMILIES, Family, Weights
 from .namings import Naming
@@ -133,7 +133,8 @@ def check_target(path: str | os.PathLike, force: bool = False) -> Path:
     """Check, before long work, that a checkpoint may be written to ``path``.
 
     Raises:
-        CheckpointError: If the file exists and ``force`` is not set, or the suffix is not known.
+        CheckpointError: If the file exists and ``force`` is not set, the suffix is not known, or
+            the folder takes no files.
     """
     path = Path(path).expanduser()
     if path.suffix not in SUFFIXES:
@@ -142,4 +143,7 @@ def check_target(path: str | os.PathLike, force: bool = False) -> Path:
         raise CheckpointError(f'{path} is a folder; give a file')
     if path.exists() and not force:
         raise CheckpointError(f'{path} exists; --force replaces it')
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if reason := why_no_files(there):
+        raise CheckpointError(f'{path} cannot be written: {there} takes no files ({reason})')
     return path

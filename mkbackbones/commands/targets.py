@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
+from ..files import why_no_files
 from .errors import CommandError
 
 __all__ = ['check_target']
@@ -28,10 +28,5 @@ def check_target(path: Path, suffix: str, force: bool) -> None:
         raise CommandError(
             f'there is no folder {path.absolute().parent}; one that does not exist is not made'
         )
-    try:  # permissions alone do not tell: file systems are read-only, full or of another kind
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            pass
-    except OSError as error:
-        raise CommandError(
-            f'{path} cannot be written: its folder takes no files ({error.strerror})'
-        ) from error
+    if reason := why_no_files(path.absolute().parent):
+        raise CommandError(f'{path} cannot be written: its folder takes no files ({reason})')
