@@ -13,7 +13,7 @@ from mkbackbones.datasets.writer import write_dataset
 from mkbackbones.keys import build_key
 from mkbackbones.study import count_cost
 
-from .zoo import CONFIGS, ROOT, classes_of, load, make_small, read
+from .zoo import CONFIGS, ROOT, classes_of, load, make_heads_small, make_small, read
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -130,3 +130,4 @@ def shrink(cfg):
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     cfg.param_scheduler = []
     make_small(cfg, 64)
+    make_heads_small(cfg)

@@ -9,7 +9,16 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
 from ..memory import release
-from .zoo import CONFIGS, libraries, load, make_small, read, without_download, write_data
+from .zoo import (
+    CONFIGS,
+    libraries,
+    load,
+    make_heads_small,
+    make_small,
+    read,
+    without_download,
+    write_data,
+)
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -79,19 +88,6 @@ def test_trains_a_step_and_predicts(name, tmp_path, monkeypatch):
         with torch.no_grad():
             predicted = model.test_step(first_batch(cfg.test_dataloader))
     assert 'pred_instances' in predicted[0] or 'pred_sem_seg' in predicted[0]
-
-
-def make_heads_small(cfg):
-    """Wide heads and hundreds of regions take most of the memory and time, and tell nothing."""
-    box_heads = cfg.model.get('roi_head', {}).get('bbox_head', [])
-    for head in box_heads if isinstance(box_heads, list) else [box_heads]:
-        if 'fc_out_channels' in head:
-            head.fc_out_channels = 64
-    stages = (cfg.model.get('train_cfg') or {}).get('rcnn', [])
-    for stage in stages if isinstance(stages, list) else [stages]:
-        stage.sampler.num = 32
-    if cfg.model.get('decode_head', {}).get('type') == 'UPerHead':
-        cfg.model.decode_head.channels = 64
 
 
 def check_a_step(model, optim_wrapper, cfg):

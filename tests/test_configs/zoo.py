@@ -49,6 +49,19 @@ def make_small(cfg: Config, side: int, batch_size: int = 2) -> None:
         cfg.model.data_preprocessor.size = (side, side)
 
 
+def make_heads_small(cfg: Config) -> None:
+    """Wide heads and hundreds of regions take most of the memory and time, and tell nothing."""
+    box_heads = cfg.model.get('roi_head', {}).get('bbox_head', [])
+    for head in box_heads if isinstance(box_heads, list) else [box_heads]:
+        if 'fc_out_channels' in head:
+            head.fc_out_channels = 64
+    stages = (cfg.model.get('train_cfg') or {}).get('rcnn', [])
+    for stage in stages if isinstance(stages, list) else [stages]:
+        stage.sampler.num = 32
+    if cfg.model.get('decode_head', {}).get('type') == 'UPerHead':
+        cfg.model.decode_head.channels = 64
+
+
 def shrink_transforms(pipeline: list, side: int) -> None:
     for step in pipeline:
         if isinstance(step, list | tuple):
