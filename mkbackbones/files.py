@@ -26,7 +26,7 @@ try:
 except ImportError:
     msvcrt = None  # type: ignore[assignment]
 
-__all__ = ['OutputError', 'atomic_output', 'locked', 'sync', 'why_no_files', 'written_aside']
+__all__ = ['OutputError', 'atomic_output', 'locked', 'sync', 'why_not_written', 'written_aside']
 
 WINDOWS = os.name == 'nt'
 _PARTIAL, _FORMER = '.partial', '.former'
@@ -44,17 +44,27 @@ class OutputError(ValueError):
     """A folder that cannot be created, or may not be replaced."""
 
 
-def why_no_files(folder: Path) -> str:
-    """Why a folder takes no files, in words; empty where it does.
+def why_not_written(path: Path, force: bool) -> str:
+    """Why a file may not be written, in a sentence; empty where it may.
 
-    It is tried: permissions alone do not tell, as file systems are read-only, full or of another
-    kind.
+    It is tried, in the folder or the first one above that there is: permissions alone do not tell,
+    as file systems are read-only, full or of another kind.
+
+    Args:
+        path (Path): The file.
+        force (bool): Whether one that exists may be replaced.
     """
+    if path.is_dir():
+        return f'{path} is a folder; give a file'
+    if path.exists() and not force:
+        return f'{path} exists; --force replaces it'
+    there = next(folder for folder in path.absolute().parents if folder.exists())
     try:
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=there):
             return ''
     except OSError as error:
-        return error.strerror or type(error).__name__
+        reason = error.strerror or type(error).__name__
+        return f'{path} cannot be written: {there} takes no files ({reason})'
 
 
 @contextmanager

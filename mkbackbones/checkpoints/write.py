@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..files import why_no_files, written_aside
+from ..files import why_not_written, written_aside
 from ..hints import did_you_mean
 from .families import FAMILIES, Family, Weights
 from .namings import Naming
@@ -139,11 +139,6 @@ def check_target(path: str | os.PathLike, force: bool = False) -> Path:
     path = Path(path).expanduser()
     if path.suffix not in SUFFIXES:
         raise CheckpointError(f'{path} has to end with one of {", ".join(SUFFIXES)}')
-    if path.is_dir():
-        raise CheckpointError(f'{path} is a folder; give a file')
-    if path.exists() and not force:
-        raise CheckpointError(f'{path} exists; --force replaces it')
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    if reason := why_no_files(there):
-        raise CheckpointError(f'{path} cannot be written: {there} takes no files ({reason})')
+    if reason := why_not_written(path, force):
+        raise CheckpointError(reason)
     return path

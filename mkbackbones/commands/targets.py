@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..files import why_no_files
+from ..files import why_not_written
 from .errors import CommandError
 
 __all__ = ['check_target']
@@ -20,13 +20,9 @@ def check_target(path: Path, suffix: str, force: bool) -> None:
     """
     if path.suffix != suffix:
         raise CommandError(f'{path} has to end with {suffix}')
-    if path.is_dir():
-        raise CommandError(f'{path} is a folder; give a file')
-    if path.exists() and not force:
-        raise CommandError(f'{path} exists; --force replaces it')
     if not path.absolute().parent.is_dir():
         raise CommandError(
             f'there is no folder {path.absolute().parent}; one that does not exist is not made'
         )
-    if reason := why_no_files(path.absolute().parent):
-        raise CommandError(f'{path} cannot be written: its folder takes no files ({reason})')
+    if reason := why_not_written(path, force):
+        raise CommandError(reason)

@@ -105,13 +105,7 @@ def make() -> list[Callable]:
 
     @pool.register_fake
     def _(
-        maps: list[Tensor],
-        regions: Tensor,
-        level: Tensor,
-        scales: list[float],
-        cells: list[int],
-        ratio: int,
-        aligned: bool,
+        maps: list[Tensor], regions: Tensor, level: Any, scales: Any, cells: list[int], *rest: Any
     ) -> Tensor:
         return maps[0].new_empty(regions.shape[0], maps[0].shape[1], cells[0], cells[1])
 
