@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from .errors import CommandError, run_command
-from .launch import force_cpu
+from .launch import add_weights_arguments, force_cpu
 
 #: What the folder holds; one with anything else is not replaced.
 PAGE, NUMBERS = 'explain.html', 'explain.json'
@@ -66,12 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--device', choices=['auto', 'cpu', 'cuda'], default='auto', help='default: a GPU if any'
     )
     parser.add_argument('--overwrite', action='store_true', help='replace a former page')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE'
-    )
-    parser.add_argument(
-        '--trusted', action='store_true', help='load a checkpoint that holds more than data'
-    )
+    add_weights_arguments(parser)
     return parser
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..files import written_aside
 from ..runner.preflight import check_classes, check_paths
 from .errors import CommandError
-from .launch import prepare_config, runner_aside, told_in_a_sentence
+from .launch import NOT_CHOSEN, prepare_config, runner_aside, told_in_a_sentence
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -31,9 +31,7 @@ def lower_config(args: argparse.Namespace) -> Config:
 
     if args.int8 is not None and args.int8 < 1:
         raise CommandError(f'--int8 {args.int8} has to be at least 1 picture')
-    # What the runner's config is prepared with, and nobody chooses here.
-    chosen = dict(gpus=None, launcher='none', local_rank=None, work_dir=None)
-    given = argparse.Namespace(**{**vars(args), **chosen, 'device': 'cpu', 'cfg_options': []})
+    given = argparse.Namespace(**{**vars(args), **NOT_CHOSEN, 'device': 'cpu', 'cfg_options': []})
     cfg = prepare_config(given)
     if cfg.get('val_dataloader') is None or cfg.get('val_evaluator') is None:
         raise CommandError(f'config {args.config} has no validation images to measure with')

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..runner.config_files import find_config, read_config
 from .errors import CommandError, run_command
-from .launch import prepare_config, runner_aside, told_in_a_sentence
+from .launch import NOT_CHOSEN, prepare_config, runner_aside, told_in_a_sentence
 
 if TYPE_CHECKING:
     from ..checkpoints.fold import Folded
@@ -81,8 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='for --calibrate: override config values, e.g. val_dataloader.batch_size=2',
     )
-    # What the runner's config is prepared with, and nobody chooses here.
-    parser.set_defaults(gpus=None, launcher='none', local_rank=None, work_dir=None)
+    parser.set_defaults(**NOT_CHOSEN)
     parser.add_argument('--force', action='store_true', help='replace OUT if it exists')
     parser.add_argument(
         '--trusted', action='store_true', help='load a pickle that holds more than weights'

@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..runner.config_files import find_config, read_config
 from ..runner.config_values import check_values
@@ -39,6 +39,20 @@ UNREADABLE = re.compile(
     r"'?([^'\n]+\.(?:bmp|jpe?g|png|tiff?|webp))",
     re.I,
 )
+
+
+#: What the config of a runner is prepared with where nobody chooses it.
+NOT_CHOSEN: dict[str, Any] = dict(gpus=None, launcher='none', local_rank=None, work_dir=None)
+
+
+def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what commands that run a trained model have in common."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE'
+    )
+    parser.add_argument(
+        '--trusted', action='store_true', help='load a checkpoint that holds more than data'
+    )
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:

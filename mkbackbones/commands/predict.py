@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import CommandError, run_command
-from .launch import force_cpu
+from .launch import add_weights_arguments, force_cpu
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -123,12 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
         'default: %(default)s',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace former predictions')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE'
-    )
-    parser.add_argument(
-        '--trusted', action='store_true', help='load a checkpoint that holds more than data'
-    )
+    add_weights_arguments(parser)
     return parser
 
 

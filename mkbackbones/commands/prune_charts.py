@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import CommandError, run_command
-from .launch import prepare_config, runner_aside, told_in_a_sentence
+from .launch import NOT_CHOSEN, prepare_config, runner_aside, told_in_a_sentence
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -79,8 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='override config values, e.g. val_dataloader.batch_size=2',
     )
-    # What the runner's config is prepared with, and nobody chooses here.
-    parser.set_defaults(gpus=None, launcher='none', local_rank=None, work_dir=None)
+    parser.set_defaults(**NOT_CHOSEN)
     parser.add_argument(
         '--force', action='store_true', help='replace OUT and its .py if they exist'
     )
