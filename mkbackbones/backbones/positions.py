@@ -31,7 +31,9 @@ def resample_positions(
         rows = interpolation(old_grid[0], grid[0], pos_embed)
         columns = interpolation(old_grid[1], grid[1], pos_embed)
         positions = positions[0].float().unflatten(0, old_grid)
-        positions = torch.einsum('yh,hwc,xw->yxc', rows, positions, columns)
+        # Two by two: the order of three is chosen by size where opt_einsum is installed.
+        positions = torch.einsum('yh,hwc->ywc', rows, positions)
+        positions = torch.einsum('xw,ywc->yxc', columns, positions)
     positions = positions.flatten(0, 1)[None].to(pos_embed.dtype)
     return torch.cat([prefix, positions], dim=1)
 
