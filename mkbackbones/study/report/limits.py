@@ -6,6 +6,7 @@ import statistics
 
 from ..records.results import StudyResults
 from ..statistics import Analysis
+from ..statistics.chance import CLASS_METRICS, unlearnt_seeds
 from ..statistics.compare import FEWEST_GROUPS
 
 __all__ = ['limits']
@@ -15,8 +16,6 @@ MIN_GROUPS = 30
 #: A share of false alarms is a matter of chance with fewer defect-free images: at 5 per cent, one
 #: in 20.
 MIN_GOOD_IMAGES = 20
-#: What a class is measured by, by kind of task.
-CLASS_METRICS = {'detection': 'AP', 'instance-segmentation': 'AP', 'segmentation': 'IoU'}
 
 
 def limits(results: StudyResults, analysis: Analysis) -> list[str]:
@@ -47,7 +46,13 @@ def limits(results: StudyResults, analysis: Analysis) -> list[str]:
                 f'{task}: {count} test {images} free of defects, so the share of false alarms on '
                 f'them is a matter of chance; it wants {MIN_GOOD_IMAGES} and more.'
             )
-    return found + left_the_plan(results, analysis) + collapsed(results) + noisy_times(results)
+    return (
+        found
+        + left_the_plan(results, analysis)
+        + unlearnt(results)
+        + collapsed(results)
+        + noisy_times(results)
+    )
 
 
 def left_the_plan(results: StudyResults, analysis: Analysis) -> list[str]:
@@ -73,6 +78,19 @@ def left_the_plan(results: StudyResults, analysis: Analysis) -> list[str]:
                 f'{task}: of {most} seeds, fewer are finished of {", ".join(short)}. A difference '
                 'leaves out the seeds that one of its arms lacks, which flatters an arm whose bad '
                 'runs are the ones that fail.'
+            )
+    return found
+
+
+def unlearnt(results: StudyResults) -> list[str]:
+    """Tasks that the baseline has not learnt in some seed."""
+    found = []
+    for task in results.info.tasks:
+        if seeds := unlearnt_seeds(results, task):
+            found.append(
+                f'{task}: {results.info.arms[results.info.baseline].label} has not learnt it in '
+                f'seed {", ".join(map(str, seeds))}; such a task wants a longer schedule before '
+                'anything is compared on it.'
             )
     return found
 

@@ -9,6 +9,7 @@ from ..evidence import Evidence
 from ..records.results import StudyInfo, StudyResults
 from .analysis import Analysis, CarryOver
 from .carry_over import carry_over
+from .chance import unlearnt_seeds
 from .compare import FEWEST_GROUPS, Comparison, compare, correct, score_worst, summarise
 from .crossed import crossed_effects
 from .efficiency import efficiency
@@ -75,6 +76,7 @@ def analyse_tasks(
     arms = [arm for arm in info.arms if arm != info.baseline]
     classification = next((t for t, a in info.tasks.items() if a.kind == 'classification'), None)
     ratios = _carry_over(info, arms, primary, classification)
+    unlearnt = {task: unlearnt_seeds(results, task) for task in info.tasks}
     analysis = Analysis(
         study=info.name,
         baseline=info.baseline,
@@ -85,7 +87,7 @@ def analyse_tasks(
         differences=[c.difference for c in comparisons],
         carry_over=list(ratios.values()),
         verdicts=[
-            judge(info, task, arm, primary, ratios.get((task, arm)), classification)
+            judge(info, task, arm, primary, ratios.get((task, arm)), classification, unlearnt[task])
             for task in info.tasks
             for arm in arms
             if arm in info.arms_of(task)

@@ -11,7 +11,12 @@ import numpy as np
 from ..evidence import SegmentationEvidence, load_evidence
 from ..records.results import RunResult, StudyInfo, StudyResults
 
-__all__ = ['background_miou', 'chance', 'complaints', 'loss_at']
+__all__ = ['CLASS_METRICS', 'background_miou', 'chance', 'complaints', 'loss_at', 'unlearnt_seeds']
+
+#: What a class is measured by, by kind of task.
+CLASS_METRICS = {'detection': 'AP', 'instance-segmentation': 'AP', 'segmentation': 'IoU'}
+#: Points of a class that is found, and of accuracy above chance (our definition).
+FOUND = 1.0
 
 
 def complaints(results: StudyResults) -> list[str]:
@@ -57,3 +62,31 @@ def background_miou(evidence: SegmentationEvidence) -> float:
     """mIoU, in per cent, of answering class 0 everywhere: over the classes that occur."""
     pixels = evidence.confusion.sum((0, 2))
     return float(100 * pixels[0] / pixels.sum() / np.count_nonzero(pixels))
+
+
+def unlearnt_seeds(results: StudyResults, task: str) -> list[int]:
+    """Seeds in which the baseline has learned nothing: what other arms gain there is chance.
+
+    No class is found, but for one in segmentation: a model that answers background everywhere has
+    the IoU of the background and of nothing else. In classification, accuracy is at chance.
+
+    Args:
+        results (StudyResults): A study.
+        task (str): Key of the task; without metrics by class it has no such seeds.
+    """
+    runs = results.of(task, results.info.baseline)
+    return [seed for seed, run in runs.items() if not _learnt(results.info, run)]
+
+
+def _learnt(info: StudyInfo, run: RunResult) -> bool:
+    """Whether a run is above what can be had for nothing, by its metrics alone."""
+    task = info.tasks[run.task]
+    if len(task.classes) < 2:
+        return True
+    if task.kind == 'classification':
+        return run.metrics.get(task.primary, 0.0) > chance(info, run) + FOUND
+    found = [run.metrics.get(f'{CLASS_METRICS[task.kind]}/{label}') for label in task.classes]
+    known = [points for points in found if points is not None]
+    if len(known) < 2:
+        return True
+    return sum(points >= FOUND for points in known) > (task.kind == 'segmentation')

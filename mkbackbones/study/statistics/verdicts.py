@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from ..define.precision import POWER
 from ..records.results import StudyInfo
@@ -26,6 +27,7 @@ def judge(
     primary: dict[Key, Comparison],
     ratio: CarryOver | None,
     classification: str | None,
+    unlearnt: Collection[int] = (),
 ) -> Verdict:
     """The verdict on one arm and task.
 
@@ -36,6 +38,7 @@ def judge(
         primary (dict[Key, Comparison]): All comparisons on primary metrics.
         ratio (CarryOver | None): Downstream over classification gain of the arm, where known.
         classification (str | None): Key of the classification task; None without one.
+        unlearnt (Collection[int]): Seeds in which the baseline has not learnt the task.
     """
     comparison = primary.get((task, arm, info.baseline))
     label = info.arms[arm].label
@@ -63,6 +66,8 @@ def judge(
             f'much as {found.effective_groups:.1f} groups of equal size, and no interval is to be '
             f'trusted with fewer than {FEWEST_GROUPS}.'
         )
+    elif (why := _too_early(info, found)) or (why := _at_the_floor(info, found, unlearnt)):
+        kind, sentence = 'no verdict', f'{why}: {numbers(info, found)}.'
     elif found.found and found.mean < 0:
         kind, sentence = 'worse', f'Worse: {numbers(info, found)}.'
     elif found.found:
@@ -90,6 +95,24 @@ def judge(
         sentence += f' By less than the margin named beforehand, {margin:g} points.'
     sentence += ''.join(f' {_against(info, c)}' for c in against.values() if c is not None)
     return Verdict(task, arm, kind, sentence, needed, standing)
+
+
+def _too_early(info: StudyInfo, found: Difference) -> str | None:
+    """That the seeds come short of the first planned look: the levels hold from there on."""
+    if len(info.looks) < 2 or found.num_seeds >= info.looks[0]:
+        return None
+    return f'No verdict before the first planned look, after {info.looks[0]} seeds'
+
+
+def _at_the_floor(info: StudyInfo, found: Difference, unlearnt: Collection[int]) -> str | None:
+    """That there is nothing to compare to in half of the seeds, or more."""
+    count = len(set(unlearnt) & set(found.per_seed))
+    if not count or 2 * count < found.num_seeds:
+        return None
+    return (
+        f'No verdict: {info.arms[info.baseline].label} finds next to nothing in {count} of '
+        f'{found.num_seeds} seeds, and what others find beyond that is chance'
+    )
 
 
 def numbers(info: StudyInfo, difference: Difference) -> str:

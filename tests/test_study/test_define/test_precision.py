@@ -94,6 +94,16 @@ def test_looks_widen_intervals_and_correct_p():
     assert any('tests at 1.65 % at each look' in note for note in analyse(results).notes)
 
 
+def test_no_verdict_before_the_first_planned_look():
+    for differences in (DIFFERENCES, [0.1, -0.05, 0.08, -0.1, 0.02]):
+        verdict, found = judged(differences, margin={'det': 2.0}, looks=[6, 12])
+        assert verdict.kind == 'no verdict' and found.low is not None
+        assert verdict.sentence.startswith(
+            'No verdict before the first planned look, after 6 seeds: '
+        )
+        assert judged(differences, margin={'det': 2.0}, looks=[5, 12])[0].kind != 'no verdict'
+
+
 def test_the_family_of_a_primary_metric_is_arms_and_tasks():
     one = analyse(study({'det': arms(DIFFERENCES)}))
     two = analyse(study({'cls': arms(DIFFERENCES), 'det': arms(DIFFERENCES)}))

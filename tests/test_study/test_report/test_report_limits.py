@@ -103,6 +103,27 @@ def test_classes_that_a_run_never_finds_are_named(study):
     ) in sentences(study)
 
 
+def test_a_task_that_the_baseline_has_not_learnt_has_no_verdict(study):
+    def unlearn(*seeds):
+        for seed in seeds:
+            path = study / f'runs/detection/stock/seed{seed}/result.json'
+            content = json.loads(path.read_text())
+            content['metrics'] |= {f'AP/{label}': 0.9 for label in CLASSES}
+            path.write_text(json.dumps(content))
+
+    def verdict():
+        return analyse(load_results(study)).verdict('detection', 'spatial')
+
+    assert verdict().kind != 'no verdict' and not any('not learnt' in t for t in sentences(study))
+    unlearn(0)
+    told = 'detection: stock key has not learnt it in seed 0; such a task wants a longer schedule'
+    assert any(text.startswith(told) for text in sentences(study))
+    assert verdict().kind == 'no verdict'  # half of the seeds
+    assert 'stock key finds next to nothing in 1 of 2 seeds' in verdict().sentence
+    unlearn(1)
+    assert 'in 2 of 2 seeds' in verdict().sentence
+
+
 def test_recall_of_former_versions_is_left_out(study):
     for path in study.rglob('result.json'):
         content = json.loads(path.read_text())

@@ -5,7 +5,7 @@ import pytest
 
 from mkbackbones.study.evidence import SegmentationEvidence
 from mkbackbones.study.records.results import ArmInfo, RunResult, StudyInfo, StudyResults, TaskInfo
-from mkbackbones.study.statistics.chance import background_miou, complaints
+from mkbackbones.study.statistics.chance import background_miou, complaints, unlearnt_seeds
 
 
 def study(losses, score, kind='detection'):
@@ -41,3 +41,21 @@ def test_chance_of_class_maps_is_answering_background_everywhere():
         ['a', 'b'], ['a', 'b'], confusion, np.zeros(2), np.array([False, True])
     )
     assert background_miou(evidence) == pytest.approx(100 * (15 / 20) / 2)
+
+
+@pytest.mark.parametrize(
+    'kind, metrics, learnt',
+    [
+        ('segmentation', {'IoU/a': 99.0, 'IoU/b': 0.9, 'IoU/c': 0.0, 'IoU/d': 0.0}, False),
+        ('segmentation', {'IoU/a': 99.0, 'IoU/b': 1.0, 'IoU/c': 0.0, 'IoU/d': 0.0}, True),
+        ('segmentation', {'IoU/a': 99.0}, True),  # the others are not in the test images
+        ('detection', {'AP/a': 0.0, 'AP/b': 0.9, 'AP/c': 0.0, 'AP/d': 0.0}, False),
+        ('detection', {'AP/a': 0.0, 'AP/b': 1.0, 'AP/c': 0.0, 'AP/d': 0.0}, True),
+        ('classification', {'AP': 25.9}, False),
+        ('classification', {'AP': 26.1}, True),
+    ],
+)
+def test_unlearnt_seeds(kind, metrics, learnt):
+    results = study([2.0, 1.0], 0.1, kind)
+    results.runs[0].metrics |= metrics
+    assert unlearnt_seeds(results, 't') == ([] if learnt else [0])
