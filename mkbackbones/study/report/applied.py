@@ -5,6 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 from ..records.results import RunResult, StudyResults
+from ..statistics.chance import unlearnt_seeds
+from ..statistics.headline import listed
 from .blocks import Block, Heading, Table, Text
 
 __all__ = ['applied', 'idle']
@@ -56,19 +58,21 @@ def applied(results: StudyResults) -> list[Block]:
 
 
 def idle(results: StudyResults) -> list[str]:
-    """A sentence for each arm of a task whose charts did nothing for the score."""
-    found = []
+    """A sentence for each arm whose charts did nothing in tasks that the baseline has learnt."""
+    named: dict[tuple[str, str], list[str]] = {}
     for task, arm, runs in looked_at(results):
         changes = lost(results, task, runs)
-        if changes and abs(fmean(changes)) < IDLE:
-            means = 'a linear map in their place' if runs[0].treatment['off'] == 'linear' else ''
-            found.append(
-                f'The charts of {results.info.arms[arm].label} did nothing in {task}: with '
-                f'{means or "them switched off"} its score changes by '
-                f'{-fmean(changes):+.2f} {results.info.tasks[task].primary}, so what is compared '
-                'here is hardly a manifold key.'
-            )
-    return found
+        if not changes or abs(fmean(changes)) >= IDLE or unlearnt_seeds(results, task):
+            continue
+        linear = runs[0].treatment['off'] == 'linear'
+        how = 'a linear map in their place' if linear else 'them switched off'
+        change = f'{task} ({-fmean(changes):+.2f} {results.info.tasks[task].primary})'
+        named.setdefault((arm, how), []).append(change)
+    return [
+        f'The charts of {results.info.arms[arm].label} did nothing in {listed(changes)}: so little '
+        f'does the score change with {how}, and what is compared here is hardly a manifold key.'
+        for (arm, how), changes in named.items()
+    ]
 
 
 def looked_at(results: StudyResults) -> list[tuple[str, str, list[RunResult]]]:

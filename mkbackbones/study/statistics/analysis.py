@@ -181,12 +181,12 @@ class Verdict:
         kind (VerdictKind): ``'gains in both'`` (better than the baseline here and in
             classification), ``'better'`` (here; no classification stage, or no gain found there),
             ``'worse'``, ``'equivalent'`` (within the margin that was named beforehand),
-            ``'undecided'``, or ``'no verdict'`` (fewer than two seeds, or too few groups of test
-            images).
+            ``'undecided'``, or ``'no verdict'``.
         sentence (str): The verdict in words, with numbers.
         seeds_needed (SeedsNeeded | None): For ``'undecided'``: seeds that would find the observed
             difference with 80 per cent power (or the planned one), were it the true one.
         against_controls (dict[str, Standing]): For a candidate, by key of each control.
+        missing (str | None): For ``'no verdict'``: what it would take, in two or three words.
     """
 
     task: str
@@ -195,6 +195,7 @@ class Verdict:
     sentence: str
     seeds_needed: SeedsNeeded | None = None
     against_controls: dict[str, Standing] = field(default_factory=dict)
+    missing: str | None = None
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .analysis import Analysis, Verdict, VerdictKind
 
-__all__ = ['headline']
+__all__ = ['headline', 'listed']
 
 PHRASES: dict[VerdictKind, str] = {
     'gains in both': 'it gains in classification and in {}',
@@ -36,7 +36,7 @@ def _sentence(analysis: Analysis, arm: str) -> str:
     for kind, phrase in PHRASES.items():
         named = [_task(analysis, v) for v in verdicts if v.kind == kind]
         if named:
-            parts.append(phrase.format(_listed(named)))
+            parts.append(phrase.format(listed(named)))
     control = ''
     if any(v.kind in GAINS for v in verdicts):
         control = _control(analysis, verdicts)
@@ -44,7 +44,7 @@ def _sentence(analysis: Analysis, arm: str) -> str:
     return f'{analysis.labels[arm]} against {base}: {"; ".join(parts)}{control}.'
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     """E.g. ``'a, b and c'``."""
     return ' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
@@ -53,13 +53,10 @@ def _task(analysis: Analysis, verdict: Verdict) -> str:
     """A task with the difference and its interval."""
     difference = analysis.difference(verdict.task, verdict.arm)
     if difference is None:
-        return f'{verdict.task} (no finished seed)'
+        return f'{verdict.task} ({verdict.missing})'
     text = f'{difference.mean:+.2f} {difference.metric}'
-    if difference.num_seeds == 1:
-        return f'{verdict.task} ({text}, one seed)'
-    if verdict.kind == 'no verdict':
-        why = 'one fold' if difference.effective_groups is None else 'too few groups of test images'
-        return f'{verdict.task} ({text}, {why})'
+    if verdict.missing is not None:
+        return f'{verdict.task} ({text}, {verdict.missing})'
     if difference.low is not None:
         text += f', {difference.low:+.2f} to {difference.high:+.2f}'
     return f'{verdict.task} ({text})'

@@ -49,25 +49,13 @@ def judge(
     standing = {key: _standing(c) for key, c in against.items()}
     if comparison is None:
         sentence = f'No verdict on {label}: no seed was finished by it and by the baseline.'
-        return Verdict(task, arm, 'no verdict', sentence, None, standing)
+        return Verdict(task, arm, 'no verdict', sentence, None, standing, 'no finished seed')
     found = comparison.difference
     kind: VerdictKind
     needed, margin = None, info.plan.margin_beforehand(task) if info.plan else None
-    if found.num_seeds < 2:
+    missing, sentence = _missing(info, comparison, unlearnt) or (None, '')
+    if missing is not None:
         kind = 'no verdict'
-        sentence = f'One seed is no evidence, in either direction: {numbers(info, found)}.'
-    elif comparison.estimate is None and found.effective_groups is None:
-        kind = 'no verdict'
-        sentence = f'The seeds tested one fold, which is no evidence: {numbers(info, found)}.'
-    elif comparison.estimate is None:
-        kind = 'no verdict'
-        sentence = (
-            f'Too few test images for a verdict: {numbers(info, found)}, on images that weigh as '
-            f'much as {found.effective_groups:.1f} groups of equal size, and no interval is to be '
-            f'trusted with fewer than {FEWEST_GROUPS}.'
-        )
-    elif (why := _too_early(info, found)) or (why := _at_the_floor(info, found, unlearnt)):
-        kind, sentence = 'no verdict', f'{why}: {numbers(info, found)}.'
     elif found.found and found.mean < 0:
         kind, sentence = 'worse', f'Worse: {numbers(info, found)}.'
     elif found.found:
@@ -94,25 +82,40 @@ def judge(
     if found.found and margin is not None and found.rules_out and found.rules_out <= margin:
         sentence += f' By less than the margin named beforehand, {margin:g} points.'
     sentence += ''.join(f' {_against(info, c)}' for c in against.values() if c is not None)
-    return Verdict(task, arm, kind, sentence, needed, standing)
+    return Verdict(task, arm, kind, sentence, needed, standing, missing)
 
 
-def _too_early(info: StudyInfo, found: Difference) -> str | None:
-    """That the seeds come short of the first planned look: the levels hold from there on."""
-    if len(info.looks) < 2 or found.num_seeds >= info.looks[0]:
-        return None
-    return f'No verdict before the first planned look, after {info.looks[0]} seeds'
-
-
-def _at_the_floor(info: StudyInfo, found: Difference, unlearnt: Collection[int]) -> str | None:
-    """That there is nothing to compare to in half of the seeds, or more."""
+def _missing(
+    info: StudyInfo, comparison: Comparison, unlearnt: Collection[int]
+) -> tuple[str, str] | None:
+    """Why there can be no verdict on a difference, in short and as a sentence."""
+    found = comparison.difference
+    told = numbers(info, found)
+    if found.num_seeds < 2:
+        return 'one seed', f'One seed is no evidence, in either direction: {told}.'
+    if comparison.estimate is None and found.effective_groups is None:
+        return 'one fold', f'The seeds tested one fold, which is no evidence: {told}.'
+    if comparison.estimate is None:
+        return (
+            'too few groups of test images',
+            f'Too few test images for a verdict: {told}, on images that weigh as much as '
+            f'{found.effective_groups:.1f} groups of equal size, and no interval is to be trusted '
+            f'with fewer than {FEWEST_GROUPS}.',
+        )
+    baseline = info.arms[info.baseline].label
     count = len(set(unlearnt) & set(found.per_seed))
-    if not count or 2 * count < found.num_seeds:
-        return None
-    return (
-        f'No verdict: {info.arms[info.baseline].label} finds next to nothing in {count} of '
-        f'{found.num_seeds} seeds, and what others find beyond that is chance'
-    )
+    if 2 * count >= found.num_seeds:
+        return (
+            f'not learnt by {baseline}',
+            f'No verdict: {baseline} finds next to nothing in {count} of {found.num_seeds} seeds, '
+            f'and what others find beyond that is chance: {told}.',
+        )
+    if len(info.looks) > 1 and found.num_seeds < info.looks[0]:
+        return (
+            f'first look after {info.looks[0]} seeds',
+            f'No verdict before the first planned look, after {info.looks[0]} seeds: {told}.',
+        )
+    return None
 
 
 def numbers(info: StudyInfo, difference: Difference) -> str:

@@ -9,7 +9,7 @@ from mkbackbones.study.records.results import load_results
 from mkbackbones.study.report import write_report
 from mkbackbones.study.report.curves import learning_curves
 from mkbackbones.study.report.limits import limits
-from mkbackbones.study.statistics import analyse
+from mkbackbones.study.statistics import analyse, headline
 
 from ..fake import CLASSES, FakeStudy
 
@@ -120,6 +120,8 @@ def test_a_task_that_the_baseline_has_not_learnt_has_no_verdict(study):
     assert any(text.startswith(told) for text in sentences(study))
     assert verdict().kind == 'no verdict'  # half of the seeds
     assert 'stock key finds next to nothing in 1 of 2 seeds' in verdict().sentence
+    assert 'no verdict on detection (' in headline(analyse(load_results(study)))
+    assert ', not learnt by stock key)' in headline(analyse(load_results(study)))
     unlearn(1)
     assert 'in 2 of 2 seeds' in verdict().sentence
 
