@@ -81,9 +81,10 @@ class RecordedForward:
             if recording is None:
                 return self.plain(x)
         self.recordings.move_to_end(place)
+        turn.end_loan()
         if not training:
             return recording.forward(x)
-        return Replay.apply(recording, turn.take(), x, *recording.parameters)
+        return Replay.apply(recording, turn, x, *recording.parameters)
 
     def tree(self, x: Tensor) -> Tree | None:
         """The backbone as it is, if a pass may be recorded or run from a recording."""
@@ -111,6 +112,7 @@ class RecordedForward:
         if weights != self.weights:
             self.weights = weights
             self.recordings.clear()
+            self.graphs.clear()  # and their memory
 
     def new(
         self, place: tuple, x: Tensor, parameters: list[nn.Parameter], graphs: Graphs
@@ -127,6 +129,7 @@ class RecordedForward:
             with uncached_autocast(x.device.type):
                 recording = Recording(self.plain, x, parameters, graphs)
         except RuntimeError as error:
+            self.recordings.clear()  # their random numbers may be no longer the generator's
             self.counts[place] = -(10**12)
             reason = ' '.join(str(error).split())[:300]
             self.tell(f'images {tuple(x.shape)}: {type(error).__name__}: {reason}')

@@ -75,22 +75,21 @@ class Recording:
         return tuple(one.clone() for one in self.maps if one is not None)
 
     def backward(self, map_gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Gradients of the parameters, in tensors that the next pass overwrites."""
+        """Gradients of the parameters, in tensors that the next recorded pass overwrites."""
         assert self.run_backward is not None
         for ours, theirs in zip(self.map_gradients, map_gradients, strict=True):
             if theirs is None:
                 ours.zero_()
             else:
                 ours.copy_(theirs)
-        self.release()
         self.run_backward()
         return [None if one is None else one.detach() for one in self.gradients]
 
     def release(self) -> None:
         """Leave the last gradients to parameters that still have them.
 
-        Autograd takes a gradient as it is where a parameter has none; so does this, as long as it
-        is not to be overwritten, e.g. where gradients are added up over several steps.
+        Autograd takes a gradient as it is where a parameter has none, and it stays there where
+        gradients are added up over several steps.
         """
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             kept = parameter.grad
@@ -105,9 +104,9 @@ class Replay(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, recording: Recording, awaited: Awaited, x: Tensor, *parameters: Tensor
+        ctx: Any, recording: Recording, turn: Turn, x: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.recording, ctx.awaited = recording, awaited
+        ctx.recording, ctx.turn, ctx.awaited = recording, turn, turn.take()
         ctx.set_materialize_grads(False)
         return recording.forward(x)
 
@@ -121,14 +120,20 @@ class Replay(torch.autograd.Function):
             )
         gradients = ctx.recording.backward(map_gradients)
         ctx.awaited = None
+        ctx.turn.lender = ctx.recording
         return None, None, None, *gradients
 
 
 class Turn:
-    """Whose turn it is among recordings that share memory."""
+    """Whose turn it is among recordings that share memory.
+
+    Attributes:
+        lender (Recording | None): The one whose gradients parameters may still have.
+    """
 
     def __init__(self) -> None:
         self.awaited: weakref.ref[Awaited] | None = None
+        self.lender: Recording | None = None
 
     def is_free(self) -> bool:
         """Whether no forward pass waits for its backward pass."""
@@ -139,3 +144,9 @@ class Turn:
         awaited = Awaited()
         self.awaited = weakref.ref(awaited)
         return awaited
+
+    def end_loan(self) -> None:
+        """Give parameters that still have gradients of a recording tensors of their own."""
+        if self.lender is not None:
+            self.lender.release()
+            self.lender = None

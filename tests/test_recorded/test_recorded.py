@@ -322,3 +322,54 @@ def test_modules_of_others_are_not_recorded():
 def test_wrong_arguments_are_told():
     with pytest.raises(ValueError, match='after'):
         RecordBackboneHook(after=0)
+
+
+@pytest.mark.parametrize('most', [1, 2])
+def test_recordings_go_and_come(most):
+    plain, recorded = pair(most=most)
+    for step in range(10):
+        x = images(SHAPES[step // 2 % 2], step)
+        for model in (plain, recorded):
+            model.zero_grad()
+            loss_of(model, x).backward()
+        for p, q in zip(plain.parameters(), recorded.parameters()):
+            assert error(q.grad, p.grad) < CLOSE
+        if step == 5:  # all recordings are of weights that are elsewhere now
+            recorded.cpu().to(DEVICE)
+    assert counts()[1] > 6
+
+
+@pytest.mark.skipif(not CUDA, reason='asks for a GPU: a CPU draws random numbers anywhere')
+def test_random_numbers_are_drawn_after_a_failed_recording():
+    plain, recorded = pair(drop=0.5)
+    x = images(SHAPES[0])
+    forward, waits = recorded.forward.plain, True
+
+    def waiting(x):
+        maps = forward(x)
+        if waits and torch.cuda.is_current_stream_capturing():
+            maps[0].sum().item()  # no graph has that
+        return maps
+
+    recorded.forward.plain = waiting
+    for step in range(4):
+        drawn = []
+        for model in (plain, recorded):
+            torch.manual_seed(step)
+            loss_of(model, x).backward()
+            drawn.append(torch.rand(3, device=DEVICE))
+        assert torch.equal(*drawn)
+    assert not recorded.forward.recordings
+    waits = False
+    recorded.forward.counts.clear()
+    for step in range(4):
+        drawn = []
+        for model in (plain, recorded):
+            torch.manual_seed(step)
+            model.zero_grad()
+            loss_of(model, x).backward()
+            drawn.append(torch.rand(3, device=DEVICE))
+        assert torch.equal(*drawn)
+        for p, q in zip(plain.parameters(), recorded.parameters()):
+            assert p.grad is None or error(q.grad, p.grad) < CLOSE
+    assert recorded.forward.recordings
