@@ -129,7 +129,9 @@ class RecordedForward:
             with uncached_autocast(x.device.type):
                 recording = Recording(self.plain, x, parameters, graphs)
         except RuntimeError as error:
-            self.recordings.clear()  # their random numbers may be no longer the generator's
+            # What is recorded draws from the generator as it was; a pool may be left half open.
+            self.recordings.clear()
+            self.graphs.clear()
             self.counts[place] = -(10**12)
             reason = ' '.join(str(error).split())[:300]
             self.tell(f'images {tuple(x.shape)}: {type(error).__name__}: {reason}')
