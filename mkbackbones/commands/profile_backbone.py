@@ -18,6 +18,7 @@ backbones: [library:]arch[/Key][:option=value ...]
   Key      SpatialK, VanillaK, KUA, SimpleK, LinearK, MLPK; none for the stock key
   options  charts=N  width=full|half|1/H  act=gelu|none  base=yes|no  fold=yes (of a key)
            cp=yes (activation checkpointing)  compile=yes|graphs  fused=yes|no (timm's attention)
+           recorded=yes (passes as CUDA graphs)  loop=plain (autograd in a thread of its own)
 
 examples:
   python -m mkbackbones profile-backbone --preset goals --check

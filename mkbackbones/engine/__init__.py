@@ -10,6 +10,7 @@ from .layer_decay import LayerDecayConstructor
 from .membership_loss import MembershipLossHook, add_membership_loss
 from .merged_groups import MergedGroupsConstructor
 from .paint_segmentation import PaintSegmentationHook
+from .record_backbone import RecordBackboneHook
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -22,6 +23,7 @@ __all__ = [
     'MembershipLossHook',
     'MergedGroupsConstructor',
     'PaintSegmentationHook',
+    'RecordBackboneHook',
     'add_distillation',
     'add_membership_loss',
 ]

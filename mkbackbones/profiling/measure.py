@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ..backbones.base import Backbone
 from ..compat.graphs import allow_many_graphs, mark_step, why_not_compiled
 from ..engine.compile_backbone import compile_options
+from ..recorded import RecordedForward
 from .floor import DTYPES, synchronize
 
 if TYPE_CHECKING:
-    from .spec import Compiled, Precision
+    from .spec import Compiled, Loop, Precision
 
 WARM_UP = 3
 #: A sample lasts at least this long, in seconds: short steps are repeated.
@@ -33,24 +35,29 @@ class Case:
 
     A train step is forward and backward with dense random gradients of all outputs, which stand
     for the loss of a head, and on request the step of AdamW. Gradients are freed after each step.
-    The backward pass runs in the calling thread, as in ``BFloat16OptimWrapper``.
 
     Args:
         model (nn.Module): The backbone.
         compiled (str): ``no``, ``yes``, or ``graphs``: compiled into CUDA graphs.
+        recorded (bool): Whether to record passes, as ``RecordBackboneHook`` does.
+        loop (str): ``ours`` runs the backward pass in the calling thread, as
+            ``BFloat16OptimWrapper`` does; ``plain`` in PyTorch's own.
         images (Tensor): Batch (B, 3, H, W) on the device to use.
         precision (str): ``fp32``, or ``bf16`` or ``fp16`` under autocast.
         optimizer (bool): Whether AdamW's step is part of a train step.
         resident (int): Bytes on the device that are not this backbone's.
 
     Raises:
-        ValueError: If this PyTorch does not compile the backbones.
+        ValueError: If this PyTorch does not compile the backbones, or passes of another library's
+            backbone are to be recorded.
     """
 
     def __init__(
         self,
         model: nn.Module,
         compiled: Compiled,
+        recorded: bool,
+        loop: Loop,
         images: Tensor,
         precision: Precision,
         optimizer: bool,
@@ -61,6 +68,7 @@ class Case:
         self.precision = precision
         self.resident = resident
         self.plain = model.to(self.device)
+        self.loop = loop
         self.graphs = compiled == 'graphs'
         self.model: Callable[[Tensor], Any] = self.plain
         if compiled != 'no':
@@ -68,6 +76,10 @@ class Case:
                 raise ValueError(f'cannot be compiled: {reason}')
             allow_many_graphs()
             self.model = torch.compile(self.plain, **compile_options(self.graphs))
+        if recorded:
+            if not isinstance(self.plain, Backbone):
+                raise ValueError('passes of mkbackbones alone are recorded')
+            self.plain.forward = RecordedForward(self.plain, after=1)  # type: ignore[method-assign]
         self.parameters = list(self.plain.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters) if optimizer else None
         self.grads: list[Tensor] | None = None
@@ -91,7 +103,7 @@ class Case:
             outs = tuple(self.model(self.images))
         if self.grads is None:
             self.grads = [torch.randn_like(out) for out in outs]
-        with torch.autograd.set_multithreading_enabled(False):
+        with torch.autograd.set_multithreading_enabled(self.loop == 'plain'):
             torch.autograd.backward(outs, self.grads)
         if self.optimizer is not None:
             self.optimizer.step()

@@ -154,7 +154,9 @@ def set_up(spec: Spec, row: Row, images: torch.Tensor, optimizer: bool, rates: d
     row.parameters = sum(p.numel() for p in model.parameters())
     attempt(row, 'operations', lambda: set_floor(spec, model, row, size, rates))
     compiled: Any = spec.get('compile', 'no')  # one of Compiled, or it would be no spec
-    build_case = partial(Case, model, compiled, images, row.precision, optimizer, resident)
+    loop: Any = spec.get('loop', 'ours')
+    how = compiled, spec.get('recorded') == 'yes', loop
+    build_case = partial(Case, model, *how, images, row.precision, optimizer, resident)
     case = attempt(row, '', build_case)
     if case is None:
         return None

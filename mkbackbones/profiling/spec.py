@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Precision = Literal['fp32', 'bf16', 'fp16']
 #: How a backbone is run: as it is, by torch.compile, or that with CUDA graphs.
 Compiled = Literal['no', 'yes', 'graphs']
+#: In which thread the backward pass runs.
+Loop = Literal['ours', 'plain']
 WIDTHS = ('full', 'half', '1/H')
 YES_NO = ('yes', 'no')
 #: Options by name: allowed values, or a type.
@@ -28,6 +30,8 @@ OPTIONS: dict[str, type[int] | tuple[str, ...]] = {
     'cp': YES_NO,
     'fused': YES_NO,
     'compile': get_args(Compiled),
+    'recorded': YES_NO,
+    'loop': get_args(Loop),
 }
 KEY_OPTIONS = ('charts', 'width', 'act', 'base', 'fold')
 FORM = '[library:]arch[/Key][:option=value ...]'

@@ -168,7 +168,9 @@ class Trainee:
     def backbone_ms(self, batch: Any) -> float:
         """Train step of the backbone alone, in milliseconds; it leaves no gradients."""
         images = self.model.data_preprocessor(batch, True)['inputs']
-        case = Case(self.model.backbone, 'no', images, self.precision, False, self.resident)
+        case = Case(
+            self.model.backbone, 'no', False, 'ours', images, self.precision, False, self.resident
+        )
         case.prepare('train')
         samples = [case.sample('train') for _ in range(5)]
         self.model.train()

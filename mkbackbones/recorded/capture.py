@@ -1,0 +1,84 @@
+"""CUDA graphs of one device, in one pool of memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+#: Passes before a recording: kernels are compiled and chosen, and small tensors copied, in them.
+WARM_UP = 2
+
+
+class CudaGraphs:
+    """Records what functions do on a device.
+
+    All graphs share a pool: what one of them needs only while it runs, the others use, too. They
+    must not run while what another one has left, for its backward pass or as a result, is still
+    needed.
+
+    Args:
+        device (torch.device): A GPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.pool = torch.cuda.graph_pool_handle()
+        # PyTorch refuses a pool again whose graphs are all gone: an empty graph stays.
+        self.keeper = torch.cuda.CUDAGraph()
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that it is empty
+            with self.recording(self.keeper):
+                pass
+
+    @contextmanager
+    def recording(self, graph: torch.cuda.CUDAGraph) -> Iterator[None]:
+        """Record what is started meanwhile."""
+        # Threads that load data may call CUDA meanwhile.
+        recording = torch.cuda.graph(graph, pool=self.pool, capture_error_mode='thread_local')
+        try:
+            with torch.cuda.device(self.device), recording:
+                yield
+        except BaseException:
+            free_generator(self.device)
+            raise
+
+    @contextmanager
+    def warming_up(self) -> Iterator[range]:
+        """Run what will be recorded, on a stream of its own and with random numbers put back."""
+        current, aside = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
+        aside.wait_stream(current)
+        with torch.random.fork_rng([self.device]), torch.cuda.stream(aside):
+            yield range(WARM_UP)
+        current.wait_stream(aside)
+
+    def record(
+        self, run: Callable[[], Sequence[Tensor | None]]
+    ) -> tuple[Callable[[], None], list[Tensor | None]]:
+        """Record a function.
+
+        Args:
+            run (Callable): Reads tensors that stay where they are, and returns new ones.
+
+        Returns:
+            tuple: What runs it again, and the tensors in which its results are then.
+        """
+        graph = torch.cuda.CUDAGraph()
+        with self.recording(graph):
+            found = run()
+        return graph.replay, [None if t is None else t.detach() for t in found]
+
+
+def free_generator(device: torch.device) -> None:
+    """Give a device's random numbers a new state where a failed recording keeps the old one.
+
+    PyTorch (2.11) leaves it in the state of being recorded, in which no number can be drawn.
+    Graphs that were recorded before no longer draw from it.
+    """
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator = torch.cuda.default_generators[index]
+    if hasattr(generator, 'clone_state'):  # from PyTorch 2.4 on
+        generator.graphsafe_set_state(generator.clone_state())
