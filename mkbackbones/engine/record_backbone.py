@@ -12,6 +12,7 @@ from ..arguments import check, integer
 from ..backbones.base import Backbone
 from ..recorded import RecordedForward
 from ..registry import HOOKS
+from .compile_backbone import CompileBackboneHook
 
 
 @HOOKS.register_module()
@@ -24,11 +25,12 @@ class RecordBackboneHook(Hook):
     without this hook, and the log says why. Results and random numbers are the same.
 
     Args:
-        after (int): Passes of a shape before it is recorded, which takes about a second.
+        after (int): Passes of a shape before it is recorded, which takes the time of a few.
         most (int): Recordings that are kept.
 
     Raises:
-        ValueError: An argument is out of range, or the model's backbone is none of mkbackbones.
+        ValueError: An argument is out of range, the model's backbone is none of mkbackbones, or it
+            is compiled, too.
     """
 
     def __init__(self, after: int = 3, most: int = 16) -> None:
@@ -46,6 +48,11 @@ class RecordBackboneHook(Hook):
             raise ValueError(
                 f'RecordBackboneHook records backbones of mkbackbones; {type(model).__name__}'
                 f'.backbone is a {type(backbone).__name__}'
+            )
+        if any(isinstance(hook, CompileBackboneHook) for hook in runner.hooks):
+            raise ValueError(
+                'RecordBackboneHook and CompileBackboneHook both run the backbone; keep one of '
+                'them in custom_hooks'
             )
         self.backbone = backbone
         backbone.forward = RecordedForward(backbone, self.after, self.most)  # type: ignore[method-assign]

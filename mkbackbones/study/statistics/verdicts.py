@@ -73,7 +73,7 @@ def judge(
         )
     else:
         kind = 'undecided'
-        if found.standard_error:
+        if found.standard_error and comparison.estimate is not None:
             power = info.plan.power if info.plan else POWER
             needed = seeds_needed(comparison.estimate, comparison.alpha, power)
         sentence = _undecided(info, found, needed, margin)
