@@ -26,7 +26,13 @@ COLUMNS = (
     'note',
 )
 COLOURS = {'mmdet': '#c44e52', 'mmseg': '#dd8452', 'mmpretrain': '#937860', 'timm': '#8c8c8c'}
-QUANTITIES = {'train_ms': 'train', 'inference_ms': 'inference', 'train_peak_mib': 'train memory'}
+QUANTITIES = {
+    'train_ms': 'train',
+    'inference_ms': 'inference',
+    'train_busy_ms': 'train, GPU time',
+    'inference_busy_ms': 'inference, GPU time',
+    'train_peak_mib': 'train memory',
+}
 
 
 def markdown(profile: Profile, verdicts: list[Verdict]) -> str:
@@ -91,7 +97,7 @@ def goal_cells(verdict: Verdict) -> tuple[str, ...]:
         goal.name,
         QUANTITIES[goal.quantity],
         goal.numerator,
-        verdict.denominator,
+        verdict.denominator or 'its own kernels',
         goal.size,
         '-' if verdict.ratio is None else '{:.3f} [{:.3f}, {:.3f}]'.format(*verdict.ratio),
         f'{goal.limit:.3f}',

@@ -107,3 +107,11 @@ def ratio(numerator: Row, denominator: Row, quantity: str) -> tuple[float, float
         upper, lower = [upper], [lower]
     ratios = sorted(a / b for a, b in zip(upper, lower))
     return statistics.median(ratios), ratios[0], ratios[-1]
+
+
+def over_busy(row: Row, quantity: str) -> tuple[float, float, float] | None:
+    """Median, smallest and largest ratio of a backbone's wall clock and its own kernels' time."""
+    times, busy = getattr(row, quantity), getattr(row, quantity.replace('_ms', '_busy_ms'))
+    if not times or not busy:
+        return None
+    return statistics.median(times) / busy, min(times) / busy, max(times) / busy

@@ -64,6 +64,16 @@ def test_memory_is_compared_too():
     assert check_goal(goal, profile_of(*rows)).ratio == (1.3, 1.3, 1.3)
 
 
+def test_the_wall_clock_is_compared_with_its_own_kernels():
+    goal = Goal('CPU', 'inference_ms', 'vit-b', (), GOAL_SIZE, 1.15)
+    found = row('vit-b', [], inference_ms=[5.0, 4.0, 6.0], inference_busy_ms=4.0)
+    verdict = check_goal(goal, profile_of(found))
+    assert (verdict.ratio, verdict.holds) == ((1.25, 1.0, 1.5), False)
+    assert '| its own kernels |' in markdown(profile_of(found), [verdict])
+    assert check_goal(goal, profile_of(row('vit-b', [], inference_ms=[4.0]))).holds is None
+    assert check_goal(goal, profile_of()).holds is None
+
+
 def test_the_report_has_medians_spreads_and_notes():
     profile = profile_of(
         row('vit-b', [3.0, 1.0, 2.0], train_floor_ms=1.0), row('timm:vit-b', [], note='no | luck')
