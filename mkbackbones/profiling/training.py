@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..backbones.base import Backbone
 from ..files import written_aside
+from ..recorded import RecordedForward
 from .build import backbone_cfg, import_library
 from .floor import synchronize
 from .measure import Case, allocated, free, peak_mib
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 NUM_IMAGES, IMAGE_SIDE = 4, 1024
+#: Options of backbones that no training of a whole model knows.
+OF_BACKBONES_ALONE = ('fold', 'compile', 'loop')
 #: Optimiser wrappers with mixed precision; others train in float32.
 PRECISIONS: dict[str, Precision] = {
     'mkbackbones.BFloat16OptimWrapper': 'bf16',
@@ -178,8 +182,25 @@ class Trainee:
 
 
 def train_with(spec: Spec, cfg: Config, device: torch.device) -> Trainee:
-    """A config's model on one of the backbones."""
-    return Trainee(with_backbone(cfg, spec), cfg, device)
+    """A config's model on one of the backbones.
+
+    Raises:
+        ValueError: The backbone's name has an option that is of no use here, or does not go with
+            its library.
+    """
+    for option in OF_BACKBONES_ALONE:
+        if spec.get(option, '') != '':
+            raise ValueError(
+                f'{option}={spec.get(option)} is for profile-backbone; here a model trains as its '
+                'config says'
+            )
+    trainee = Trainee(with_backbone(cfg, spec), cfg, device)
+    if spec.get('recorded') == 'yes':
+        backbone = trainee.model.backbone
+        if not isinstance(backbone, Backbone):
+            raise ValueError('passes of mkbackbones alone are recorded')
+        backbone.forward = RecordedForward(backbone)  # type: ignore[method-assign]
+    return trainee
 
 
 def profile_config(

@@ -41,6 +41,18 @@ def test_every_backbone_is_trained_and_its_share_measured(tmp_path, capsys):
     assert 'share' in capsys.readouterr().out
 
 
+def test_options_that_no_training_knows_are_named(tmp_path, monkeypatch):
+    from mkbackbones.recorded import RecordedForward
+
+    seen = []
+    monkeypatch.setattr(RecordedForward, 'tree', lambda self, x: seen.append(len(x)))
+    _, rows = run(tmp_path, 'swin-t:recorded=yes', 'swin-t:compile=graphs', 'swin-t:loop=plain')
+    recorded, compiled, plain = rows
+    assert recorded['note'] == '' and len(seen) > 2
+    assert compiled['note'].startswith('compile=graphs is for profile-backbone')
+    assert plain['note'].startswith('loop=plain is for profile-backbone')
+
+
 def test_what_was_measured_outlives_an_interruption(tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
