@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 example:
   python -m mkbackbones test my_config.py work_dirs/my_config/epoch_12.pth --show-dir painted
+  python -m mkbackbones test my_config.py work_dirs/my_config/epoch_12.pth --tile 1024
 """
 
 
@@ -40,6 +41,19 @@ def build_parser() -> argparse.ArgumentParser:
     add_launch_arguments(parser)
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions as a pickle')
     parser.add_argument('--show-dir', metavar='DIR', help='write images with the predictions')
+    parser.add_argument(
+        '--tile',
+        type=int,
+        metavar='PIXELS',
+        help='cut larger pictures, as predict does; metrics are those of whole pictures',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=int,
+        default=128,
+        metavar='PIXELS',
+        help='what neighbouring tiles share at least; default: %(default)s',
+    )
     return parser
 
 
@@ -63,6 +77,9 @@ def test(args: argparse.Namespace) -> None:
     cfg.load_from = args.checkpoint
     check_paths(cfg, ('test',))
     check_classes(cfg, ('test',))
+    if args.tile is not None:
+        show(test_in_tiles(args, cfg))
+        return
     names = entry_names(args.checkpoint, args.trusted)
     if args.show_dir is not None:
         paint_into(cfg, args.show_dir)
@@ -72,8 +89,45 @@ def test(args: argparse.Namespace) -> None:
         if args.out is not None:
             dump_into(runner, args.out)
         metrics = runner.test()
-    for name, value in (metrics or {}).items():
+    show(metrics or {})
+
+
+def show(metrics: dict) -> None:
+    """Print metrics."""
+    for name, value in metrics.items():
         print(f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}')
+
+
+def test_in_tiles(args: argparse.Namespace, cfg: Config) -> dict[str, float]:
+    """Metrics of pictures that are cut into tiles.
+
+    Raises:
+        CommandError: if an argument does not go with ``--tile``.
+    """
+    from ..predict import Predictor
+    from ..predict.evaluation import evaluate
+    from .predict import progress
+
+    for name, value in (('--out', args.out), ('--show-dir', args.show_dir)):
+        if value is not None:
+            raise CommandError(
+                f'{name} {value} does not go with --tile; `predict --tile {args.tile}` writes what '
+                'is found in tiles'
+            )
+    if args.launcher != 'none':
+        raise CommandError(
+            f'--launcher {args.launcher} does not go with --tile: tiles are tested by one process'
+        )
+    predictor = Predictor(
+        cfg,
+        args.checkpoint,
+        device='cpu' if args.device == 'auto' and args.gpus == 0 else args.device,
+        tile=args.tile,
+        overlap=args.overlap,
+        trusted=args.trusted,
+    )
+    with told_in_a_sentence():
+        return evaluate(predictor, progress)
 
 
 def paint_into(cfg: Config, folder: str) -> None:

@@ -42,9 +42,10 @@ default_hooks = dict(checkpoint=dict(interval=2))
 ELSEWHERE = {
     r'own-data\.md: |README\.md: study .*own_data': 'tests/test_configs/test_own_data.py',
     r'(README|predict)\.md: predict ': 'tests/test_commands/test_predict_walk.py',
+    r'predict\.md: test .*--tile': 'tests/test_predict/test_against_test_loop.py',
     r'(README|explain)\.md: explain ': 'tests/test_explain/test_command.py',
     r'configs\.md: ': 'tests/test_configs/test_documented_overrides.py',
-    r'(README|_detectors)\.md: profile-': 'tests/test_profiling (these take a GPU and minutes)',
+    r'(README|_detectors|_recorded)\.md: profile-': 'tests/test_profiling (a GPU, minutes)',
     r'(report|log)\.md: ': 'the commands of published studies, which take GPUs and hours',
     r'SOURCE|STUDY|study compare work_dirs': 'a pattern; others show it filled in',
     r'study-machines\.md: ': 'test_study_machines',

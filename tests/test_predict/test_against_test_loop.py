@@ -8,8 +8,10 @@ import torch
 from mmengine.config import Config
 
 import mkbackbones
+from mkbackbones.commands.test import main
 from mkbackbones.datasets import SyntheticDefects, write_dataset
 from mkbackbones.predict import masks
+from mkbackbones.predict.evaluation import evaluate
 from mkbackbones.runner.build import build_runner
 from mkbackbones.study.worker.collect import collect, collector_of
 
@@ -75,17 +77,44 @@ def tested(request, data, tmp_path, monkeypatch):
     root = str(data / 'synthetic')
     kept = Kept(collector_of(request.param, loader.dataset, root, tmp_path / 'drawn'))
     collect(runner.model, loader, kept)
-    return request.param, cfg, path, kept
+    return request.param, cfg, path, kept, runner
 
 
 def test_predictions_are_those_of_the_test_loop(tested):
     """A tile that the pictures fit in changes nothing, either."""
-    kind, cfg, checkpoint, kept = tested
+    kind, cfg, checkpoint, kept, _ = tested
     for tile in (None, 96):
         predictor = mkbackbones.Predictor(cfg, checkpoint, device='cpu', tile=tile, overlap=16)
         found = predictor([sample.img_path for sample in kept.samples])
         assert len(found) == 5
         compare(kind, kept, found)
+
+
+def test_metrics_of_tiles(tested, tmp_path, capsys):
+    """Those of the test loop where pictures fit in, and of class maps put together elsewhere."""
+    kind, cfg, checkpoint, _, runner = tested
+    whole = evaluate(mkbackbones.Predictor(cfg, checkpoint, device='cpu', tile=96, overlap=16))
+    wanted = runner.test()
+    assert whole.keys() == wanted.keys() and len(whole) > 3
+    assert whole == pytest.approx(wanted, abs=1e-3, nan_ok=True)
+    predictor = mkbackbones.Predictor(cfg, checkpoint, device='cpu', tile=64, overlap=16)
+    tiled = evaluate(predictor)
+    assert tiled.keys() == wanted.keys()
+    cfg.dump(tmp_path / 'config.py')
+    capsys.readouterr()
+    argv = [str(tmp_path / 'config.py'), checkpoint, '--device', 'cpu']
+    assert main([*argv, '--tile', '64', '--overlap', '16']) == 0
+    printed = capsys.readouterr().out
+    told = dict(line.split(': ') for line in printed.splitlines() if line.count(': ') == 1)
+    for name, value in tiled.items():
+        assert float(told[name]) == pytest.approx(value, abs=1e-3, nan_ok=True)
+    if kind == 'segmentation':
+        dataset = runner.test_dataloader.dataset
+        samples = [dataset[i]['data_samples'] for i in range(len(dataset))]
+        found = [one.class_map for one in predictor([sample.img_path for sample in samples])]
+        truth = [sample.gt_sem_seg.data[0].numpy() for sample in samples]
+        right = 100 * np.mean([(a == b).mean() for a, b in zip(found, truth)])
+        assert tiled['aAcc'] == pytest.approx(right, abs=0.01)
 
 
 def compare(kind, kept, found):

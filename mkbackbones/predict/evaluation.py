@@ -1,0 +1,88 @@
+"""The metrics of ``test`` on pictures that are cut into tiles."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from ..runner.errors import InputError
+from .predictor import Predictor
+from .results import Prediction
+
+__all__ = ['evaluate']
+
+Progress = Callable[[int], AbstractContextManager[Callable[[], Any]]]
+
+
+@contextlib.contextmanager
+def unseen(total: int) -> Iterator[Callable[[], Any]]:
+    """No progress bar."""
+    yield lambda: None
+
+
+def evaluate(predictor: Predictor, progress: Progress = unseen) -> dict[str, float]:
+    """Predict the test set of a predictor's config and measure what is found, in whole pictures.
+
+    Args:
+        predictor (Predictor): The model, with tiles or without.
+        progress (Callable): Given the number of pictures, a context with what to call after each.
+
+    Returns:
+        dict[str, float]: What the config's ``test_evaluator`` says.
+
+    Raises:
+        InputError: A picture cannot be used.
+    """
+    from mmengine.evaluator import Evaluator
+    from mmengine.registry import DATASETS
+
+    cfg = predictor.cfg
+    with predictor.scope():
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        evaluator = Evaluator(cfg.test_evaluator)
+        evaluator.dataset_meta = dataset.metainfo
+        # What mmdet's metric gets of the first picture tells it what to expect of all.
+        masks = any('segm' in getattr(metric, 'metrics', ()) for metric in evaluator.metrics)
+        samples: deque[Any] = deque()
+
+        def paths() -> Iterator[str]:
+            for index in range(len(dataset)):
+                sample = dataset[index]['data_samples']
+                samples.append(sample)
+                yield sample.img_path
+
+        with progress(len(dataset)) as advance:
+            for outcome in predictor.outcomes(paths()):
+                if outcome.prediction is None:
+                    raise InputError(outcome.fault)
+                evaluator.process([filled(samples.popleft(), outcome.prediction, masks)])
+                advance()
+        return evaluator.evaluate(len(dataset))
+
+
+def filled(sample: Any, prediction: Prediction, masks: bool) -> Any:
+    """A data sample of mmdet or mmseg, which has the truth, with what was found."""
+    import torch
+    from mmengine.structures import InstanceData, PixelData
+
+    if prediction.class_map is not None:
+        labels = torch.from_numpy(prediction.class_map.astype(np.int64))
+        sample.pred_sem_seg = PixelData(data=labels[None])
+        return sample
+    found = prediction.instances
+    boxes = np.array([one.box for one in found], dtype=float).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    instances = InstanceData(
+        bboxes=torch.from_numpy(boxes).float(),
+        scores=torch.tensor([one.score for one in found], dtype=torch.float),
+        labels=torch.tensor([one.label for one in found], dtype=torch.long),
+    )
+    if masks:
+        instances.masks = [one.mask for one in found]
+    sample.pred_instances = instances
+    return sample
