@@ -133,7 +133,7 @@ def other_weights(checkpoint: str, how: str) -> TeacherError:
 
 
 def check_preprocessing(own: Any, theirs: Any) -> None:
-    """Raise TeacherError where the teacher would have to see pictures that are prepared otherwise."""
+    """Raise TeacherError where the teacher would see pictures that are prepared otherwise."""
     own, theirs = (each.get('data_preprocessor') or {} for each in (own, theirs))
     for name in ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr'):
         a, b = own.get(name), theirs.get(name)

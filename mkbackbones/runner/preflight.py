@@ -109,7 +109,7 @@ def check_checkpoint(checkpoint: str | None) -> None:
 
 
 def check_teachers(cfg: Config) -> None:
-    """Raise InputError if a model that a hook learns from cannot be had, or does not go with ``cfg``.
+    """Raise InputError if a model that a hook learns from cannot be had, or is not for ``cfg``.
 
     Args:
         cfg (Config): config of a training.

@@ -92,7 +92,7 @@ def swap_backbone(cfg: Config, backbone: dict) -> Swap:
 
     touched = fit_readers(model, old_cfg, new_cfg, old, new, where, scope, depth, changes)
     model.backbone = new_cfg
-    for name in names_of_key(cfg, old_cfg):
+    for name in names_of_key(cfg._cfg_dict, old_cfg):
         if cfg[name] != new_cfg.get('key_cfg'):
             cfg.pop(name)
             changes.append(f'{name}: left out, as it was the key of the old backbone')
