@@ -143,7 +143,7 @@ def test_a_budget_is_met_and_empty_blocks_are_stock(images, tmp_path, capsys, mo
 
 
 def test_documented_lines(images, tmp_path, monkeypatch):
-    """Those of README, docs/compress.md and --help, with the names that they have there."""
+    """Those of README, docs/compress.md, the page of results and --help, with their names."""
     monkeypatch.chdir(tmp_path)
     _, cfg = project(segmentation_config, images, tmp_path)
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
@@ -152,17 +152,20 @@ def test_documented_lines(images, tmp_path, monkeypatch):
     for name in ('epoch_12.pth', 'work_dirs/.../iter_12000.pth'):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(Path('trained.pth').read_bytes())
+    of_results = [words for name, words in DOCUMENTED.items() if name.startswith('compressed_')]
     lines = [words for words in DOCUMENTED.values() if words[0] == 'prune-charts']
+    lines = [words for words in lines if words not in of_results] + of_results
     lines += [
         shlex.split(line)
         for line in re.findall('python -m mkbackbones (.*)', build_parser().epilog)
     ]
-    assert len(lines) == 7
+    assert len(lines) == 10
     for name, *words in lines:
         more = SHORT if name == 'train' else []
         if name == 'prune-charts':
             Path('fewer.pth').unlink(missing_ok=True)
             Path('fewer.py').unlink(missing_ok=True)
+        if '--images' in words or name == 'prune-charts':
             more = ['--images', '6']
         assert command([name, *words, *more, '--device', 'cpu']) == 0, words
 
