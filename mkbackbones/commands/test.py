@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from ..runner.build import build_runner
+from ..runner.evaluation import count_seen_images
 from ..runner.preflight import check_checkpoint, check_classes, check_paths
 from ..runner.weights import check_names, entry_names
 from .errors import CommandError, run_command
@@ -71,9 +73,11 @@ def test(args: argparse.Namespace) -> None:
         check_names(runner.model, names, args.checkpoint)
         if args.out is not None:
             dump_into(runner, args.out)
+        count_seen_images(runner.test_loop)
         metrics = runner.test()
     for name, value in (metrics or {}).items():
-        print(f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}')
+        whole = isinstance(value, Integral) or not isinstance(value, Real)  # NumPy's, too
+        print(f'{name}: {value}' if whole else f'{name}: {value:.4f}')
 
 
 def paint_into(cfg: Config, folder: str) -> None:
