@@ -16,7 +16,7 @@ def count_seen_images(loop: Any) -> None:
     Args:
         loop (BaseLoop): A loop of mmengine for validation or test, or None.
     """
-    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    dataset: Any = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     if not hasattr(dataset, 'get_data_info'):
         return
     for metric in getattr(loop.evaluator, 'metrics', ()):
