@@ -146,6 +146,7 @@ def runner_aside(cfg: Config, checkpoint: str, trusted: bool, scratch: str) -> t
     from ..checkpoints.source import load_file
     from ..predict.model import classes_and_palette
     from ..runner.build import build_runner
+    from ..runner.evaluation import count_seen_images
     from ..runner.weights import check_complete
 
     content = load_file(checkpoint, trusted, shapes_only=True)
@@ -156,6 +157,7 @@ def runner_aside(cfg: Config, checkpoint: str, trusted: bool, scratch: str) -> t
     cfg.setdefault('default_hooks', {})['checkpoint'] = None
     runner = build_runner(cfg, trusted)
     check_complete(runner.model, content, checkpoint)
+    count_seen_images(runner.val_loop)
     return runner, dict(content)
 
 

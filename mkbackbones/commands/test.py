@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from ..runner.build import build_runner
+from ..runner.evaluation import count_seen_images
 from ..runner.preflight import check_checkpoint, check_classes, check_paths
 from ..runner.weights import check_names, entry_names
 from .errors import CommandError, run_command
@@ -88,6 +90,7 @@ def test(args: argparse.Namespace) -> None:
         check_names(runner.model, names, args.checkpoint)
         if args.out is not None:
             dump_into(runner, args.out)
+        count_seen_images(runner.test_loop)
         metrics = runner.test()
     show(metrics or {})
 
@@ -95,7 +98,8 @@ def test(args: argparse.Namespace) -> None:
 def show(metrics: dict) -> None:
     """Print metrics."""
     for name, value in metrics.items():
-        print(f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}')
+        whole = isinstance(value, Integral) or not isinstance(value, Real)  # NumPy's, too
+        print(f'{name}: {value}' if whole else f'{name}: {value:.4f}')
 
 
 def test_in_tiles(args: argparse.Namespace, cfg: Config) -> dict[str, float]:

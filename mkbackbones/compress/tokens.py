@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..attention.inject import parent_of
 from ..attention.qkv import ManifoldQKV
-from .fold_calibrated import Enough, removed_after
+from .fold_calibrated import COMPARED, Call, Enough, removed_after
 
-__all__ = ['Tokens', 'tokens_of']
+__all__ = ['Seen', 'Tokens', 'seen_by']
 
 
 @dataclass
@@ -34,29 +36,74 @@ class Tokens:
         return self.x.shape[:-1].numel()
 
 
-def tokens_of(model: Any, layer: ManifoldQKV, batches: Sequence[Any], most: int) -> list[Tokens]:
-    """What a layer sees of pictures: whole windows, drawn at random, about as many of each batch.
+@dataclass
+class Seen:
+    """What one layer sees of calibration pictures.
+
+    Args:
+        tokens (list[Tokens]): Whole windows, drawn at random, about as many of each batch.
+        calls (list[Call]): What its attention is called with, of the first batches.
+    """
+
+    tokens: list[Tokens] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+
+
+def seen_by(model: Any, most: Mapping[str, int], batches: Sequence[Any]) -> dict[str, Seen]:
+    """What layers see of pictures, in one pass over these, which ends behind the last layer.
 
     Args:
         model (nn.Module): A model of mmengine, with ``test_step``.
-        layer (ManifoldQKV): The layer.
+        most (Mapping[str, int]): Names of the layers, and tokens to keep of each in all, about.
         batches (Sequence): What ``test_step`` takes.
-        most (int): Tokens to keep in all, about.
     """
-    kept: list[Tokens] = []
-    generator = torch.Generator().manual_seed(0)
+    found = {name: Seen() for name in most}
+    draws = {name: torch.Generator().manual_seed(0) for name in most}
+    missing: set[str] = set()
 
-    def look(module: ManifoldQKV, inputs: tuple[Tensor, ...]) -> None:
+    def look(name: str, module: ManifoldQKV, inputs: tuple[Tensor, ...]) -> None:
+        if name not in missing:  # called again
+            return
         x = inputs[0].detach().float()
-        number = max(round(most / len(batches) / x.shape[1]), 1)
+        number = max(round(most[name] / len(batches) / x.shape[1]), 1)
         if number < len(x):
-            drawn = torch.randperm(len(x), generator=generator)[:number]
+            drawn = torch.randperm(len(x), generator=draws[name])[:number]
             x = x[drawn.sort().values.to(x.device)]
-        kept.append(Tokens(x, module.grid, module.num_prefix_tokens))
-        raise Enough
+        # What comes behind may change it in place.
+        found[name].tokens.append(Tokens(x.clone(), module.grid, module.num_prefix_tokens))
+        missing.remove(name)
+        if not missing:
+            raise Enough
 
-    with removed_after([layer.register_forward_pre_hook(look)]):
+    def listen(name: str, args: tuple, kwargs: dict) -> None:
+        if name in missing and len(found[name].calls) < COMPARED:
+            found[name].calls.append((copied(args), copied(kwargs)))
+
+    hooks = []
+    for name in most:
+        layer = model.get_submodule(name)
+        hooks.append(layer.register_forward_pre_hook(partial(look, name)))
+        attention = parent_of(model, name)
+        if attention is not None:
+            hooks.append(
+                attention.register_forward_pre_hook(
+                    lambda _, args, kwargs, name=name: listen(name, args, kwargs), with_kwargs=True
+                )
+            )
+    with removed_after(hooks):
         for batch in batches:
+            missing.update(most)
             with suppress(Enough):
                 model.test_step(batch)
-    return kept
+    return found
+
+
+def copied(value: Any) -> Any:
+    """Arguments with tensors of their own."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if type(value) in (list, tuple):
+        return type(value)(map(copied, value))
+    if isinstance(value, dict):
+        return {name: copied(each) for name, each in value.items()}
+    return value

@@ -13,12 +13,14 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..attention.inject import fold_manifold_keys
+from ..keys import ManifoldKey
 
 __all__ = ['ExportError', 'deployed', 'require_packages', 'save', 'trace']
 
@@ -36,8 +38,30 @@ def deployed(model: nn.Module) -> nn.Module:
     """A copy for deployment: linear keys folded, evaluation mode, float32, on the CPU."""
     model = copy.deepcopy(model).float().cpu().requires_grad_(False)
     fold_manifold_keys(model)
+    for module in model.modules():
+        if isinstance(module, ManifoldKey):
+            keep_chart_map(module)
     model.eval()  # OpenMMLab's backbones return None
     return model
+
+
+@torch.no_grad()
+def keep_chart_map(key: ManifoldKey) -> None:
+    """Let a key that is no longer trained have its charts as the one matrix that they are.
+
+    A file would make it anew of their maps and Gamma for every picture, and ``--int8`` passes over
+    products with what is no weight.
+    """
+    weight, bias = key.chart_map()
+    key.register_buffer('deployed_weight', weight.clone())
+    key.register_buffer('deployed_bias', bias.clone())
+    replaced: Any = key
+    replaced.chart_map = MethodType(deployed_chart_map, key)
+
+
+def deployed_chart_map(key: Any) -> tuple[Tensor, Tensor]:
+    """In the place of :meth:`ManifoldKey.chart_map`."""
+    return key.deployed_weight, key.deployed_bias
 
 
 def trace(

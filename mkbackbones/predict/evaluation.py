@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..runner.errors import InputError
+from ..runner.evaluation import count_images_of
 from .predictor import Predictor
 from .results import Prediction
 
@@ -46,6 +47,7 @@ def evaluate(predictor: Predictor, progress: Progress = unseen) -> dict[str, flo
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         evaluator = Evaluator(cfg.test_evaluator)
         evaluator.dataset_meta = dataset.metainfo
+        count_images_of(dataset, evaluator)
         # What mmdet's metric gets of the first picture tells it what to expect of all.
         masks = any('segm' in getattr(metric, 'metrics', ()) for metric in evaluator.metrics)
         samples: deque[Any] = deque()

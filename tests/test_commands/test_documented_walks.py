@@ -53,6 +53,7 @@ ELSEWHERE = {
     r'deploy\.md: export .*--int8': 'tests/test_export/test_lower.py',
     r'deploy\.md: fold .*--calibrate': 'tests/test_compress/test_command.py',
     r'(README|compress)\.md: prune-charts ': 'tests/test_compress/test_prune_command.py',
+    r'compressed_\S+\.md: ': 'tests/test_compress/test_prune_command.py',
     r'thresholds\.md: ': 'tests/test_decide/test_command.py, with more images',
 }
 

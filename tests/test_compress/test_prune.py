@@ -11,6 +11,7 @@ from torch import nn
 
 from mkbackbones.attention.inject import apply_manifold_key
 from mkbackbones.attention.qkv import ManifoldQKV
+from mkbackbones.compress.prune import blocks
 from mkbackbones.compress.prune.blocks import (
     FITS,
     BlockCosts,
@@ -238,6 +239,23 @@ def test_what_a_chart_costs_is_what_the_counter_counts(variant):
     costs = costs_of_charts(model, [batch[:1] for batch in BATCHES] * 6)
     assert sum(each.flops for each in costs) == pytest.approx(flops[1] - flops[0], rel=0.02)
     assert all(chart_flops(layer.key) > 0 for layer in charted(model).values())
+
+
+@pytest.mark.parametrize('name', ['swin', 'vit'])
+def test_layers_looked_at_together_or_one_by_one_cost_the_same(name, monkeypatch):
+    kind, build = BACKBONES[name]
+    model = kind(build, dict(type='SpatialK', num_charts=3))
+    passes = []
+    step = model.test_step
+    monkeypatch.setattr(model, 'test_step', lambda batch: (passes.append(1), step(batch))[1])
+    whole = costs_of_charts(model, BATCHES)
+    at_once = len(passes)
+    monkeypatch.setattr(blocks, 'MEMORY', 0)
+    single = costs_of_charts(model, BATCHES)
+    assert len(passes) - at_once == 1 + len(BATCHES) * len(single)  # one to find their order
+    assert at_once == 1 + len(BATCHES)
+    for a, b in zip(whole, single):
+        assert a == b
 
 
 def made_up(changes, charts, base=True):

@@ -62,6 +62,20 @@ def trained(model):
     return model
 
 
+@pytest.mark.parametrize('key', ['SpatialK', 'SimpleK', 'VanillaK', 'KUA'])
+def test_charts_are_products_with_weights(key, tmp_path):
+    """So that --int8 takes them; their matrix is not made anew of maps and Gamma each time."""
+    onnx = pytest.importorskip('onnx')
+    # What is small, the exporter multiplies out by itself.
+    arch = dict(embed_dims=96, depths=(1,), num_heads=(3,))
+    model = tiny_swin(arch=arch, out_indices=(0,), key_cfg=dict(type=key, num_charts=8))
+    export_onnx(trained(model), tmp_path / 'maps.onnx', {})
+    graph = onnx.load(str(tmp_path / 'maps.onnx')).graph
+    weights = {one.name: list(one.dims) for one in graph.initializer}
+    products = [node for node in graph.node if node.op_type in ('MatMul', 'Gemm')]
+    assert [96, 768] in [weights.get(node.input[1]) for node in products]
+
+
 @pytest.mark.parametrize('name', BUILDERS)
 def test_a_program_computes_the_same_at_every_size(name):
     model = trained(BUILDERS[name]())

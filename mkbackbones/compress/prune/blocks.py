@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch import nn
 from ...attention.inject import parent_of
 from ...attention.qkv import ManifoldQKV
 from ...keys import KUA, ManifoldKey, SimpleK, SpatialK, VanillaK
-from ..fold_calibrated import calls_of, change_of, is_blind_to_shifts, running_order
-from ..tokens import tokens_of
+from ..fold_calibrated import change_of, is_blind_to_shifts, running_order
+from ..tokens import Seen, seen_by
 from .fit import ChartFit
 from .membership import MembershipFit
 from .projected import ProjectedFit
@@ -30,6 +30,8 @@ FITS: dict[type, type[ChartFit]] = {
 #: Tokens that a fit takes: at most, and at least for each of its parameters where there are so
 #: many. KUA's needs all of them at once.
 MOST, MOST_AT_ONCE, A_PARAMETER = 65536, 8192, 10
+#: Bytes of tokens of several layers that are kept at the same time.
+MEMORY = 2**30
 
 
 @dataclass
@@ -148,18 +150,38 @@ def order_of(model: Any, batches: Sequence[Any]) -> dict[str, int]:
     return tokens
 
 
-def fit_charts(model: Any, name: str, batches: Sequence[Any]) -> tuple[ChartFit, list]:
-    """What a layer's charts do behind what is pruned already, and calls of its attention."""
-    layer: Any = model.get_submodule(name)
-    attention = parent_of(model, name)
-    calls = calls_of(model, attention, batches)
-    within = is_blind_to_shifts(attention, layer, calls)
-    fit = FITS[type(layer.key)]
+def tokens_to_keep(key: ManifoldKey) -> int:
+    """Tokens that the fit of a key's charts takes."""
+    fit = FITS[type(key)]
     most = MOST_AT_ONCE if fit is MembershipFit else MOST
-    most = max(most, A_PARAMETER * fit.parameters_of(layer.key))
-    seen = tokens_of(model, layer, batches, most)
-    check_enough(name, layer.key, sum(map(len, seen)))
-    return fit(layer, seen, within), calls
+    return max(most, A_PARAMETER * fit.parameters_of(key))
+
+
+def fit_charts(model: Any, name: str, seen: Seen) -> ChartFit:
+    """What a layer's charts do to what it sees."""
+    layer: Any = model.get_submodule(name)
+    within = is_blind_to_shifts(parent_of(model, name), layer, seen.calls)
+    check_enough(name, layer.key, sum(map(len, seen.tokens)))
+    return FITS[type(layer.key)](layer, seen.tokens, within)
+
+
+def together(model: Any, names: Sequence[str]) -> Iterator[dict[str, int]]:
+    """Layers whose tokens are kept at the same time, as many as memory is given to; and how many.
+
+    Looking at one layer takes a pass over all pictures through what is in front of it.
+    """
+    group: dict[str, int] = {}
+    size = 0
+    for name in names:
+        layer: Any = model.get_submodule(name)
+        most = tokens_to_keep(layer.key)
+        more = 4 * most * layer.in_features
+        if group and size + more > MEMORY:
+            yield group
+            group, size = {}, 0
+        group[name] = most
+        size += more
+    yield group
 
 
 @torch.no_grad()
@@ -184,10 +206,15 @@ def costs_of_charts(
     tokens = order_of(model, batches)
     pictures = pictures_of(batches[0])
     found = []
+    groups = together(model, list(tokens))
+    seen: dict[str, Seen] = {}
     for name in progress(list(tokens)):
         layer: Any = model.get_submodule(name)
         key = layer.key
-        fit, calls = fit_charts(model, name, batches)
+        if name not in seen:
+            seen = seen_by(model, next(groups), batches)
+        here = seen.pop(name)
+        fit, calls = fit_charts(model, name, here), here.calls
         least = int(key.base is None)
         lost = {key.num_charts: 0.0}
         for gone, (_, left) in enumerate(fit.order, start=1):
@@ -247,7 +274,8 @@ def prune(
         if len(charts) == own.num_charts:
             found.append(BlockPrune(name, own.num_charts, own.num_charts, 1.0, 0.0))
             continue
-        fit, calls = fit_charts(model, name, batches)
+        here = seen_by(model, {name: tokens_to_keep(own)}, batches)[name]
+        fit, calls = fit_charts(model, name, here), here.calls
         small = fit.key(charts).train(own.training)
         changed = change_of(parent_of(model, name), layer, small, calls)
         share = fit.share(fit.lost_at_last(charts))
