@@ -24,7 +24,7 @@ from ..define.precision import Plan
 from .run_folder import About, read_object
 
 if TYPE_CHECKING:
-    from ..define.spec import Role
+    from ..define.arms import Role
     from ..define.tasks import TaskKind
 
 __all__ = ['ArmInfo', 'RunResult', 'StudyInfo', 'StudyResults', 'TaskInfo', 'load_results']
@@ -76,12 +76,14 @@ class ArmInfo:
         role (Role): ``'baseline'`` (exactly one arm), ``'control'`` or ``'candidate'``.
         backbone (dict): What the arm changes in ``model.backbone``.
         initial_arm (str | None): The arm whose networks it starts from, where it has none.
+        teacher (dict | None): The arm whose networks it learns from, and the weights of the losses.
     """
 
     label: str
     role: Role = 'candidate'
     backbone: dict = field(default_factory=dict)
     initial_arm: str | None = None
+    teacher: dict | None = None
 
 
 @dataclass
