@@ -124,7 +124,8 @@ def written(
     if naming in WHOLE:
         result = {**{prefix + name: value for name, value in result.items()}, **outside}
         if stock and prefix == 'backbone.' and isinstance(settings.get('model'), dict):
-            meta['cfg'] = with_backbone(settings, stock)
+            settings = without_imports(with_backbone(settings, stock))
+            meta['cfg'] = Config(settings).pretty_text
     else:
         meta = {}
         parts = sorted({f'{name.split(".")[0]}.*' for name in outside})
@@ -237,14 +238,36 @@ def fill_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**state, **zeros}
 
 
-def with_backbone(settings: dict[str, Any], backbone_cfg: dict) -> str:
-    """The text of a config with another backbone, which no longer imports mkbackbones."""
-    settings = {**settings, 'model': {**settings['model'], 'backbone': backbone_cfg}}
+def with_backbone(settings: Mapping[str, Any], backbone_cfg: dict) -> dict[str, Any]:
+    """The assignments of a config with another backbone.
+
+    What the config called the key of the former one, as the provided ones do, goes: it would tell
+    of a key that no block has.
+
+    Args:
+        settings (Mapping[str, Any]): The assignments, with a ``model.backbone``.
+        backbone_cfg (dict): The other backbone.
+    """
+    stale = names_of_key(settings, settings['model'].get('backbone') or {})
+    left = {name: value for name, value in settings.items() if name not in stale}
+    return {**left, 'model': {**settings['model'], 'backbone': backbone_cfg}}
+
+
+def names_of_key(settings: Mapping[str, Any], backbone_cfg: Mapping[str, Any]) -> list[str]:
+    """Assignments of a config that are nothing but the key of its backbone."""
+    key_cfg = backbone_cfg.get('key_cfg')
+    if not key_cfg:
+        return []
+    return [name for name, value in settings.items() if name == 'key_cfg' or value == key_cfg]
+
+
+def without_imports(settings: dict[str, Any]) -> dict[str, Any]:
+    """The assignments of a config that no longer imports mkbackbones."""
     imports = settings.get('custom_imports') or {}
-    if 'mkbackbones' in imports.get('imports', ()):
-        rest = [name for name in imports['imports'] if name != 'mkbackbones']
-        settings['custom_imports'] = {**imports, 'imports': rest}
-    return Config(settings).pretty_text
+    if 'mkbackbones' not in imports.get('imports', ()):
+        return settings
+    rest = [name for name in imports['imports'] if name != 'mkbackbones']
+    return {**settings, 'custom_imports': {**imports, 'imports': rest}}
 
 
 def read_settings(text: str) -> dict[str, Any]:

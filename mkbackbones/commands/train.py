@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..runner.build import build_runner
 from ..runner.config_values import pretrained_checkpoints
 from ..runner.precision import set_up_amp
-from ..runner.preflight import check_checkpoint, check_classes, check_paths
+from ..runner.preflight import check_checkpoint, check_classes, check_paths, check_teachers
 from ..runner.weights import check_names, check_readable, entry_names
 from .errors import CommandError, run_command
 from .launch import (
@@ -75,6 +75,7 @@ def train(args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     check_paths(cfg, ('train', 'val'))
     check_classes(cfg, ('train', 'val'))
+    check_teachers(cfg)
     names = []
     if args.resume is None:
         names = entry_names(cfg.get('load_from'), args.trusted)
@@ -84,10 +85,15 @@ def train(args: argparse.Namespace) -> None:
     for place, checkpoint in pretrained_checkpoints(cfg.model):
         if checkpoint and '://' not in checkpoint and not os.path.isfile(checkpoint):
             raise CommandError(f'{place}: checkpoint {checkpoint} does not exist')
+    from ..engine.teacher import TeacherError
+
     with told_in_a_sentence():
         runner = build_runner(cfg, args.trusted)
         check_names(runner.model, names, cfg.get('load_from'))
-        runner.train()
+        try:
+            runner.train()
+        except TeacherError as error:
+            raise CommandError(f'custom_hooks, DistillHook: {error}') from error
 
 
 def latest(cfg: Config) -> str | None:

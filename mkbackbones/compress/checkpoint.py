@@ -9,7 +9,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..attention.inject import counted_attentions, stage_depths
-from ..checkpoints.fold import Folded, require_stock_blocks, written
+from ..checkpoints.fold import Folded, require_stock_blocks, with_backbone, written
 from ..checkpoints.report import CheckpointError
 from ..keys.build import keys_per_block
 from .fold_calibrated import BlockFold
@@ -42,7 +42,7 @@ def checkpoint_of(
         state = dict(model.state_dict())
         backbone = dict(settings['model']['backbone'])
         backbone['key_cfg'] = kept_keys(model.backbone, backbone['key_cfg'], found)
-        settings['model'] = {**settings['model'], 'backbone': backbone}
+        settings = with_backbone(settings, backbone)
         return Folded(state, {**meta, 'cfg': Config(settings).pretty_text}, backbone, layers)
     require_stock_blocks(model.backbone)
     stay = [each.layer for each in found if not each.folded]

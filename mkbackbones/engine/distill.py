@@ -15,11 +15,11 @@ et al., arXiv 1503.02531.)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -27,7 +27,13 @@ from torch import Tensor, nn
 
 from ..arguments import FLAG, check, number, short
 from ..registry import HOOKS
-from .teacher import build_teacher, read_teacher_config
+from .teacher import (
+    TeacherError,
+    build_teacher,
+    check_preprocessing,
+    check_teacher,
+    read_teacher_config,
+)
 
 __all__ = ['DistillHook', 'add_distillation', 'feature_loss', 'key_loss', 'logit_loss']
 
@@ -172,7 +178,7 @@ class Distillation:
         if not (model.training and isinstance(output, dict)):
             return
         if not isinstance(inputs, Tensor):
-            raise RuntimeError(
+            raise TeacherError(
                 f'DistillHook needs the pictures of a batch as one tensor, and the model was given '
                 f'a {type(inputs).__name__}; models with several branches are not supported'
             )
@@ -217,14 +223,14 @@ def attention_layers(model: nn.Module, teacher: nn.Module) -> list[str]:
     """Names of the ``qkv`` layers that both have.
 
     Raises:
-        ValueError: The two have not the same ones.
+        TeacherError: The two have not the same ones.
     """
     own, theirs = (
         [n for n, _ in each.named_modules() if n.rpartition('.')[2] == 'qkv']
         for each in (model, teacher)
     )
     if not own or own != theirs:
-        raise ValueError(
+        raise TeacherError(
             f"keys={len(own)} layers called 'qkv' in the student, {len(theirs)} in the teacher: "
             'the loss of keys needs the same blocks in both; set keys=0'
         )
@@ -232,30 +238,30 @@ def attention_layers(model: nn.Module, teacher: nn.Module) -> list[str]:
 
 
 def require_logits(model: Any, teacher: Any) -> None:
-    """Raise ValueError for models without logits of pixels."""
+    """Raise TeacherError for models without logits of pixels."""
     for who, each in (('student', model), ('teacher', teacher)):
         if not isinstance(getattr(getattr(each, 'decode_head', None), 'conv_seg', None), nn.Module):
-            raise ValueError(
+            raise TeacherError(
                 f'the {who}, a {type(each).__name__}, has no decode_head.conv_seg that gives a '
                 'logit for each class and pixel; set logits=0'
             )
 
 
 def alike(what: str, found: list[Tensor], wanted: list[Tensor]) -> None:
-    """Raise RuntimeError where the two give other shapes, or nothing has arrived."""
+    """Raise TeacherError where the two give other shapes, or nothing has arrived."""
     if not found:
-        raise RuntimeError(
+        raise TeacherError(
             f"the student's {what} did not arrive at DistillHook, e.g. as the backbone is compiled "
             '(CompileBackboneHook); leave one of the two out'
         )
     own, theirs = ([tuple(each.shape) for each in both] for both in (found, wanted))
     if own != theirs:
-        raise RuntimeError(
+        raise TeacherError(
             f"the student's {what} have the shapes {own}, the teacher's {theirs}; they have to be "
             'the same: only what costs nothing in shape, such as keys and charts, may differ'
         )
     if torch.is_grad_enabled() and not any(each.requires_grad for each in found):
-        raise RuntimeError(
+        raise TeacherError(
             f"the student's {what} have no gradients: what they come from is frozen, or the "
             'backbone recomputes its blocks in the way of reentrant checkpoints (with_cp=True of '
             'other libraries); set their weight to 0'
@@ -285,12 +291,13 @@ def add_distillation(
         Callable: Takes it away again.
 
     Raises:
-        ValueError: A weight is not allowed, or the two do not go together.
+        ValueError: A weight is not allowed.
+        TeacherError: The two do not go together.
     """
     check_weights(features, keys, logits, temperature)
     for who, each in (('student', model), ('teacher', teacher)):
         if not (hasattr(each, 'backbone') and hasattr(each, 'extract_feat')):
-            raise ValueError(
+            raise TeacherError(
                 f'the {who} is a {type(each).__name__} without backbone and extract_feat; '
                 'detectors of mmdet and segmentors of mmseg can be distilled'
             )
@@ -333,8 +340,9 @@ class DistillHook(Hook):
         trusted (bool): Load a pickle that holds more than weights, which can run code.
 
     Raises:
-        ValueError: An argument is not allowed; when training begins, also where the teacher cannot
-            be loaded, or the two do not go together.
+        ValueError: An argument is not allowed.
+        TeacherError: When training begins, where the teacher cannot be loaded or the two do not go
+            together; ``train`` asks :meth:`check_config` before.
     """
 
     def __init__(
@@ -356,6 +364,20 @@ class DistillHook(Hook):
         self._weights = dict(features=features, keys=keys, logits=logits, temperature=temperature)
         self._remove: Callable[[], None] | None = None
 
+    def check_config(self, cfg: Config) -> None:
+        """Look at the teacher's files and preprocessing, before a runner is built.
+
+        Args:
+            cfg (Config): The student's.
+
+        Raises:
+            TeacherError: A file is not there or cannot be read, the weights are not those of the
+                teacher's config, or it sees pictures that are prepared otherwise.
+        """
+        theirs = read_teacher_config(self._teacher)
+        check_preprocessing(cfg.get('model') or {}, theirs.model)
+        check_teacher(theirs, self._checkpoint, self._trusted)
+
     def before_train(self, runner: Runner) -> None:
         """Build the teacher and add the losses."""
         model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -370,21 +392,3 @@ class DistillHook(Hook):
         if self._remove is not None:
             self._remove()
             self._remove = None
-
-
-def check_preprocessing(own: Any, theirs: Any) -> None:
-    """Raise ValueError where the teacher would have to see pictures that are prepared otherwise."""
-    own, theirs = (each.get('data_preprocessor') or {} for each in (own, theirs))
-    for name in ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr'):
-        a, b = own.get(name), theirs.get(name)
-        numbers = isinstance(a, list | tuple) and isinstance(b, list | tuple)
-        same = (
-            len(a) == len(b) and all(math.isclose(x, y, abs_tol=1e-3) for x, y in zip(a, b))
-            if numbers
-            else (a or None) == (b or None)
-        )
-        if not same:
-            raise ValueError(
-                f'data_preprocessor.{name} is {short(a)} in the student and {short(b)} in the '
-                'teacher, which sees what the student is given; make them the same'
-            )

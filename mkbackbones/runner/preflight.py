@@ -108,6 +108,29 @@ def check_checkpoint(checkpoint: str | None) -> None:
         raise InputError(f'checkpoint {checkpoint} does not exist')
 
 
+def check_teachers(cfg: Config) -> None:
+    """Raise InputError if a model that a hook learns from cannot be had, or does not go with ``cfg``.
+
+    Args:
+        cfg (Config): config of a training.
+    """
+    if not any(is_distillation(hook) for hook in cfg.get('custom_hooks') or []):
+        return
+    from ..engine.distill import DistillHook
+
+    for hook in filter(is_distillation, cfg.custom_hooks):
+        given = {k: v for k, v in hook.items() if k not in ('type', 'priority')}
+        try:
+            DistillHook(**given).check_config(cfg)
+        except (TypeError, ValueError) as error:
+            raise InputError(f'custom_hooks, DistillHook: {error}') from error
+
+
+def is_distillation(hook: Any) -> bool:
+    """Whether an entry of ``custom_hooks`` is a DistillHook."""
+    return isinstance(hook, dict) and str(hook.get('type')).rpartition('.')[2] == 'DistillHook'
+
+
 def iter_datasets(dataset: Any) -> Iterator[dict]:
     """Yield the innermost data set configs below wrappers (``dataset=``, ``datasets=``)."""
     if isinstance(dataset, (list, tuple)):

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from ..arguments import CONFIG, check
+from ..checkpoints.fold import names_of_key
 from .carry import carry_over, left_behind
 from .check import check_model
 from .consumers import (
@@ -91,6 +92,10 @@ def swap_backbone(cfg: Config, backbone: dict) -> Swap:
 
     touched = fit_readers(model, old_cfg, new_cfg, old, new, where, scope, depth, changes)
     model.backbone = new_cfg
+    for name in names_of_key(cfg, old_cfg):
+        if cfg[name] != new_cfg.get('key_cfg'):
+            cfg.pop(name)
+            changes.append(f'{name}: left out, as it was the key of the old backbone')
     new_module = build_backbone(new_cfg, scope)
     filled = fits(old_module, new_module)
     behind = left_behind(old_cfg, new_cfg, old_module, same_sizes=filled[0] == filled[1])

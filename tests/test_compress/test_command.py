@@ -8,7 +8,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import nn
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -21,9 +20,10 @@ from mkbackbones.runner.errors import InputError
 from ..test_engine.tiny import (
     MANIFOLD_SWIN,
     detection_config,
-    evaluation,
+    let_charts_count,
     segmentation_config,
     write_images,
+    write_project,
 )
 
 SPATIAL = dict(type='SpatialK', num_charts=2)
@@ -37,20 +37,9 @@ def images(tmp_path_factory):
 def project(build, images, folder, key_cfg=SPATIAL):
     """A config with validation, and a checkpoint in which charts count."""
     cfg = build(images, folder / 'work', dict(MANIFOLD_SWIN, key_cfg=key_cfg))
-    scope = cfg.default_scope
-    cfg.custom_imports = dict(imports=['mkbackbones'])
-    cfg.val_dataloader, cfg.val_evaluator = evaluation(cfg, images)
-    cfg.val_cfg = dict(type='ValLoop')
+    cfg.key_cfg = cfg.charts = key_cfg  # the provided ones have a name for it
     cfg.default_hooks.checkpoint.save_best = 'auto'  # as in the provided configs
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(cfg.model)
-    for name, parameter in model.named_parameters():
-        if '.key.' in name or '.qv.weight' in name:
-            nn.init.normal_(parameter, std=0.3)
-    cfg.dump(str(folder / 'config.py'))
-    torch.save({'state_dict': model.state_dict()}, folder / 'trained.pth')
-    return model.eval(), cfg
+    return write_project(cfg, folder, dict(val=images), let_charts_count)
 
 
 def loaded(cfg, backbone_cfg, file):
@@ -76,7 +65,8 @@ def test_a_stock_checkpoint_comes_out(build, images, tmp_path, capsys, monkeypat
         window_size=4,
     )  # fmt: skip
     model, content = loaded(cfg, stock, 'folded.pth')
-    assert 'mkbackbones' not in content['meta'].get('cfg', '')
+    kept = Config.fromstring(content['meta']['cfg'], '.py')
+    assert 'mkbackbones' not in kept.pretty_text and not {'key_cfg', 'charts'} & kept.keys()
     assert (
         content['meta']['dataset_meta']['classes'] == cfg.train_dataloader.dataset.metainfo.classes
     )
@@ -109,8 +99,8 @@ def test_what_keeps_its_keys_is_written_with_them(images, tmp_path, capsys, monk
     model, content = loaded(cfg, backbone, 'fewer.pth')
     before = torch.load('trained.pth')['state_dict']
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
-    kept = Config.fromstring(content['meta']['cfg'], '.py').model.backbone
-    assert kept.to_dict() == backbone
+    kept = Config.fromstring(content['meta']['cfg'], '.py')
+    assert kept.model.backbone.to_dict() == backbone and not {'key_cfg', 'charts'} & kept.keys()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import nn
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -29,9 +28,10 @@ from ..test_commands.test_help import DOCUMENTED
 from ..test_engine.tiny import (
     MANIFOLD_SWIN,
     detection_config,
-    evaluation,
+    let_charts_count,
     segmentation_config,
     write_images,
+    write_project,
 )
 from ..test_engine.tiny import train as train_tiny
 from .test_prune import plant
@@ -54,24 +54,17 @@ def quiet():
 def project(build, images, folder, planted=True, key_cfg=THREE, hooks=()):
     """A config with validation, and a checkpoint with two equal charts in each block."""
     cfg = build(images, folder / 'work', dict(MANIFOLD_SWIN, key_cfg=key_cfg))
-    scope = cfg.default_scope
-    cfg.custom_imports = dict(imports=['mkbackbones'])
+    cfg.key_cfg = cfg.charts = key_cfg  # the provided ones have a name for it
     cfg.custom_hooks = list(hooks)
-    cfg.val_dataloader, cfg.val_evaluator = evaluation(cfg, images)
-    cfg.val_cfg = dict(type='ValLoop')
-    cfg.default_hooks.checkpoint.save_best = 'coco/bbox_mAP' if scope == 'mmdet' else 'mIoU'
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(cfg.model)
-    for name, parameter in model.named_parameters():
-        if '.key.' in name or '.qv.weight' in name:
-            nn.init.normal_(parameter, std=0.3)
-    if planted:
-        for layer in charted(model).values():
+    is_det = cfg.default_scope == 'mmdet'
+    cfg.default_hooks.checkpoint.save_best = 'coco/bbox_mAP' if is_det else 'mIoU'
+
+    def touch(model):
+        let_charts_count(model)
+        for layer in charted(model).values() if planted else ():
             plant(layer.key, 'copy')
-    cfg.dump(str(folder / 'config.py'))
-    torch.save({'state_dict': model.state_dict()}, folder / 'trained.pth')
-    return model.eval(), cfg
+
+    return write_project(cfg, folder, dict(val=images), touch)
 
 
 def rebuilt(config='fewer.py', file='fewer.pth'):
@@ -98,6 +91,7 @@ def test_what_costs_nothing_goes_and_the_rest_trains_on_and_folds(
     assert len(content['meta']['dataset_meta']['classes'])
     (entry,) = new.model.backbone.key_cfg
     assert entry == dict(THREE, num_charts=2, chart_scale=True, blocks=[0, 1, 2, 3, 4])
+    assert not {'key_cfg', 'charts'} & new.keys()  # they told of charts that are gone
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         for a, b in zip(whole.backbone(x), model.backbone(x)):

@@ -7,8 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -18,56 +16,43 @@ from mkbackbones.commands import calibrate_threshold
 from mkbackbones.commands.calibrate_threshold import main
 from mkbackbones.decide.operating_point import OperatingPoint
 from mkbackbones.decide.page import Looked
-from mkbackbones.registry import MODELS
 
 from ..test_commands.test_help import DOCUMENTED
 from ..test_engine.tiny import (
     MANIFOLD_SWIN,
     detection_config,
-    evaluation,
     segmentation_config,
     write_images,
+    write_project,
 )
 
 
 def project(build, folder, splits=('val', 'test')):
     """A config and a checkpoint; the images of a split are 3 good ones and 3 with a square."""
-    cfg = None
-    for split in ('train', *splits):
-        images = write_images(folder / split)
-        coco = json.loads((images / 'coco.json').read_text())
+    images = {split: write_images(folder / split) for split in ('train', *splits)}
+    for place in images.values():
+        coco = json.loads((place / 'coco.json').read_text())
         coco['annotations'] = [a for a in coco['annotations'] if a['image_id'] >= 3]
-        (images / 'coco.json').write_text(json.dumps(coco))
+        (place / 'coco.json').write_text(json.dumps(coco))
         for i in range(3):
-            cv2.imwrite(str(images / f'map/{i}.png'), np.zeros((64, 64), np.uint8))
-        if cfg is None:
-            cfg = build(images, folder / 'work', MANIFOLD_SWIN)
-            cfg.custom_imports = dict(imports=['mkbackbones'])
-            continue
-        loader, metric = evaluation(cfg, images)
-        cfg[f'{split}_dataloader'], cfg[f'{split}_evaluator'] = loader, metric
-        cfg[f'{split}_cfg'] = dict(type=f'{split.capitalize()}Loop')
-    cfg = Config(cfg.to_dict())
-    cfg.dump(str(folder / 'config.py'))
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, folder / 'model.pth')
-    return cfg
+            cv2.imwrite(str(place / f'map/{i}.png'), np.zeros((64, 64), np.uint8))
+    cfg = build(images.pop('train'), folder / 'work', MANIFOLD_SWIN)
+    return write_project(cfg, folder, images)[1]
 
 
 @pytest.mark.parametrize('build', [detection_config, segmentation_config])
 def test_a_threshold_and_a_page(build, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     project(build, tmp_path)
-    argv = ['config.py', 'model.pth', '--max-false-alarms', '0.5', '--device', 'cpu']
+    argv = ['config.py', 'trained.pth', '--max-false-alarms', '0.5', '--device', 'cpu']
     assert main([*argv, '--report', 'page.html']) == 0
     told = capsys.readouterr().out
     assert 'asked for: at most 50.00% of the good images raise an alarm; alarm above' in told
     assert 'resemble each other' not in told
     assert 'test: defective images with an alarm: ' in told and ' of 3 (' in told
     point = OperatingPoint.load(tmp_path / 'threshold.json')
-    assert point.checkpoint == 'model.pth' and point.classes
-    assert point.is_for(Path('model.pth')) and not point.is_for(Path('config.py'))
+    assert point.checkpoint == 'trained.pth' and point.classes
+    assert point.is_for(Path('trained.pth')) and not point.is_for(Path('config.py'))
     assert point.validation.false_alarms.images == point.test.recall.images == 3
     assert point.validation.false_alarms.hits <= 1
     page = (tmp_path / 'page.html').read_text()
@@ -92,9 +77,9 @@ def test_scores_are_those_of_images_alone(tmp_path, monkeypatch):
     pictures = [path for path in pictures if path.parent.name != 'map' and path.suffix != '.json']
     for i, path in enumerate(pictures):  # each of a size of its own
         cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (40 + 24 * i, 160 - 16 * i)))
-    argv = ['config.py', 'model.pth', '--max-false-alarms', '0.5', '--device', 'cpu']
+    argv = ['config.py', 'trained.pth', '--max-false-alarms', '0.5', '--device', 'cpu']
     assert main(argv) == 0
-    predictor = mkbackbones.Predictor('config.py', 'model.pth', device='cpu')
+    predictor = mkbackbones.Predictor('config.py', 'trained.pth', device='cpu')
     scores = [one.score for one in predictor(pictures)]
     assert len(set(scores)) == 6
     threshold = OperatingPoint.load(tmp_path / 'threshold.json').threshold
@@ -108,7 +93,7 @@ def test_images_of_validation_are_no_test(tmp_path, capsys, monkeypatch):
         cfg[f'test_{name}'] = cfg[f'val_{name}']
     cfg.test_cfg = dict(type='TestLoop')
     cfg.dump('config.py')
-    argv = ['config.py', 'model.pth', '--min-recall', '0.5', '--out', 'x.json', '--device', 'cpu']
+    argv = ['config.py', 'trained.pth', '--min-recall', '0.5', '--out', 'x.json', '--device', 'cpu']
     assert main(argv) == 0
     assert 'are those of validation' in capsys.readouterr().out
     assert OperatingPoint.load(tmp_path / 'x.json').test is None
@@ -119,7 +104,7 @@ def test_no_test_images_and_few_groups_are_told(tmp_path, capsys, monkeypatch):
     project(detection_config, tmp_path, ('val',))
     groups = {str(i): 'one part' for i in range(6)}
     (tmp_path / 'val/groups.json').write_text(json.dumps(groups))
-    argv = ['config.py', 'model.pth', '--max-false-alarms', '0.25', '--device', 'cpu']
+    argv = ['config.py', 'trained.pth', '--max-false-alarms', '0.25', '--device', 'cpu']
     assert main([*argv, '--report', 'page.html']) == 0
     told = capsys.readouterr().out
     assert 'has no test images' in told and 'are of 1 groups' in told
@@ -130,10 +115,10 @@ def test_no_test_images_and_few_groups_are_told(tmp_path, capsys, monkeypatch):
 def test_a_checkpoint_of_something_else_is_told(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     project(detection_config, tmp_path)
-    content = torch.load('model.pth')
+    content = torch.load('trained.pth')
     state = {n: v for n, v in content['state_dict'].items() if not n.startswith('rpn_head')}
-    torch.save({'state_dict': state}, 'model.pth')
-    assert main(['config.py', 'model.pth', '--min-recall', '0.5', '--device', 'cpu']) == 2
+    torch.save({'state_dict': state}, 'trained.pth')
+    assert main(['config.py', 'trained.pth', '--min-recall', '0.5', '--device', 'cpu']) == 2
     assert 'weights are missing' in capsys.readouterr().err
     assert not list(tmp_path.glob('*.json'))
 
@@ -151,7 +136,7 @@ def test_a_checkpoint_of_something_else_is_told(tmp_path, capsys, monkeypatch):
 def test_what_cannot_be_is_told(argv, told, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     project(segmentation_config, tmp_path)
-    assert main(['config.py', 'model.pth', '--device', 'cpu', *argv]) == 2
+    assert main(['config.py', 'trained.pth', '--device', 'cpu', *argv]) == 2
     assert told in capsys.readouterr().err
     assert not list(tmp_path.glob('*.json'))
 
@@ -161,7 +146,7 @@ def test_lines_of_the_page_of_thresholds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     project(segmentation_config, tmp_path)
     (tmp_path / 'config.py').rename('my_config.py')
-    (tmp_path / 'model.pth').rename('epoch_12.pth')
+    (tmp_path / 'trained.pth').rename('epoch_12.pth')
     rng = np.random.default_rng(0)
     files = [tmp_path / f'val/img/{i % 6}.png' for i in range(400)]
 

@@ -1,6 +1,7 @@
 """A student learns from a teacher, which is no part of it."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import nn
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
+from mkbackbones.commands.train import main as command
+from mkbackbones.engine import teacher
 from mkbackbones.engine.distill import (
     DistillHook,
     add_distillation,
@@ -17,6 +20,8 @@ from mkbackbones.engine.distill import (
     key_loss,
     logit_loss,
 )
+from mkbackbones.engine.teacher import TeacherError
+from mkbackbones.runner.preflight import check_teachers
 
 from .tiny import MANIFOLD_SWIN, STOCK_SWIN, detection_config, segmentation_config, train
 
@@ -186,22 +191,29 @@ def test_choices_that_are_none_are_told(arguments, told):
         DistillHook(**{**dict(teacher='a.py', checkpoint='a.pth'), **arguments})
 
 
-@pytest.mark.parametrize(
-    'damage', ['config', 'file', 'weights', 'mean', 'blocks', 'logits', 'width']
-)
-def test_teachers_that_do_not_go_are_told(damage, images, tmp_path):
+def damaged(damage, images, tmp_path):
+    """A student's config with a teacher that does not go with it."""
     build = detection_config if damage == 'logits' else segmentation_config
     hook = teacher_of(build, images, tmp_path)
     changes = {}
     backbone = STOCK
     if damage == 'config':
         hook['teacher'] = 'nowhere.py'
+    elif damage == 'type':
+        text = Path(hook['teacher']).read_text()
+        Path(hook['teacher']).write_text(text.replace('EncoderDecoder', 'NoSuchSegmentor'))
     elif damage == 'file':
         hook['checkpoint'] = 'nowhere.pth'
+    elif damage == 'cut':
+        Path(hook['checkpoint']).write_bytes(Path(hook['checkpoint']).read_bytes()[:5000])
     elif damage == 'weights':
         torch.save(dict(state_dict=dict(x=torch.zeros(1))), hook['checkpoint'])
     elif damage == 'mean':
         changes['model.data_preprocessor.mean'] = [1.0, 2.0, 3.0]
+    elif damage == 'argument':
+        hook['features'] = -1.0
+    elif damage == 'name':
+        hook['feature'] = 1.0
     elif damage == 'blocks':
         hook['keys'] = 1.0
         backbone = dict(STOCK_SWIN, depths=(1, 1, 1, 1))
@@ -210,15 +222,54 @@ def test_teachers_that_do_not_go_are_told(damage, images, tmp_path):
     else:
         backbone = dict(STOCK, arch=dict(STOCK['arch'], embed_dims=16))
         changes['model.decode_head.in_channels'] = 128
-    told = {
-        'config': 'nowhere.py, does not exist',
-        'file': 'nowhere.pth does not exist',
-        'weights': 'does not hold the weights',
-        'mean': 'data_preprocessor.mean is',
-        'blocks': 'the same blocks in both',
-        'logits': 'no decode_head.conv_seg',
-        'width': 'have to be the same',
-    }
     cfg = build(images, tmp_path / 'a', backbone, custom_hooks=[hook], **changes)
-    with pytest.raises((ValueError, RuntimeError), match=told[damage]):
-        train(cfg)
+    cfg.custom_imports = dict(imports=['mkbackbones'])
+    return cfg
+
+
+#: What the files tell before a runner is built, ...
+EARLY = {
+    'config': 'nowhere.py, does not exist',
+    'file': 'nowhere.pth does not exist',
+    'cut': 'teacher.pth',
+    'weights': 'does not hold the weights of the teacher',
+    'type': 'NoSuchSegmentor',
+    'mean': 'data_preprocessor.mean is',
+}
+#: ... what the arguments do, and what both models together tell when training begins.
+WRONG = {'argument': 'features=-1.0', 'name': "'feature'"}
+TOGETHER = {
+    'blocks': 'the same blocks in both',
+    'logits': 'no decode_head.conv_seg',
+    'width': 'have to be the same',
+}
+
+
+@pytest.mark.parametrize('damage', [*EARLY, *TOGETHER])
+def test_teachers_that_do_not_go_are_told(damage, images, tmp_path):
+    with pytest.raises(TeacherError, match=(EARLY | TOGETHER)[damage]):
+        train(damaged(damage, images, tmp_path))
+
+
+@pytest.mark.parametrize('damage', [*EARLY, *WRONG, *TOGETHER])
+def test_the_command_tells_them_in_a_sentence(damage, images, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = damaged(damage, images, tmp_path)
+    cfg.experiment_name = damage  # mmengine keeps scopes by it
+    lines = [f'{name} = {value!r}\n' for name, value in cfg.to_dict().items()]
+    Path('student.py').write_text(''.join(lines))
+    assert command(['student.py', '--device', 'cpu']) == 2
+    told = capsys.readouterr().err
+    assert told.startswith('error: custom_hooks, DistillHook: ') and len(told.splitlines()) == 1
+    assert (EARLY | WRONG | TOGETHER)[damage] in told
+    # Nothing was begun, unless both models had to be there to tell.
+    assert Path('a').exists() == (damage in TOGETHER)
+
+
+def test_a_teacher_that_goes_is_found_without_its_weights(images, tmp_path, monkeypatch):
+    hook = teacher_of(segmentation_config, images, tmp_path)
+    cfg = segmentation_config(images, tmp_path / 'a', STOCK, custom_hooks=[hook])
+    monkeypatch.setattr(teacher, 'read_source', None)  # which would read them
+    state = torch.random.get_rng_state()
+    check_teachers(cfg)
+    assert torch.random.get_rng_state().equal(state)

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
+from torch import nn
 
 SIZE = 64
 #: mmdet's and mmseg's own Swin, in miniature.
@@ -186,6 +189,37 @@ def evaluation(config, images):
     if is_det:
         return loader, dict(type='CocoMetric', metric='bbox', ann_file=str(images / 'coco.json'))
     return loader, dict(type='IoUMetric', iou_metrics=['mIoU'])
+
+
+def write_project(config, folder, images, touch=None):
+    """What a training leaves, ``config.py`` and ``trained.pth``; the model and the config.
+
+    Args:
+        config: From one of the functions above.
+        folder: Where the files go.
+        images: Folders of images to validate and test with, by split.
+        touch: Told the model before its weights are kept.
+    """
+    config.custom_imports = dict(imports=['mkbackbones'])
+    for split, place in images.items():
+        config[f'{split}_dataloader'], config[f'{split}_evaluator'] = evaluation(config, place)
+        config[f'{split}_cfg'] = dict(type=f'{split.capitalize()}Loop')
+    config = Config(config.to_dict())
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        model = MODELS.build(config.model)
+    if touch is not None:
+        touch(model)
+    config.dump(str(folder / 'config.py'))
+    torch.save({'state_dict': model.state_dict()}, folder / 'trained.pth')
+    return model.eval(), config
+
+
+def let_charts_count(model):
+    """Give keys, queries and values weights with which charts change what a model finds."""
+    for name, parameter in model.named_parameters():
+        if '.key.' in name or '.qv.weight' in name:
+            nn.init.normal_(parameter, std=0.3)
 
 
 def merged(config, changes):

@@ -225,6 +225,16 @@ def test_a_new_backbone_that_is_no_config(backbone):
         swap_backbone(Config(dict(model=dict(backbone=dict(SWIN)))), loop)
 
 
+def test_what_the_config_called_its_key_goes_with_it():
+    cfg = swap_backbone(shipped_config('mmseg', SEGMENTATION[2]), SWIN).cfg
+    cfg.key_cfg = cfg.model.backbone.key_cfg
+    same = swap_backbone(cfg, SWIN)
+    assert same.cfg.key_cfg == SWIN['key_cfg']
+    other = swap_backbone(cfg, dict(SWIN, key_cfg=dict(type='KUA', num_charts=2)))
+    assert 'key_cfg' not in other.cfg and 'key_cfg' in cfg
+    assert any(line.startswith('key_cfg: left out') for line in other.changes)
+
+
 def test_a_backbone_that_cannot_be_built():
     cfg = Config(dict(model=dict(backbone=dict(SWIN))))
     with pytest.raises(SwapError, match=r'ManifoldSwin cannot be built: .*choose from'):

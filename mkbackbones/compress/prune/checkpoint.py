@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ...attention.inject import fold_layer
+from ...checkpoints.fold import with_backbone
 from ..checkpoint import keys_of_blocks
 from .blocks import BlockPrune
 
@@ -51,8 +52,7 @@ def pruned_config(model: Any, cfg: Config, found: Sequence[BlockPrune]) -> Confi
         return new
 
     backbone['key_cfg'] = keys_of_blocks(model.backbone, backbone['key_cfg'], changed)
-    settings['model'] = {**settings['model'], 'backbone': backbone}
-    return Config(settings)
+    return Config(with_backbone(settings, backbone))
 
 
 def is_dropped(hook: Any) -> bool:

@@ -19,6 +19,7 @@ from ...runner.preflight import (
     check_classes,
     check_paths,
     check_scope,
+    check_teachers,
     dataset_paths,
     iter_datasets,
 )
@@ -324,6 +325,7 @@ def check_data(study: Study, task: Task, cfg: Config, finite: set[str]) -> None:
         check_paths(cfg, ('train', 'val', 'test'))
         check_classes(cfg, ('train', 'val', 'test'))
         check_values(cfg)
+        check_teachers(cfg)
         settle_loaders(cfg)
         for checkpoint in {start_checkpoint(cfg, task), cfg.get('load_from')} - finite - {None}:
             check_finite(checkpoint, study.trusted)
