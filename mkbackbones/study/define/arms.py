@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from ...hints import did_you_mean
 from .entries import StudyError, allow, text
 from .tasks import Task
 
-__all__ = ['Arm', 'Role', 'Teacher', 'check_arms', 'check_parts', 'parse_arm', 'takes_part']
+__all__ = [
+    'LOSSES',
+    'Arm',
+    'Role',
+    'Teacher',
+    'check_arms',
+    'check_parts',
+    'parse_arm',
+    'takes_part',
+]
 
 Role = Literal['baseline', 'control', 'candidate']
 ROLES: tuple[Role, ...] = get_args(Role)
+#: What can be learnt from a teacher.
+LOSSES = ('features', 'keys', 'logits')
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,10 @@ class Teacher:
 
     arm: str
     losses: dict[str, float]
+
+    def losses_of(self, kind: str) -> dict[str, float]:
+        """Weights in a task of a kind: there are logits of pixels in segmentation alone."""
+        return self.losses if kind == 'segmentation' else {**self.losses, 'logits': 0.0}
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,17 @@ def check_teachers(arms: dict[str, Arm]) -> None:
             )
 
 
-def takes_part(arm: Arm, kind: str, chained: bool) -> bool:
+class Placed(Protocol):
+    """What tells in which tasks an arm takes part."""
+
+    @property
+    def initial_arm(self) -> str | None: ...
+
+    @property
+    def teacher(self) -> Any: ...
+
+
+def takes_part(arm: Placed, kind: str, chained: bool) -> bool:
     """Whether an arm is trained in a task of a kind, which starts from another task or not."""
     if arm.teacher is not None and kind == 'classification':
         return False
@@ -165,6 +190,12 @@ def check_parts(arms: dict[str, Arm], tasks: dict[str, Task]) -> None:
                 f'arm {arm.key} has a teacher, and there is no task of detection or segmentation, '
                 'so it would have no run'
             )
+        for task in own:
+            if arm.teacher and not any(arm.teacher.losses_of(task.kind)[n] for n in LOSSES):
+                raise StudyError(
+                    f'arm {arm.key}: of its teacher it learns logits alone, which {task.key} has '
+                    'not; give features or keys a weight'
+                )
         lost = [t.key for t in own if t.source and not takes_part(arm, tasks[t.source].kind, False)]
         if lost and arm.initial_arm is None:
             raise StudyError(

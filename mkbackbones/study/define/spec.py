@@ -149,12 +149,13 @@ def parse_study(content: dict, path: Path) -> Study:
     tasks = {
         key: parse_task(key, task, weights, path.parent) for key, task in entries(content, 'tasks')
     }
+    tasks = in_order(tasks)
     check_parts(arms, tasks)
     return Study(
         name=folder_name(text(content, 'name', path.stem, 'the study'), 'name'),
         question=text(content, 'question', 'Does the manifold key help?', 'the study'),
         arms=arms,
-        tasks=in_order(tasks),
+        tasks=tasks,
         seeds=seeds,
         budget=parse_budget(content.get('budget')),
         learning_rates=parse_learning_rates(content.get('learning_rates'), seeds, tasks),

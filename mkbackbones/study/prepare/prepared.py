@@ -138,7 +138,7 @@ class PreparedStudy:
             model=cfg.model,
             default_scope=cfg.get('default_scope'),
             checkpoint=checkpoint,
-            losses=about.losses,
+            losses=about.losses_of(task.kind),
         )
 
     def fold_of(self, run: Run) -> int:
@@ -217,7 +217,7 @@ class PreparedStudy:
                     arm.role,
                     arm.backbone,
                     arm.initial_arm,
-                    arm.teacher and asdict(arm.teacher),
+                    asdict(arm.teacher) if arm.teacher else None,
                 )
                 for key, arm in study.arms.items()
             },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
+from ..define.arms import LOSSES
 from ..define.spec import Study
 from .configs import same_split, start_checkpoint
 
@@ -77,7 +78,7 @@ def fairness(study: Study, configs: dict[str, Config]) -> list[str]:
             )
         if arm.teacher:
             losses = arm.teacher.losses
-            weights = [f'{name} {losses[name]:g}' for name in ('features', 'keys', 'logits')]
+            weights = [f'{name} {losses[name]:g}' for name in LOSSES if losses[name]]
             sentences.append(
                 f'{arm.label} also learns from the trained network of '
                 f'{study.arms[arm.teacher.arm].label} of the same task and seed (weights of the '

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...files import written_aside
+from ..define.arms import takes_part
 from ..define.precision import Plan
 from .run_folder import About, read_object
 
@@ -132,7 +133,8 @@ class StudyInfo:
     def arms_of(self, task: str) -> list[str]:
         """Keys of the arms that take part in a task."""
         chained = self.tasks[task].source is not None
-        return [key for key, arm in self.arms.items() if chained or arm.initial_arm is None]
+        kind = self.tasks[task].kind
+        return [key for key, arm in self.arms.items() if takes_part(arm, kind, chained)]
 
     @property
     def num_runs(self) -> int:

@@ -72,13 +72,13 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     if latest is not None and not is_done(latest, cfg):
         hand_over(folder / LATEST, latest)
     recorder = RecordHook(folder, study.metric, study.factor, max(interval, 1), heartbeat)
-    hooks: list[Hook] = [SharedStartHook(baseline, study.share_backbone)]
+    own: list[Hook] = [SharedStartHook(baseline, study.share_backbone)]
     if study.get('teacher') is not None:
-        hooks.append(TeacherHook(study.teacher, study.get('trusted', False)))
+        own.append(TeacherHook(study.teacher, study.get('trusted', False)))
     if rank() is not None:
-        hooks.append(MeanLossHook())
+        own.append(MeanLossHook())
     # Of several processes the first one keeps the record.
-    for hook in hooks if rank() else [*hooks, recorder]:
+    for hook in own if rank() else [*own, recorder]:
         runner.register_hook(hook)
     return runner, recorder
 
