@@ -48,12 +48,12 @@ def read_teacher_config(path: str) -> Config:
     return cfg
 
 
-def build_teacher(cfg: Config, checkpoint: str, trusted: bool = False) -> nn.Module:
+def build_teacher(cfg: Config, checkpoint: str | None, trusted: bool = False) -> nn.Module:
     """Build a teacher and load its weights strictly; the random numbers of others stay as they are.
 
     Args:
         cfg (Config): Its config.
-        checkpoint (str): Its weights.
+        checkpoint (str | None): Its weights; None for those that it is built with.
         trusted (bool): Load a pickle that holds more than data.
 
     Returns:
@@ -62,16 +62,19 @@ def build_teacher(cfg: Config, checkpoint: str, trusted: bool = False) -> nn.Mod
     Raises:
         TeacherError: The weights cannot be read, or do not fit.
     """
+    state: Any = None
     try:
-        state: Any = read_source(checkpoint, trusted)
+        if checkpoint is not None:
+            state = read_source(checkpoint, trusted)
     except (CheckpointError, FileNotFoundError) as error:
         raise TeacherError(f'the teacher: {error}') from error
     with torch.random.fork_rng(devices=[]):
         model = built(cfg)
     try:
-        model.load_state_dict(dict(state))
+        if state is not None:
+            model.load_state_dict(dict(state))
     except RuntimeError as error:
-        raise other_weights(checkpoint, str(error)) from error
+        raise other_weights(str(checkpoint), str(error)) from error
     return model.eval().requires_grad_(False)
 
 

@@ -8,7 +8,7 @@ __all__ = ['count_images_of', 'count_seen_images']
 
 
 def count_seen_images(loop: Any) -> None:
-    """:func:`count_images_of` the data set of a loop of mmengine for validation or test, or None."""
+    """:func:`count_images_of` of a loop of mmengine for validation or test, or None."""
     if loop is not None and hasattr(loop, 'dataloader'):
         count_images_of(loop.dataloader.dataset, loop.evaluator)
 

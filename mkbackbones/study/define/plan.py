@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from .spec import Study
+from .tasks import Task
 
 __all__ = ['STAGES', 'Run', 'Stage', 'plan_runs']
 
@@ -73,7 +74,7 @@ def plan_runs(study: Study, timing: bool | None = None) -> list[Run]:
                 before = (run.key,)
             for lr in study.learning_rates.grid:
                 for seed in study.learning_rates.seeds:
-                    needs = before + source_of(study, task.source, arm, study.seeds[0])
+                    needs = before + networks_of(study, task, arm, study.seeds[0])
                     trials.append(Run('trial', task.key, arm, seed, lr, needs))
     for seed in study.seeds:
         for task in study.tasks.values():
@@ -81,12 +82,16 @@ def plan_runs(study: Study, timing: bool | None = None) -> list[Run]:
                 needs = tuple(
                     run.key for run in timings + trials if (run.task, run.arm) == (task.key, arm)
                 )
-                needs += source_of(study, task.source, arm, seed)
+                needs += networks_of(study, task, arm, seed)
                 mains.append(Run('main', task.key, arm, seed, needs=needs))
     return timings + trials + mains
 
 
-def source_of(study: Study, task: str | None, arm: str, seed: int) -> tuple[str, ...]:
-    """The run that a task which starts from another one starts from."""
-    initial_arm = study.arms[arm].initial_arm or arm
-    return () if task is None else (Run('main', task, initial_arm, seed).key,)
+def networks_of(study: Study, task: Task, arm: str, seed: int) -> tuple[str, ...]:
+    """The runs whose networks one takes: of the task it starts from, and of its teacher."""
+    about, found = study.arms[arm], []
+    if task.source is not None:
+        found.append(Run('main', task.source, about.initial_arm or arm, seed).key)
+    if about.teacher is not None:
+        found.append(Run('main', task.key, about.teacher.arm, seed).key)
+    return tuple(found)

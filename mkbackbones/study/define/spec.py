@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from ...arguments import is_number
-from ...hints import did_you_mean
+from .arms import Arm, check_arms, check_parts, parse_arm, takes_part
 from .entries import (
     StudyError,
     allow,
@@ -21,31 +21,7 @@ from .entries import (
 from .precision import Plan, parse_plan
 from .tasks import Task, in_order, parse_task
 
-__all__ = ['Arm', 'Budget', 'LearningRates', 'Role', 'Study', 'StudyError', 'read_study']
-
-Role = Literal['baseline', 'control', 'candidate']
-ROLES: tuple[Role, ...] = get_args(Role)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One arm.
-
-    Args:
-        key (str): Name in folders and tables.
-        label (str): Name for readers.
-        role (Role): What it is for.
-        backbone (dict): Entries of ``model.backbone`` that the arm replaces, each as a whole; with
-            ``_delete_=True`` the whole backbone.
-        initial_arm (str | None): Another arm, whose networks it starts from, with their keys folded
-            into stock ones, in tasks that start from another task; it has no part in the others.
-    """
-
-    key: str
-    label: str
-    role: Role
-    backbone: dict
-    initial_arm: str | None = None
+__all__ = ['Arm', 'Budget', 'LearningRates', 'Study', 'StudyError', 'read_study']
 
 
 @dataclass(frozen=True)
@@ -111,8 +87,12 @@ class Study:
 
     def arms_of(self, task: str) -> list[str]:
         """Keys of the arms that take part in a task."""
-        chained = self.tasks[task].source is not None
-        return [key for key, arm in self.arms.items() if chained or arm.initial_arm is None]
+        about = self.tasks[task]
+        return [
+            key
+            for key, arm in self.arms.items()
+            if takes_part(arm, about.kind, about.source is not None)
+        ]
 
     @property
     def num_comparisons(self) -> int:
@@ -164,24 +144,18 @@ def parse_study(content: dict, path: Path) -> Study:
     )
     seeds = parse_seeds(content.get('seeds'), 'seeds')
     arms = {key: parse_arm(key, arm) for key, arm in entries(content, 'arms')}
-    check_roles(arms)
-    check_initial_arms(arms)
+    check_arms(arms)
     weights = content.get('initial_weights', 'scratch')
     tasks = {
         key: parse_task(key, task, weights, path.parent) for key, task in entries(content, 'tasks')
     }
-    if all(task.source is None for task in tasks.values()):
-        for arm in arms.values():
-            if arm.initial_arm:
-                raise StudyError(
-                    f'arm {arm.key} has an initial_arm, and no task starts from another one, so it '
-                    "would have no run; set initial_weights=dict(task='...')"
-                )
+    tasks = in_order(tasks)
+    check_parts(arms, tasks)
     return Study(
         name=folder_name(text(content, 'name', path.stem, 'the study'), 'name'),
         question=text(content, 'question', 'Does the manifold key help?', 'the study'),
         arms=arms,
-        tasks=in_order(tasks),
+        tasks=tasks,
         seeds=seeds,
         budget=parse_budget(content.get('budget')),
         learning_rates=parse_learning_rates(content.get('learning_rates'), seeds, tasks),
@@ -201,52 +175,6 @@ def parse_seeds(seeds: Any, where: str) -> list[int]:
         if list(seeds).count(seed) > 1:
             raise StudyError(f'{where} holds {seed} twice; each seed may occur once')
     return list(seeds)
-
-
-def parse_arm(key: str, arm: dict) -> Arm:
-    """One entry of ``arms``."""
-    allow(arm, ('label', 'role', 'backbone', 'initial_arm'), f'arm {key}')
-    role = arm.get('role', 'candidate')
-    if role not in ROLES:
-        raise StudyError(
-            f'arm {key} has the role {role!r}; choose from {", ".join(ROLES)}'
-            f'{did_you_mean(role, ROLES)}'
-        )
-    backbone = arm.get('backbone', {})
-    if not isinstance(backbone, dict):
-        raise StudyError(f'arm {key}: backbone is {backbone!r}; it must be a dict')
-    label = text(arm, 'label', key, f'arm {key}')
-    return Arm(key, label, role, backbone, arm.get('initial_arm'))
-
-
-def check_roles(arms: dict[str, Arm]) -> None:
-    """One baseline, and something to compare with it."""
-    baselines = [arm.key for arm in arms.values() if arm.role == 'baseline']
-    if len(baselines) != 1:
-        found = f'{len(baselines)} ({", ".join(baselines)})' if baselines else 'none'
-        raise StudyError(
-            f"a study needs exactly one arm with role='baseline', the one that all others are "
-            f'compared with; this one has {found}'
-        )
-    if len(arms) < 2:
-        raise StudyError(f'the study has one arm, {baselines[0]}; a comparison needs two')
-
-
-def check_initial_arms(arms: dict[str, Arm]) -> None:
-    """Each ``initial_arm`` is an arm with networks of its own."""
-    own = [key for key, arm in arms.items() if arm.initial_arm is None]
-    for arm in arms.values():
-        if arm.initial_arm is None:
-            continue
-        if arm.initial_arm not in own:
-            raise StudyError(
-                f'arm {arm.key}: initial_arm={arm.initial_arm!r}; choose from the arms that train '
-                f'networks of their own: {", ".join(own)}{did_you_mean(arm.initial_arm, own)}'
-            )
-        if arm.role == 'baseline':
-            raise StudyError(
-                f'arm {arm.key} is the baseline and has an initial_arm; all tasks need a baseline'
-            )
 
 
 def parse_budget(budget: Any) -> Budget:

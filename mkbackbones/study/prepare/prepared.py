@@ -6,7 +6,7 @@ import copy
 import gc
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,13 @@ class PreparedStudy:
         lr: float | None = None,
         source: str | None = None,
         folder: Path | None = None,
+        teacher: str | None = None,
     ) -> Config:
         """Complete config of a run, with the entry ``study`` for its worker.
 
         It reads the lists of the run's fold below ``folder``, that of the study; without one, as
-        where speed alone is measured, the splits of the data set.
+        where speed alone is measured, the splits of the data set. A teacher has the weights of the
+        checkpoint ``teacher``; without one, likewise, those that it is built with.
         """
         study, task = self.study, self.study.tasks[run.task]
         planned = None
@@ -120,9 +122,24 @@ class PreparedStudy:
             gpus=task.gpus,
             fold=run.arm in study.initial_arms
             and run.task in {t.source for t in study.tasks.values()},
+            teacher=self.teacher(run, teacher),
             environment=self.environment(run.task),
         )
         return cfg
+
+    def teacher(self, run: Run, checkpoint: str | None) -> dict | None:
+        """What a worker builds the teacher of a run from; None for an arm without one."""
+        task, about = self.study.tasks[run.task], self.study.arms[run.arm].teacher
+        if about is None:
+            return None
+        cfg = run_config(self.configs[run.task], task, self.study.arms[about.arm], run)
+        cfg.model.backbone.init_cfg = None  # its weights are those of its own run
+        return dict(
+            model=cfg.model,
+            default_scope=cfg.get('default_scope'),
+            checkpoint=checkpoint,
+            losses=about.losses_of(task.kind),
+        )
 
     def fold_of(self, run: Run) -> int:
         """The fold that a run tests on."""
@@ -143,13 +160,16 @@ class PreparedStudy:
         task = self.study.tasks[run.task]
         iters = self.planned_iterations(run)
         cfg = self.config(run, iters, source='the same arm and seed')
-        environment = cfg.pop('study')['environment']
+        for_worker = cfg.pop('study')
+        environment = for_worker['environment']
         rates = self.study.learning_rates
         cfg.study_grid = (
             dict(grid=rates.grid, seeds=rates.seeds, iters=rates.iters)
             if run.stage == 'main' and rates.grid
             else None
         )
+        if for_worker.teacher is not None:
+            cfg.study_teacher = for_worker.teacher
         if task.gpus > 1:
             cfg.study_gpus = task.gpus
         cfg.study_minutes = self.study.budget.minutes
@@ -171,6 +191,10 @@ class PreparedStudy:
             'data': self.data[run.task],
             'versions': versions,
         }
+        if (teacher := self.study.arms[run.arm].teacher) is not None:
+            seed = run.seed if run.stage == 'main' else self.study.seeds[0]
+            taught = self.fingerprint(Run('main', run.task, teacher.arm, seed))
+            found['teacher'] = ' '.join(taught.values())
         if task.folds:
             fold = self.fold_of(run)
             found['fold'] = f'{fold} of {task.folds}, {self.folds[run.task].mark(fold)}'
@@ -188,7 +212,13 @@ class PreparedStudy:
             name=study.name,
             question=study.question,
             arms={
-                key: ArmInfo(arm.label, arm.role, arm.backbone, arm.initial_arm)
+                key: ArmInfo(
+                    arm.label,
+                    arm.role,
+                    arm.backbone,
+                    arm.initial_arm,
+                    asdict(arm.teacher) if arm.teacher else None,
+                )
                 for key, arm in study.arms.items()
             },
             tasks=self.tasks,
@@ -206,6 +236,7 @@ class PreparedStudy:
                         arm.role,
                         repr(arm.backbone),
                         *([arm.initial_arm] * bool(arm.initial_arm)),
+                        *([repr(arm.teacher)] * bool(arm.teacher)),
                     ]
                     for key, arm in study.arms.items()
                 },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
+from ..define.arms import LOSSES
 from ..define.spec import Study
 from .configs import same_split, start_checkpoint
 
@@ -74,6 +75,14 @@ def fairness(study: Study, configs: dict[str, Config]) -> list[str]:
                 f'{arm.label} has no networks of its own: it starts from those of '
                 f'{study.arms[arm.initial_arm].label} of the same seed, whose keys are folded into '
                 'stock ones, each by the best linear map of its tokens; what charts it has are new.'
+            )
+        if arm.teacher:
+            losses = arm.teacher.losses
+            weights = [f'{name} {losses[name]:g}' for name in LOSSES if losses[name]]
+            sentences.append(
+                f'{arm.label} also learns from the trained network of '
+                f'{study.arms[arm.teacher.arm].label} of the same task and seed (weights of the '
+                f'losses: {", ".join(weights)}); it sees the images as often as the others.'
             )
     if study.learning_rates.grid:
         sentences.append(

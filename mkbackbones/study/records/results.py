@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...files import written_aside
+from ..define.arms import takes_part
 from ..define.precision import Plan
 from .run_folder import About, read_object
 
 if TYPE_CHECKING:
-    from ..define.spec import Role
+    from ..define.arms import Role
     from ..define.tasks import TaskKind
 
 __all__ = ['ArmInfo', 'RunResult', 'StudyInfo', 'StudyResults', 'TaskInfo', 'load_results']
@@ -76,12 +77,14 @@ class ArmInfo:
         role (Role): ``'baseline'`` (exactly one arm), ``'control'`` or ``'candidate'``.
         backbone (dict): What the arm changes in ``model.backbone``.
         initial_arm (str | None): The arm whose networks it starts from, where it has none.
+        teacher (dict | None): The arm whose networks it learns from, and the weights of the losses.
     """
 
     label: str
     role: Role = 'candidate'
     backbone: dict = field(default_factory=dict)
     initial_arm: str | None = None
+    teacher: dict | None = None
 
 
 @dataclass
@@ -130,7 +133,8 @@ class StudyInfo:
     def arms_of(self, task: str) -> list[str]:
         """Keys of the arms that take part in a task."""
         chained = self.tasks[task].source is not None
-        return [key for key, arm in self.arms.items() if chained or arm.initial_arm is None]
+        kind = self.tasks[task].kind
+        return [key for key, arm in self.arms.items() if takes_part(arm, kind, chained)]
 
     @property
     def num_runs(self) -> int:

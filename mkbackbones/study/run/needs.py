@@ -75,15 +75,29 @@ class Needs:
         Raises:
             StudyError: It is gone.
         """
-        sources = [need for need in run.needs if self.runs[need].stage == 'main']
-        if not sources:
-            return None
         folded = self.prepared.study.arms[run.arm].initial_arm is not None
-        path = self.folder / sources[0] / (FOLDED if folded else BEST)
+        source = self.prepared.study.tasks[run.task].source
+        hint = ', and if it was done before an arm started from it, remove it' if folded else ''
+        return self.network(run, source, FOLDED if folded else BEST, 'it starts from', hint)
+
+    def teacher(self, run: Run) -> str | None:
+        """Checkpoint of a run's teacher, of the same task.
+
+        Raises:
+            StudyError: It is gone.
+        """
+        return self.network(run, run.task, BEST, 'its teacher has', '')
+
+    def network(self, run: Run, task: str | None, file: str, use: str, hint: str) -> str | None:
+        """A checkpoint of the main run of a task that a run needs; None where it needs none."""
+        mains = [need for need in run.needs if self.runs[need].stage == 'main']
+        found = [need for need in mains if self.runs[need].task == task]
+        if not found:
+            return None
+        path = self.folder / found[0] / file
         if not path.is_file():
             raise StudyError(
-                f'{path}, which it starts from, is not there; if {sources[0]} was merged, pack it '
-                'again with --weights'
-                + (', and if it was done before an arm started from it, remove it' * folded)
+                f'{path}, which {use}, is not there; if {found[0]} was merged, pack it again with '
+                f'--weights{hint}'
             )
         return str(path.resolve())

@@ -333,11 +333,11 @@ class Schedule:
         """Write the config of a run and start its worker."""
         try:
             iters, lr = self.needs.iterations(run), self.needs.learning_rate(run)
-            source = self.needs.source(run)
+            source, teacher = self.needs.source(run), self.needs.teacher(run)
         except StudyError as error:
             self.ledger.set_state(run.key, 'failed', str(error))
             return
-        cfg = self.prepared.config(run, iters, lr, source, self.folder)
+        cfg = self.prepared.config(run, iters, lr, source, self.folder, teacher)
         folder = self.folder / run.key
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ERROR).unlink(missing_ok=True)

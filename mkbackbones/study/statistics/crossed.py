@@ -54,8 +54,9 @@ def find_squares(info: StudyInfo) -> list[Square]:
     for kk, about in info.arms.items():
         if kk == base or about.initial_arm:
             continue
-        ks = [a for a, b in info.arms.items() if b.initial_arm == kk and same(b, info.arms[base])]
-        sk = [a for a, b in info.arms.items() if b.initial_arm == base and same(b, about)]
+        untaught = {a: b for a, b in info.arms.items() if not b.teacher}
+        ks = [a for a, b in untaught.items() if b.initial_arm == kk and same(b, info.arms[base])]
+        sk = [a for a, b in untaught.items() if b.initial_arm == base and same(b, about)]
         if ks and sk:
             found.append(Square(base, kk, ks[0], sk[0]))
     return found

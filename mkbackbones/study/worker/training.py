@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ...checkpoints.report import CheckpointError, UntrustedError
@@ -23,6 +24,7 @@ from .hand_over import hand_over
 from .processes import MeanLossHook, join_group, rank, share_batch
 from .recording import ENTRY, RecordHook
 from .share import bound_loaders
+from .taught import TeacherHook
 
 __all__ = ['build_training', 'train', 'training_size']
 
@@ -70,11 +72,13 @@ def build_training(cfg: Config, folder: Path, heartbeat: Heartbeat) -> tuple[Run
     if latest is not None and not is_done(latest, cfg):
         hand_over(folder / LATEST, latest)
     recorder = RecordHook(folder, study.metric, study.factor, max(interval, 1), heartbeat)
-    hooks = [SharedStartHook(baseline, study.share_backbone)]
+    own: list[Hook] = [SharedStartHook(baseline, study.share_backbone)]
+    if study.get('teacher') is not None:
+        own.append(TeacherHook(study.teacher, study.get('trusted', False)))
     if rank() is not None:
-        hooks.append(MeanLossHook())
+        own.append(MeanLossHook())
     # Of several processes the first one keeps the record.
-    for hook in hooks if rank() else [*hooks, recorder]:
+    for hook in own if rank() else [*own, recorder]:
         runner.register_hook(hook)
     return runner, recorder
 
