@@ -139,10 +139,13 @@ def export_whole(args: argparse.Namespace, cfg: Config) -> None:
     if point is not None:
         check_point(point, args, predictor)
         more['alarm_above'] = point.threshold
+        if point.by_class is not None:
+            more['alarm_above_by_class'] = point.by_class.limits
         if lower_cfg is not None:
             print(
                 f'the threshold {point.threshold:.6g} was chosen in float32: in lower precision '
-                'scores differ, and it promises nothing for this file'
+                'scores differ, and it promises nothing for this file; calibrate-threshold '
+                f'{args.config} {args.out} chooses one for it'
             )
     pictures, lacking = pictures_to_check(predictor, args.images)
     if lacking:

@@ -123,6 +123,8 @@ def compare_maps(
     agreement.maps += 1
     agreement.pixels = min(agreement.pixels, same)
     compare_score(found['score'], wanted.score, agreement, where)
+    for score, of_class in zip(found['class_scores'], wanted.class_scores):
+        compare_score(score, of_class, agreement, where)
     for region in wanted.instances:
         of_class = found['scores'][class_map == region.label]
         compare_score(of_class.max(), region.score, agreement, where)

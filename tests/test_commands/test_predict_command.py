@@ -11,7 +11,8 @@ import pytest
 
 from mkbackbones.commands.predict import main
 from mkbackbones.decide.interval import share_of
-from mkbackbones.decide.operating_point import OperatingPoint, Outcome, Wish, digest_of
+from mkbackbones.decide.operating_point import OperatingPoint, digest_of
+from mkbackbones.decide.thresholds import Outcome, Wish
 from mkbackbones.predict.findings import Findings
 from mkbackbones.predict.output import Output
 
