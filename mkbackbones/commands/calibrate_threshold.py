@@ -104,7 +104,7 @@ def calibrate(args: argparse.Namespace) -> None:
     check_checkpoint(args.checkpoint)
     cfg, kind, splits = prepare(args)
     looked: dict[str, Looked] = {}
-    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
+    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence(cfg):
         with opened(args, cfg, kind, scratch) as (open_split, load):
             first = open_split(cfg.val_dataloader)
             check_number(first, wish)

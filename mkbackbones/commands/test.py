@@ -66,7 +66,7 @@ def test(args: argparse.Namespace) -> None:
     names = entry_names(args.checkpoint, args.trusted)
     if args.show_dir is not None:
         paint_into(cfg, args.show_dir)
-    with told_in_a_sentence():
+    with told_in_a_sentence(cfg):
         runner = build_runner(cfg, args.trusted)
         check_names(runner.model, names, args.checkpoint)
         if args.out is not None:

@@ -84,7 +84,7 @@ def train(args: argparse.Namespace) -> None:
     for place, checkpoint in pretrained_checkpoints(cfg.model):
         if checkpoint and '://' not in checkpoint and not os.path.isfile(checkpoint):
             raise CommandError(f'{place}: checkpoint {checkpoint} does not exist')
-    with told_in_a_sentence():
+    with told_in_a_sentence(cfg):
         runner = build_runner(cfg, args.trusted)
         check_names(runner.model, names, cfg.get('load_from'))
         runner.train()

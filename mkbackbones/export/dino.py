@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .boxes import clipped, scaled
+from .boxes import by_label, clipped, scaled
 from .places import centres, sine_encoding
 from .preparation import Preparation
 from .program import ExportError

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .boxes import NONE, Found, best, clipped, decoded, pick, read_nms, scaled
+from .boxes import NONE, Found, best, by_label, clipped, decoded, pick, read_nms, scaled
 from .dense import by_place
 from .operators import pool_regions
 from .preparation import Preparation
