@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..hints import did_you_mean
 from ..runner.preflight import check_checkpoint, check_classes, check_paths
 from .errors import CommandError, run_command
 from .launch import add_launch_arguments, prepare_config, runner_aside, told_in_a_sentence
 from .targets import check_target
 
 if TYPE_CHECKING:
-    from mmengine.runner import Runner
-    from torch.utils.data import DataLoader
+    from mmengine.config import Config
 
-    from ..decide.operating_point import Wish
-    from ..decide.page import Looked
-    from ..study.worker.collect import Collector
+    from ..decide.by_class import ByClass
+    from ..decide.looked import Looked
+    from ..decide.thresholds import Wish
+    from .threshold_images import Split
 
 EXAMPLES = """
 examples:
   python -m mkbackbones calibrate-threshold my_config.py epoch_12.pth --max-false-alarms 0.01
   python -m mkbackbones calibrate-threshold my_config.py epoch_12.pth --min-recall 0.98 \\
       --out line3.json --report line3.html
+  python -m mkbackbones calibrate-threshold my_config.py epoch_12.pth --min-recall 0.9 \\
+      --per-class crack=0.98
+  python -m mkbackbones calibrate-threshold my_config.py model_int8.onnx --max-false-alarms 0.01
 
 The threshold comes from the validation images of the config; what it gives is told for them and,
 with exact intervals, for its test images.
@@ -40,7 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='path of a config, or the name of a shipped one')
-    parser.add_argument('checkpoint', help='path of the weights')
+    parser.add_argument(
+        'checkpoint', help='path of the weights, or of a file that export has written: .onnx'
+    )
     wish = parser.add_mutually_exclusive_group(required=True)
     wish.add_argument(
         '--max-false-alarms',
@@ -50,6 +58,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     wish.add_argument(
         '--min-recall', type=float, metavar='SHARE', help='of the defective images, e.g. 0.98'
+    )
+    parser.add_argument(
+        '--per-class',
+        nargs='*',
+        action='extend',
+        metavar='CLASS=SHARE',
+        help='choose a threshold for each class, too, by the same wish or by one of its own; an '
+        'image then raises an alarm if any class is above its threshold',
     )
     parser.add_argument(
         '--out', type=Path, default=Path('threshold.json'), help='default: threshold.json'
@@ -71,23 +87,104 @@ def calibrate(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If the input cannot work, or the images are too few to tell.
     """
-    from ..decide.operating_point import (
-        OperatingPoint,
-        Wish,
-        choose_threshold,
-        digest_of,
-        outcome_of,
-    )
-    from ..decide.page import described, doubt_of_groups, write_page
+    from ..decide.by_class import decide_by_class
+    from ..decide.operating_point import OperatingPoint, digest_of
+    from ..decide.page import write_page
+    from ..decide.thresholds import Wish, choose_threshold, outcome_of
+    from ..decide.words import told_lines
 
     try:
         wish = Wish(args.max_false_alarms, args.min_recall)
+        own = own_wishes(args.per_class or [], wish)
     except ValueError as error:
         raise CommandError(error) from error
     check_target(args.out, '.json', args.force)
     if args.report is not None:
         check_target(args.report, '.html', args.force)
     check_checkpoint(args.checkpoint)
+    cfg, kind, splits = prepare(args)
+    looked: dict[str, Looked] = {}
+    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence(cfg):
+        with opened(args, cfg, kind, scratch) as (open_split, load):
+            first = open_split(cfg.val_dataloader)
+            check_number(first, wish)
+            check_names(own, first.defects)
+            model = load(first)
+            found = looked['validation'] = first.look(model)
+            try:  # before the longer look at the test images
+                threshold = choose_threshold(found.score, found.defective, wish)
+            except ValueError as error:
+                raise CommandError(error) from error
+            if 'test' in splits:
+                looked['test'] = open_split(cfg.test_dataloader).look(model)
+    outcomes = {
+        name: outcome_of(each.score, each.defective, each.groups, threshold)
+        for name, each in looked.items()
+    }
+    by_class: ByClass | None = None
+    if args.per_class is not None:
+        try:
+            by_class = decide_by_class({n: each.scored for n, each in looked.items()}, wish, own)
+        except ValueError as error:
+            raise CommandError(error) from error
+    point = OperatingPoint(
+        threshold,
+        wish,
+        first.classes,
+        Path(args.checkpoint).name,
+        outcomes['validation'],
+        outcomes.get('test'),
+        digest_of(Path(args.checkpoint)),
+        by_class,
+    )
+    point.save(args.out)
+    print('\n'.join(told_lines(point, looked['validation'])))
+    print(args.out)
+    if args.report is not None:
+        write_page(args.report, point, looked)
+        print(args.report)
+
+
+def own_wishes(given: list[str], wish: Wish) -> dict[str, Wish]:
+    """Wishes of single classes, of the kind that all have.
+
+    Raises:
+        ValueError: One is no ``CLASS=SHARE``, or its share is none.
+    """
+    from ..decide.thresholds import Wish
+
+    found = {}
+    for text in given:
+        name, _, share = text.rpartition('=')
+        try:
+            number = float(share)
+        except ValueError:
+            name = ''
+        if not name:
+            raise ValueError(f'--per-class {text} is no CLASS=SHARE, such as crack=0.98')
+        is_good = wish.kind == 'good'
+        found[name] = Wish(number, None) if is_good else Wish(None, number)
+    return found
+
+
+def check_names(own: dict[str, Wish], classes: list[str]) -> None:
+    """Raise CommandError if a wish is for a class that is not there."""
+    for name in own:
+        if name not in classes:
+            raise CommandError(
+                f'--per-class {name}: the classes of defects are {", ".join(classes)}'
+                f'{did_you_mean(name, classes)}'
+            )
+
+
+def prepare(args: argparse.Namespace) -> tuple[Config, Any, list[str]]:
+    """The config, the kind of its model, and which of its splits are looked at.
+
+    Raises:
+        CommandError: One of them cannot work.
+    """
+    if args.checkpoint.endswith('.onnx') and args.device == 'cuda':
+        raise CommandError(f'--device cuda: {args.checkpoint} runs in onnxruntime on the CPU')
     cfg = prepare_config(args)
     kinds = dict(mmdet='detection', mmseg='segmentation')
     kind = kinds.get(cfg.get('default_scope', ''))
@@ -106,44 +203,7 @@ def calibrate(args: argparse.Namespace) -> None:
         splits.remove('test')
     check_paths(cfg, tuple(splits))
     check_classes(cfg, tuple(splits))
-    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
-        runner, _ = runner_aside(cfg, args.checkpoint, args.trusted, scratch)
-        opened = open_split(runner, cfg.val_dataloader, kind, Path(scratch))
-        check_number(opened[1], kind, wish)
-        runner.load_or_resume()
-        looked = {'validation': look(runner, *opened)}
-        found = looked['validation']
-        try:  # before the longer look at the test images
-            threshold = choose_threshold(found.score, found.defective, wish)
-        except ValueError as error:
-            raise CommandError(error) from error
-        if 'test' in splits:
-            test = open_split(runner, cfg.test_dataloader, kind, Path(scratch))
-            looked['test'] = look(runner, *test)
-    outcomes = {
-        name: outcome_of(each.score, each.defective, each.groups, threshold)
-        for name, each in looked.items()
-    }
-    point = OperatingPoint(
-        threshold,
-        wish,
-        opened[1].classes,
-        Path(args.checkpoint).name,
-        outcomes['validation'],
-        outcomes.get('test'),
-        digest_of(Path(args.checkpoint)),
-    )
-    point.save(args.out)
-    print(f'asked for: {wish}; alarm above {threshold:.6g}')
-    if doubt := doubt_of_groups(looked['validation'], wish):
-        print(doubt)
-    for name, outcome in outcomes.items():
-        for what, text in described(outcome):
-            print(f'{name}: {what}: {text}')
-    print(args.out)
-    if args.report is not None:
-        write_page(args.report, point, looked)
-        print(args.report)
+    return cfg, kind, splits
 
 
 def same_images(cfg: Any) -> bool:
@@ -155,51 +215,46 @@ def same_images(cfg: Any) -> bool:
     return val == test
 
 
-def open_split(
-    runner: Runner, settings: dict, kind: Any, scratch: Path
-) -> tuple[DataLoader, Collector]:
-    """The images of a split, and what collects their scores.
+@contextlib.contextmanager
+def opened(
+    args: argparse.Namespace, cfg: Config, kind: Any, scratch: str
+) -> Iterator[tuple[Callable[[dict], Split], Callable[[Split], Any]]]:
+    """What opens a split, and what loads the model that is asked for its classes.
 
     Raises:
-        CommandError: If its annotations are not such as tell which images are good.
+        CommandError: The checkpoint, or the exported file, is not one of the config.
     """
-    from ..study.worker.collect import collector_of
+    from functools import partial
 
-    # One image after the other, as predict and exported files take them: in a batch, an image is
-    # padded to the size of its neighbours, and has another score.
-    loader = runner.build_dataloader(dict(settings, batch_size=1))
-    root = getattr(loader.dataset, 'data_root', None) or '.'
+    from .threshold_images import Split, open_file
+
+    if not args.checkpoint.endswith('.onnx'):
+        runner, _ = runner_aside(cfg, args.checkpoint, args.trusted, scratch)
+
+        def load(_: Split) -> Any:
+            runner.load_or_resume()
+            return runner.model
+
+        yield partial(Split, runner.build_dataloader, kind=kind, scratch=Path(scratch)), load
+        return
+    from mmengine.registry import DefaultScope
+    from mmengine.runner import Runner
+
+    from ..runner.config_values import settle_loaders
+
+    settle_loaders(cfg)
+    by_class = args.per_class is not None
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        yield (
+            partial(Split, Runner.build_dataloader, kind=kind, scratch=Path(scratch), by_file=True),
+            lambda split: open_file(args.checkpoint, split.classes, by_class),
+        )
+
+
+def check_number(split: Split, wish: Wish) -> None:
+    """Raise CommandError, before the network runs, where there cannot be enough images."""
+    good, defective = split.most()
     try:
-        return loader, collector_of(kind, loader.dataset, root, scratch)
-    except TypeError as error:
-        raise CommandError(error) from error
-
-
-def check_number(collector: Collector, kind: str, wish: Wish) -> None:
-    """Raise CommandError, before the network runs, where there cannot be enough images.
-
-    Annotations of detectors tell how many are good; those of segmentors, how many there are.
-    """
-    most = len(collector.dataset)
-    if kind == 'detection':
-        good = len(collector.may_be_good())
-        most = good if wish.kind == 'good' else most - good
-    try:
-        wish.check_number(most)
+        wish.check_number(good if wish.kind == 'good' else defective)
     except ValueError as error:
         raise CommandError(error) from error
-
-
-def look(runner: Runner, loader: DataLoader, collector: Collector) -> Looked:
-    """Score the images of a split."""
-    from ..decide.page import Looked
-    from ..study.worker.collect import collect
-
-    collect(runner.model, loader, collector)
-    evidence: Any = collector.evidence()
-    paths = {}
-    for index in range(len(collector.dataset)):
-        path = Path(collector.dataset.get_data_info(index)['img_path'])
-        paths[path.stem] = paths[path.name] = path
-    files = [paths[image] for image in evidence.images]
-    return Looked(evidence.defect_score, evidence.defective, evidence.groups, files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
 from .errors import CommandError, run_command
@@ -14,7 +15,11 @@ from .launch import add_weights_arguments, force_cpu
 PAGE, NUMBERS = 'explain.html', 'explain.json'
 #: Pictures on a page.
 MOST = 20
+#: Pictures that were skipped: the page is there, and not of all.
+SKIPPED = 1
 EPILOG = """
+exit codes: 0 all pictures, 1 some were skipped (they are named), 2 nothing could be done
+
 examples:
   python -m mkbackbones explain my_config.py work_dirs/my_config/epoch_12.pth pictures/a.png \\
       --out seen
@@ -72,14 +77,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(build_parser(), explain, argv)
+    skipped: list[str] = []
+    code = run_command(build_parser(), lambda args: skipped.extend(explain(args)), argv)
+    return code or (SKIPPED if skipped else 0)
 
 
-def explain(args: argparse.Namespace) -> None:
+def explain(args: argparse.Namespace) -> list[str]:
     """Look at pictures as the parsed arguments say.
 
+    Returns:
+        list[str]: Why pictures were skipped, one sentence each.
+
     Raises:
-        CommandError: The input cannot work.
+        CommandError: The input cannot work, or no picture could be used.
     """
     if args.device == 'cpu':
         force_cpu()
@@ -104,12 +114,15 @@ def explain(args: argparse.Namespace) -> None:
         trusted=args.trusted,
         cfg_options=args.cfg_options,
     )
-    found = []
+    found, faults = [], []
     for path in pictures:
         try:
             found.append(explain_picture(opened, path, at, args.blocks))
         except PictureError as error:
-            raise CommandError(error) from error
+            faults.append(str(error))
+            print(f'skipped: {error}', file=sys.stderr)
+    if not found:
+        raise CommandError(f'none of the {len(faults)} pictures could be used: {faults[0]}')
     content = dict(
         config=args.config, checkpoint=args.checkpoint, pictures=[as_json(one) for one in found]
     )
@@ -124,6 +137,7 @@ def explain(args: argparse.Namespace) -> None:
         for note in one.notes:
             print(f'{one.name}: {note}')
     print(args.out / PAGE)
+    return faults
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:

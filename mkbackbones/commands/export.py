@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..runner.config_files import find_config, read_config
 from ..runner.preflight import check_cv2, check_scope
 from .errors import CommandError, run_command
-from .export_lower import export_lower, lower_config, size_of
+from .export_lower import export_lower, lower_config, size_of, tell_left_out
+from .launch import add_weights_arguments
 from .predict import check_point, read_point
 from .targets import check_target
 
@@ -87,9 +88,7 @@ def build_parser(name: str = 'export', part: str | None = 'model') -> argparse.A
         'the metric is told, too',
     )
     parser.add_argument('--force', action='store_true', help='replace OUT if it exists')
-    parser.add_argument(
-        '--trusted', action='store_true', help='load a pickle that holds more than weights'
-    )
+    add_weights_arguments(parser)
     return parser
 
 
@@ -107,7 +106,7 @@ def export(args: argparse.Namespace) -> None:
     check_target(args.out, '.onnx', args.force)
     check_cv2()
     path = find_config(args.config)
-    cfg = read_config(path, [])
+    cfg = read_config(path, args.cfg_options)
     if not (cfg.get('model') or {}).get('backbone'):
         raise CommandError(f'config {args.config} has no model with a backbone')
     check_scope(cfg, path)
@@ -139,16 +138,20 @@ def export_whole(args: argparse.Namespace, cfg: Config) -> None:
     if point is not None:
         check_point(point, args, predictor)
         more['alarm_above'] = point.threshold
+        if point.by_class is not None:
+            more['alarm_above_by_class'] = point.by_class.limits
         if lower_cfg is not None:
             print(
                 f'the threshold {point.threshold:.6g} was chosen in float32: in lower precision '
-                'scores differ, and it promises nothing for this file'
+                'scores differ, and it promises nothing for this file; calibrate-threshold '
+                f'{args.config} {args.out} chooses one for it'
             )
     pictures, lacking = pictures_to_check(predictor, args.images)
     if lacking:
         print(lacking)
     if lower_cfg is None:
         agreement = export_model(predictor, args.out, pictures, more)
+        tell_left_out(agreement)
         print(f'{args.out}: the whole model, {size_of(args.out)}')
         print(f'  {agreement}')
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,10 @@ from .launch import NOT_CHOSEN, prepare_config, runner_aside, told_in_a_sentence
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from ..export.check import Agreement
     from ..predict import Predictor
 
-__all__ = ['export_lower', 'lower_config', 'size_of']
+__all__ = ['export_lower', 'lower_config', 'size_of', 'tell_left_out']
 
 
 def lower_config(args: argparse.Namespace) -> Config:
@@ -31,7 +33,7 @@ def lower_config(args: argparse.Namespace) -> Config:
 
     if args.int8 is not None and args.int8 < 1:
         raise CommandError(f'--int8 {args.int8} has to be at least 1 picture')
-    given = argparse.Namespace(**{**vars(args), **NOT_CHOSEN, 'device': 'cpu', 'cfg_options': []})
+    given = argparse.Namespace(**{**vars(args), **NOT_CHOSEN, 'device': 'cpu'})
     cfg = prepare_config(given)
     if cfg.get('val_dataloader') is None or cfg.get('val_evaluator') is None:
         raise CommandError(f'config {args.config} has no validation images to measure with')
@@ -65,10 +67,11 @@ def export_lower(
     from ..export.metric import inputs_of, metrics
     from ..export.model import export_model, whole_model, write_model
 
-    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
+    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence(cfg):
         runner, _ = runner_aside(cfg, args.checkpoint, args.trusted, scratch)
         full = Path(scratch, 'full.onnx')
         agreement = export_model(predictor, full, pictures, notes)
+        tell_left_out(agreement)
         print(f'in float32: {agreement}')
         with written_aside(args.out) as work:
             if args.fp16:
@@ -85,6 +88,12 @@ def export_lower(
     for name, value in before.items():
         if value >= 0:  # COCO's -1: there are no such objects
             print(f'{name}: {value:.4f} before, {after[name]:.4f} after (validation images)')
+
+
+def tell_left_out(agreement: Agreement) -> None:
+    """Print which pictures could not be compared."""
+    for fault in agreement.left_out:
+        print(f'not compared: {fault}', file=sys.stderr)
 
 
 def size_of(path: Path) -> str:

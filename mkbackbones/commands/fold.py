@@ -198,7 +198,7 @@ def fold_with_images(args: argparse.Namespace) -> None:
         raise CommandError(f'config {args.config} has no val_evaluator to measure the loss with')
     check_paths(cfg, ('train', 'val'))
     check_classes(cfg, ('val',))
-    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence():
+    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence(cfg):
         given = copy.deepcopy(cfg)  # the runner changes its own
         runner, content = runner_aside(cfg, args.checkpoint, args.trusted, scratch)
         try:

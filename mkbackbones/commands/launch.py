@@ -111,9 +111,15 @@ def prepare_config(args: argparse.Namespace) -> Config:
 
 
 @contextlib.contextmanager
-def told_in_a_sentence() -> Iterator[None]:
-    """Let a checkpoint or an image that cannot be read end a command as bad input does."""
+def told_in_a_sentence(cfg: Config | None = None) -> Iterator[None]:
+    """Let a checkpoint or an image that cannot be read end a command as bad input does.
+
+    Args:
+        cfg (Config, optional): Whose data are read: where a decoder does not name the file, it is
+            looked for there.
+    """
     from ..checkpoints.report import CheckpointError
+    from ..runner.damaged import damaged_picture, is_of_decoder
 
     try:
         yield
@@ -125,6 +131,11 @@ def told_in_a_sentence() -> Iterator[None]:
         if found is None:
             raise
         raise CommandError(f'an image cannot be read: {found[1]}') from error
+    except Exception as error:
+        damaged = damaged_picture(cfg) if cfg is not None and is_of_decoder(error) else None
+        if damaged is None:
+            raise
+        raise CommandError(f'an image cannot be read: {damaged}') from error
 
 
 def runner_aside(cfg: Config, checkpoint: str, trusted: bool, scratch: str) -> tuple[Runner, dict]:

@@ -160,7 +160,7 @@ def predict(args: argparse.Namespace) -> list[str]:
     asked = settings(args, predictor)
     if point is not None:
         check_point(point, args, predictor)
-        asked['alarm_above'] = point.threshold
+        asked['alarm_above'] = point.above
     output = Output(args.out, asked, predictor.classes, predictor.palette, args.overwrite)
     with output.opened():
         try:
@@ -175,7 +175,7 @@ def predict(args: argparse.Namespace) -> list[str]:
         raise CommandError(f'none of the {len(pictures)} pictures could be used: {faults[0]}')
     print(f'{args.out}: {told(len(found))}')
     if point is not None:
-        print(f'{told(output.alarms)} with an alarm, above {point.threshold:.6g}')
+        print(f'{told(output.alarms)} with an alarm, {output.rule.words()}')
     if faults:
         print(f'{told(len(faults))} skipped, named above', file=sys.stderr)
     return faults
@@ -212,7 +212,16 @@ def read_point(path: Path) -> OperatingPoint:
 
 
 def check_point(point: OperatingPoint, args: argparse.Namespace, predictor: Predictor) -> None:
-    """Raise CommandError if a threshold is that of other classes; tell if of another checkpoint."""
+    """Raise CommandError if a threshold is that of other classes or of an exported file.
+
+    That it is of another checkpoint is told.
+    """
+    if point.is_of_export:
+        raise CommandError(
+            f'--threshold {args.threshold} was chosen for the exported file {point.checkpoint}, '
+            f'whose scores {args.checkpoint} does not have: choose one with calibrate-threshold '
+            f'{args.config} {args.checkpoint}'
+        )
     if list(point.classes) != list(predictor.classes):
         raise CommandError(
             f'--threshold {args.threshold} is for the classes {", ".join(point.classes)}; the '

@@ -85,7 +85,7 @@ def test(args: argparse.Namespace) -> None:
     names = entry_names(args.checkpoint, args.trusted)
     if args.show_dir is not None:
         paint_into(cfg, args.show_dir)
-    with told_in_a_sentence():
+    with told_in_a_sentence(cfg):
         runner = build_runner(cfg, args.trusted)
         check_names(runner.model, names, args.checkpoint)
         if args.out is not None:
@@ -130,7 +130,7 @@ def test_in_tiles(args: argparse.Namespace, cfg: Config) -> dict[str, float]:
         overlap=args.overlap,
         trusted=args.trusted,
     )
-    with told_in_a_sentence():
+    with told_in_a_sentence(cfg):
         return evaluate(predictor, progress)
 
 

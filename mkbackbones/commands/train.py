@@ -87,7 +87,7 @@ def train(args: argparse.Namespace) -> None:
             raise CommandError(f'{place}: checkpoint {checkpoint} does not exist')
     from ..engine.teacher import TeacherError
 
-    with told_in_a_sentence():
+    with told_in_a_sentence(cfg):
         runner = build_runner(cfg, args.trusted)
         check_names(runner.model, names, cfg.get('load_from'))
         try:

@@ -1,4 +1,4 @@
-"""The score from which an image raises an alarm, chosen on validation images."""
+"""The score from which an image raises an alarm, as a file that somebody signs."""
 
 from __future__ import annotations
 
@@ -9,96 +9,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..files import written_aside
-from .interval import Share, share_of
-from .ranks import exceeded_in
+from .by_class import ByClass, ClassOutcome, ClassPoint
+from .interval import Share
+from .thresholds import Outcome, Wish
 
-__all__ = [
-    'OperatingPoint',
-    'Outcome',
-    'Wish',
-    'choose_threshold',
-    'digest_of',
-    'outcome_of',
-    'trade_off',
-]
+__all__ = ['OperatingPoint', 'digest_of']
 
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is asked of an inspection; one of the two.
-
-    Args:
-        max_false_alarms (float, optional): Share of the good images that may raise an alarm, above
-            0 and below 1; 0.005 for 5 in 1,000 good parts.
-        min_recall (float, optional): Share of the defective images that have to, above 0 and below
-            1.
-
-    Raises:
-        ValueError: None or both are given, or one is out of range.
-    """
-
-    max_false_alarms: float | None = None
-    min_recall: float | None = None
-
-    def __post_init__(self) -> None:
-        given = {n: v for n, v in asdict(self).items() if v is not None}
-        if len(given) != 1:
-            raise ValueError('a wish is one of max_false_alarms and min_recall')
-        (name, value) = next(iter(given.items()))
-        if not 0 < value < 1:
-            raise ValueError(f'{name}={value} is not allowed; it must be above 0 and below 1')
-
-    @property
-    def kind(self) -> str:
-        """The images that tell: good ones of false alarms, defective ones of recall."""
-        return 'good' if self.max_false_alarms is not None else 'defective'
-
-    @property
-    def share(self) -> float:
-        """Of those, how many may be on the wrong side."""
-        if self.max_false_alarms is not None:
-            return self.max_false_alarms
-        return 1 - (self.min_recall or 0)
-
-    @property
-    def fewest(self) -> int:
-        """How many of them it takes to tell."""
-        return math.ceil(1 / self.share * (1 - 1e-9)) - 1
-
-    def check_number(self, number: int) -> None:
-        """Raise ValueError if so many validation images of the kind cannot tell."""
-        if number < self.fewest:
-            could = ''
-            if number > 1:
-                least = math.ceil(1000 / (number + 1)) / 1000
-                could = f', or a wish of {least if self.kind == "good" else 1 - least:.3f}'
-            raise ValueError(
-                f'{number} {self.kind} validation images cannot tell that {self}: it takes at '
-                f'least {self.fewest} of them{could}'
-            )
-
-    def __str__(self) -> str:
-        if self.max_false_alarms is not None:
-            return f'at most {self.max_false_alarms:.2%} of the good images raise an alarm'
-        return f'at least {self.min_recall:.2%} of the defective images raise an alarm'
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a threshold gives on some images.
-
-    Args:
-        recall (Share | None): Of the defective images, those with an alarm; None without any.
-        false_alarms (Share | None): Of the good images, those with one; None without any.
-    """
-
-    recall: Share | None
-    false_alarms: Share | None
+VERSION = 2
+#: Versions that are read; 1 had no thresholds by class.
+KNOWN = (1, VERSION)
 
 
 @dataclass(frozen=True)
@@ -109,10 +29,11 @@ class OperatingPoint:
         threshold (float): An image raises an alarm if its score lies *above* it.
         wish (Wish): What was asked for.
         classes (list[str]): Classes of the model.
-        checkpoint (str): Name of its file.
+        checkpoint (str): Name of its file: a checkpoint, or an exported one.
         validation (Outcome): What it gives on the images that it was chosen on.
         test (Outcome | None): And on those that it was not.
-        digest (str): Of the checkpoint, see :func:`digest_of`; empty if it is not known.
+        digest (str): Of that file, see :func:`digest_of`; empty if it is not known.
+        by_class (ByClass | None): Thresholds of the classes, by which images then raise alarms.
     """
 
     threshold: float
@@ -122,9 +43,20 @@ class OperatingPoint:
     validation: Outcome
     test: Outcome | None = None
     digest: str = ''
+    by_class: ByClass | None = None
+
+    @property
+    def is_of_export(self) -> bool:
+        """Whether it was chosen for an exported file, whose scores no checkpoint has."""
+        return self.checkpoint.endswith('.onnx')
+
+    @property
+    def above(self) -> float | dict[str, float]:
+        """The score above which an image raises an alarm, or those of its classes."""
+        return self.threshold if self.by_class is None else self.by_class.limits
 
     def is_for(self, checkpoint: Path) -> bool:
-        """Whether it was chosen for a checkpoint, as far as is known."""
+        """Whether it was chosen for a file, as far as is known."""
         digest = digest_of(checkpoint)
         if self.digest and digest:
             return self.digest == digest
@@ -132,44 +64,89 @@ class OperatingPoint:
 
     def save(self, path: Path) -> None:
         """Write a JSON file, whole or not at all."""
-        content = {'version': VERSION, **asdict(self)}
-        for split in ('validation', 'test'):
-            outcome = getattr(self, split)
-            content[split] = outcome and {
-                field.name: share and share._asdict()
-                for field in fields(outcome)
-                for share in [getattr(outcome, field.name)]
-            }
+        content = {'version': VERSION, **plain(self)}
         with written_aside(path) as work:
             work.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
 
     @classmethod
     def load(cls, path: Path) -> OperatingPoint:
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` wrote, now or in an earlier version.
 
         Raises:
             ValueError: The file is something else, or of a later version.
         """
         try:
             content = json.loads(Path(path).read_text(encoding='utf-8'))
-            needed = {field.name for field in fields(cls)} - {'digest'}
+            needed = {field.name for field in fields(cls)} - {'digest', 'by_class'}
             lacking = {'version', *needed} - set(content)
             if lacking:
                 raise ValueError(f'it has no {min(lacking)}')
-            if content.pop('version') != VERSION:
-                raise ValueError('another version wrote it')
+            version = content.pop('version')
+            if version not in KNOWN:
+                raise ValueError(f'its version is {version}, and 1 to {VERSION} are known')
             content['wish'] = Wish(**content['wish'])
             for split in ('validation', 'test'):
                 content[split] = content[split] and read_outcome(content[split])
+            content['by_class'] = content.get('by_class') and read_by_class(content['by_class'])
             found = cls(**content)
-            if not math.isfinite(found.threshold):
-                raise ValueError('the threshold is no number')
+            numbers = [found.threshold]
+            if found.by_class is not None:
+                check_names(found)
+                numbers += found.by_class.limits.values()
+            if not all(math.isfinite(number) for number in numbers):
+                raise ValueError('a threshold is no number')
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f'{path} cannot be read as an operating point ({error}); calibrate-threshold '
                 'writes one'
             ) from error
         return found
+
+
+def plain(value: Any) -> Any:
+    """Data classes and shares as JSON has them."""
+    if isinstance(value, Share):
+        return value._asdict()
+    if hasattr(value, '__dataclass_fields__'):
+        if isinstance(value, Wish):
+            return asdict(value)
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [plain(each) for each in value]
+    return value
+
+
+def read_shares(content: dict[str, Any]) -> dict[str, Share | None]:
+    """Shares by name, as they were written."""
+    return {name: share and Share(**share) for name, share in content.items()}
+
+
+def read_outcome(content: dict[str, Any]) -> Outcome:
+    """An outcome as it was written."""
+    return Outcome(**read_shares(content))
+
+
+def read_by_class(content: dict[str, Any]) -> ByClass:
+    """Thresholds of classes as they were written."""
+    points = []
+    for each in content['points']:
+        test = each['test'] and ClassOutcome(**read_shares(each['test']))
+        validation = ClassOutcome(**read_shares(each['validation']))
+        points.append(
+            ClassPoint(
+                **{**each, 'wish': Wish(**each['wish']), 'validation': validation, 'test': test}
+            )
+        )
+    test = content['test'] and read_outcome(content['test'])
+    return ByClass(tuple(points), content['rest'], read_outcome(content['validation']), test)
+
+
+def check_names(point: OperatingPoint) -> None:
+    """Raise ValueError unless thresholds of classes are those of the model's."""
+    names = [each.name for each in point.by_class.points] if point.by_class else []
+    unknown = [name for name in names if name not in point.classes]
+    if unknown or len(set(names)) < len(names):
+        raise ValueError(f'by_class names {(unknown or names)[0]}, which is not one of its classes')
 
 
 def digest_of(path: Path) -> str:
@@ -184,61 +161,3 @@ def digest_of(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()[:16]
-
-
-def read_outcome(content: dict[str, Any]) -> Outcome:
-    """An outcome as it was written."""
-    return Outcome(**{name: share and Share(**share) for name, share in content.items()})
-
-
-def choose_threshold(score: np.ndarray, defective: np.ndarray, wish: Wish) -> float:
-    """The threshold by which a new image, drawn like these, meets a wish.
-
-    For false alarms, the score that a new good image exceeds seldom enough; for recall, the one
-    that a new defective image falls short of seldom enough (:func:`exceeded_in`).
-
-    Args:
-        score (ndarray): Score of each image, (n,).
-        defective (ndarray): Whether it has a defect, bool, (n,).
-        wish (Wish): What is asked for.
-
-    Raises:
-        ValueError: There are too few images to tell.
-    """
-    upwards = 1 if wish.kind == 'good' else -1
-    scores = score[~defective] if wish.kind == 'good' else score[defective]
-    wish.check_number(len(scores))
-    found: Any = exceeded_in(upwards * scores, wish.share)  # there are enough
-    return upwards * found
-
-
-def outcome_of(
-    score: np.ndarray, defective: np.ndarray, groups: np.ndarray, threshold: float
-) -> Outcome:
-    """What a threshold gives.
-
-    Args:
-        score (ndarray): Score of each image, (n,).
-        defective (ndarray): Whether it has a defect, bool, (n,).
-        groups (ndarray): Name of its group, (n,).
-        threshold (float): Scores above it raise an alarm.
-    """
-    alarm = score > threshold
-    return Outcome(
-        recall=share_of(alarm[defective], groups[defective]),
-        false_alarms=share_of(alarm[~defective], groups[~defective]),
-    )
-
-
-def trade_off(score: np.ndarray, defective: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Recall against false alarms, for every threshold that makes a difference.
-
-    Returns:
-        tuple: Thresholds, rising; share of the good images above each; share of the defective ones.
-    """
-    thresholds = np.concatenate([[-np.inf], np.unique(score)])
-    good, bad = np.sort(score[~defective]), np.sort(score[defective])
-    shares = [
-        1 - np.searchsorted(each, thresholds, 'right') / max(len(each), 1) for each in (good, bad)
-    ]
-    return thresholds, shares[0], shares[1]

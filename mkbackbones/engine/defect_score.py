@@ -7,7 +7,14 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ['class_probabilities', 'has_background', 'largest_probability', 'largest_score']
+__all__ = [
+    'class_probabilities',
+    'has_background',
+    'largest_by_class',
+    'largest_by_label',
+    'largest_probability',
+    'largest_score',
+]
 
 
 def has_background(classes: Sequence[str]) -> bool:
@@ -41,3 +48,20 @@ def largest_probability(probabilities: Tensor, classes: Sequence[str]) -> float:
         classes (Sequence[str]): Names of the classes.
     """
     return float(1 - probabilities[0].min()) if has_background(classes) else 1.0
+
+
+def largest_by_label(labels: Iterable[int], scores: Iterable[float], number: int) -> list[float]:
+    """Largest score of an instance of each of so many classes, 0 without any."""
+    found = [0.0] * number
+    for label, score in zip(labels, scores):
+        found[int(label)] = max(found[int(label)], float(score))
+    return found
+
+
+def largest_by_class(probabilities: Tensor) -> list[float]:
+    """Highest probability of each class at any pixel.
+
+    Args:
+        probabilities (Tensor): From :func:`class_probabilities`.
+    """
+    return probabilities.amax((1, 2)).tolist()

@@ -180,7 +180,7 @@ class Opened:
 
         try:
             picture = default_loader(str(path))
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow's, of damaged files
             raise PictureError(f'{path} cannot be read ({one_line(error)})') from error
         x, y = picture.width / 2, picture.height / 2
         size = picture.height, picture.width

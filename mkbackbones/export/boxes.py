@@ -12,7 +12,17 @@ from torch import Tensor
 from .operators import survivors
 from .program import ExportError
 
-__all__ = ['Found', 'Suppression', 'best', 'clipped', 'decoded', 'pick', 'read_nms', 'scaled']
+__all__ = [
+    'Found',
+    'Suppression',
+    'best',
+    'by_label',
+    'clipped',
+    'decoded',
+    'pick',
+    'read_nms',
+    'scaled',
+]
 
 #: Score of a place that holds no box.
 NONE = -1.0
@@ -113,6 +123,18 @@ def best(scores: Tensor, number: int) -> tuple[Tensor, Tensor]:
     enough = F.pad(scores, (0, number), value=NONE)
     top, place = enough.topk(number, dim=1)
     return top, torch.where(top > NONE, place, 0)
+
+
+def by_label(scores: Tensor, labels: Tensor, number: int) -> Tensor:
+    """The best score of each of so many classes, (B, number), 0 without a box.
+
+    Args:
+        scores (Tensor): (B, K).
+        labels (Tensor): (B, K), int64, -1 where there is no box.
+        number (int): How many classes there are.
+    """
+    own = labels[..., None] == torch.arange(number)
+    return torch.where(own, scores[..., None], 0.0).amax(1)
 
 
 def pick(boxes: Tensor, scores: Tensor, labels: Tensor, rule: Suppression) -> Found:

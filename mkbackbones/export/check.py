@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Agreement:
         iou (float): Least IoU of a box with its own.
         maps (int): How many class maps, and pictures with masks, were compared.
         pixels (float): Least share of equal pixels of a class map, or of the masks of a picture.
+        left_out (list[str]): Why pictures could not be compared, a sentence each.
     """
 
     pictures: int = 0
@@ -43,6 +44,7 @@ class Agreement:
     iou: float = 1.0
     maps: int = 0
     pixels: float = 1.0
+    left_out: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         parts = [f'scores differ by at most {self.scores:.1e}']
@@ -123,6 +125,8 @@ def compare_maps(
     agreement.maps += 1
     agreement.pixels = min(agreement.pixels, same)
     compare_score(found['score'], wanted.score, agreement, where)
+    for score, of_class in zip(found['class_scores'], wanted.class_scores):
+        compare_score(score, of_class, agreement, where)
     for region in wanted.instances:
         of_class = found['scores'][class_map == region.label]
         compare_score(of_class.max(), region.score, agreement, where)

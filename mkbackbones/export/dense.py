@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .boxes import NONE, Found, best, clipped, decoded, pick, read_nms, scaled
+from .boxes import NONE, Found, best, by_label, clipped, decoded, pick, read_nms, scaled
 from .preparation import Preparation
 from .program import ExportError
 
@@ -25,7 +25,7 @@ class DenseDetector(nn.Module):
         ExportError: Its head predicts in a way of its own.
     """
 
-    outputs = ('boxes', 'scores', 'labels', 'score')
+    outputs = ('boxes', 'scores', 'labels', 'score', 'class_scores')
 
     def __init__(self, model: Any, preparation: Preparation) -> None:
         super().__init__()
@@ -60,13 +60,14 @@ class DenseDetector(nn.Module):
             size (Tensor): Height and width of the pictures before that, int64.
 
         Returns:
-            tuple: As of :class:`~mkbackbones.export.boxes.Found`, and how sure the model is of a
-            defect, (B,).
+            tuple: As of :class:`~mkbackbones.export.boxes.Found`, how sure the model is of a
+            defect, (B,), and of one of each class, (B, C).
         """
         model: Any = self.model
         maps = model.bbox_head(model.extract_feat(self.preparation(images)))
         found = self.pick(maps, images, size)
-        return (*found, found.scores[:, 0])
+        by_class = by_label(found.scores, found.labels, model.bbox_head.num_classes)
+        return (*found, found.scores[:, 0], by_class)
 
     def pick(self, maps: Any, images: Tensor, size: Tensor) -> Found:
         """Boxes out of what the head says: scores, deltas and maybe factors of each level."""

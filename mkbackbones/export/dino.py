@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .boxes import clipped, scaled
+from .boxes import by_label, clipped, scaled
 from .places import centres, sine_encoding
 from .preparation import Preparation
 from .program import ExportError
@@ -28,7 +28,7 @@ class DinoDetector(nn.Module):
         ExportError: Its pictures are padded, or a part of it is of another kind.
     """
 
-    outputs = ('boxes', 'scores', 'labels', 'score')
+    outputs = ('boxes', 'scores', 'labels', 'score', 'class_scores')
 
     def __init__(self, model: Any, preparation: Preparation) -> None:
         super().__init__()
@@ -54,8 +54,8 @@ class DinoDetector(nn.Module):
             size (Tensor): Height and width of the pictures before that, int64.
 
         Returns:
-            tuple: As of :class:`~mkbackbones.export.boxes.Found`, and how sure the model is of a
-            defect, (B,).
+            tuple: As of :class:`~mkbackbones.export.boxes.Found`, how sure the model is of a
+            defect, (B,), and of one of each class, (B, C).
         """
         model: Any = self.model
         maps = model.extract_feat(self.preparation(images))
@@ -71,7 +71,7 @@ class DinoDetector(nn.Module):
         sides = torch.stack([torch.scalar_tensor(limits[i]) for i in (1, 0, 1, 0)])
         boxes = torch.cat([centre - 0.5 * extent, centre + 0.5 * extent], -1) * sides
         boxes = scaled(clipped(limits, boxes), size, images.shape[1:3])
-        return boxes, scores, labels, scores[:, 0]
+        return boxes, scores, labels, scores[:, 0], by_label(scores, labels, classes)
 
     def encode(self, maps: Any) -> tuple[Tensor, list[tuple[Any, Any]]]:
         """Tokens of all levels, (B, S, C), and height and width of each level."""

@@ -12,7 +12,10 @@ from mmengine.model import BaseModel
 
 from .run import ExportedModel
 
-__all__ = ['FileModel', 'inputs_of', 'metrics']
+__all__ = ['FileModel', 'inputs_of', 'metrics', 'said_by_file']
+
+#: Where a sample keeps the scores that a file gives beside boxes or a class map.
+SAID = 'said_by_file'
 
 
 class FileModel(BaseModel):
@@ -31,28 +34,58 @@ class FileModel(BaseModel):
         raise NotImplementedError
 
     def val_step(self, data: Any) -> list[Any]:
-        """Samples of mmdet or mmseg with what the file finds."""
+        """Samples of mmdet or mmseg with what the file finds in prepared pictures."""
         samples = list(data['data_samples'])
         for inputs, sample in zip(inputs_of(data), samples):
-            found = {name: value[0] for name, value in self.exported.run(inputs).items()}
-            if 'class_map' in found:
-                from mmengine.structures import PixelData
-
-                class_map = torch.from_numpy(found['class_map'].astype(np.int64))
-                sample.pred_sem_seg = PixelData(data=class_map[None])
-                continue
-            from mmengine.structures import InstanceData
-
-            kept = found['labels'] >= 0
-            instances = InstanceData(
-                bboxes=torch.from_numpy(found['boxes'][kept]),
-                scores=torch.from_numpy(found['scores'][kept]),
-                labels=torch.from_numpy(found['labels'][kept]),
-            )
-            if 'masks' in found:
-                instances.masks = torch.from_numpy(found['masks'][kept])
-            sample.pred_instances = instances
+            put(self.exported.run(inputs), sample)
         return samples
+
+    def test_step(self, data: Any) -> list[Any]:
+        """The same, in pictures that are read and resized as whoever deploys the file does.
+
+        Raises:
+            FileNotFoundError: A picture cannot be read.
+        """
+        from .. import opencv as cv2
+
+        samples = list(data['data_samples'])
+        for sample in samples:
+            picture = cv2.imread(sample.img_path)
+            if picture is None:
+                raise FileNotFoundError(f'failed to load image: {sample.img_path}')
+            put(self.exported([picture]), sample)
+        return samples
+
+
+def put(outputs: dict[str, np.ndarray], sample: Any) -> None:
+    """Give a sample of mmdet or mmseg what a file has found in its picture."""
+    found = {name: value[0] for name, value in outputs.items()}
+    said = dict(score=float(found['score']))
+    if 'class_scores' in found:
+        said['class_scores'] = found['class_scores'].tolist()
+    sample.set_metainfo({SAID: said})
+    if 'class_map' in found:
+        from mmengine.structures import PixelData
+
+        class_map = torch.from_numpy(found['class_map'].astype(np.int64))
+        sample.pred_sem_seg = PixelData(data=class_map[None])
+        return
+    from mmengine.structures import InstanceData
+
+    kept = found['labels'] >= 0
+    instances = InstanceData(
+        bboxes=torch.from_numpy(found['boxes'][kept]),
+        scores=torch.from_numpy(found['scores'][kept]),
+        labels=torch.from_numpy(found['labels'][kept]),
+    )
+    if 'masks' in found:
+        instances.masks = torch.from_numpy(found['masks'][kept])
+    sample.pred_instances = instances
+
+
+def said_by_file(sample: Any) -> dict[str, Any]:
+    """``score`` and ``class_scores`` of a sample that a file has predicted; of another, nothing."""
+    return dict(sample.metainfo.get(SAID, {}))
 
 
 def inputs_of(data: Any) -> list[dict[str, np.ndarray]]:

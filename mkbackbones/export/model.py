@@ -130,19 +130,22 @@ def export_model(
     Raises:
         ExportError: Packages are missing, the model is of a kind that cannot be written, or the
             file finds something else.
-        PictureError: A picture cannot be read.
+        PictureError: None of the pictures can be used; single ones are left out and told.
     """
     require_packages()
     whole = whole_model(predictor)
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in NOISE]
     outcomes = list(predictor.outcomes([*pictures, *noise]))
-    for outcome in outcomes:
-        if outcome.fault:
-            raise PictureError(outcome.fault)
+    faults = [outcome.fault for outcome in outcomes if outcome.fault]
+    if faults and len(faults) == len(pictures):
+        raise PictureError(f'none of the {len(faults)} pictures can be compared: {faults[0]}')
     with written_aside(path) as work:
         write_model(whole, work, notes or {})
-        return check_file(work, outcomes, whole.least_score)
+        usable = [outcome for outcome in outcomes if not outcome.fault]
+        agreement = check_file(work, usable, whole.least_score)
+    agreement.left_out = faults
+    return agreement
 
 
 def write_model(whole: Whole, path: Path, notes: Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ class Segmentor(nn.Module):
         ExportError: It is of another kind, or slides a window.
     """
 
-    outputs = ('class_map', 'scores', 'score')
+    outputs = ('class_map', 'scores', 'score', 'class_scores')
 
     def __init__(self, model: Any, preparation: Preparation, classes: Sequence[str]) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Segmentor(nn.Module):
         self.has_background = has_background(classes)
         self.dtype = torch.uint8 if len(classes) <= 256 else torch.int32
 
-    def forward(self, images: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, size: Tensor) -> tuple[Tensor, ...]:
         """Class of each pixel.
 
         Args:
@@ -74,7 +74,8 @@ class Segmentor(nn.Module):
 
         Returns:
             tuple: Classes (B, height, width), uint8, or int32 from 257 on; the probability of each
-            pixel's class (B, height, width); how sure the model is of a defect (B,).
+            pixel's class (B, height, width); how sure the model is of a defect (B,), and of each class
+            anywhere (B, C).
         """
         pixels = self.preparation(images)
         maps = self.model.extract_feat(pixels)
@@ -101,4 +102,4 @@ class Segmentor(nn.Module):
             score = 1 - probabilities[:, 0].amin((1, 2))
         else:  # no class means 'no defect'
             score = torch.ones_like(scores[:, 0, 0])
-        return class_map.to(self.dtype), scores, score
+        return class_map.to(self.dtype), scores, score, probabilities.amax((2, 3))

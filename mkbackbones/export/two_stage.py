@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .boxes import NONE, Found, best, clipped, decoded, pick, read_nms, scaled
+from .boxes import NONE, Found, best, by_label, clipped, decoded, pick, read_nms, scaled
 from .dense import by_place
 from .operators import pool_regions
 from .preparation import Preparation
@@ -118,7 +118,7 @@ class TwoStageDetector(nn.Module):
         self.rule = read_nms(roi_head.test_cfg)
         #: Below it no boxes are kept.
         self.least_score = float(roi_head.test_cfg.score_thr)
-        self.outputs: tuple[str, ...] = ('boxes', 'scores', 'labels', 'score')
+        self.outputs: tuple[str, ...] = ('boxes', 'scores', 'labels', 'score', 'class_scores')
         if roi_head.with_mask:
             self.outputs = (*self.outputs, 'masks')
             self.mask_pooling = nn.ModuleList(map(Pooling, stages(roi_head.mask_roi_extractor)))
@@ -133,14 +133,17 @@ class TwoStageDetector(nn.Module):
 
         Returns:
             tuple: As of :class:`~mkbackbones.export.boxes.Found`, how sure the model is of a
-            defect, (B,), and of a detector with masks these, (B, K, height, width), bool.
+            defect, (B,), and of one of each class, (B, C), and of a detector with masks these,
+            (B, K, height, width), bool.
         """
         model: Any = self.model
         maps = model.extract_feat(self.preparation(images))
         limits = self.preparation.limits(images)
         found = self.boxes(maps, self.proposals(maps, limits), limits)
         boxes = scaled(found.boxes, size, images.shape[1:3])
-        results = (boxes, found.scores, found.labels, found.scores[:, 0])
+        number = stages(model.roi_head.bbox_head)[-1].num_classes
+        by_class = by_label(found.scores, found.labels, number)
+        results = (boxes, found.scores, found.labels, found.scores[:, 0], by_class)
         if not model.roi_head.with_mask:
             return results
         return (*results, self.masks(maps, found, boxes, size))

@@ -11,6 +11,8 @@ import numpy as np
 from ..engine.defect_score import (
     class_probabilities,
     has_background,
+    largest_by_class,
+    largest_by_label,
     largest_probability,
     largest_score,
 )
@@ -97,7 +99,17 @@ class InstanceFindings(Findings):
     def prediction(self) -> Prediction:
         found = self.found[0] if len(self.found) == 1 else merge(self.windows, self.found)
         score = largest_score(instance.score for instance in found)
-        return Prediction(self.path, self.width, self.height, score, tuple(found))
+        by_class = largest_by_label(
+            (one.label for one in found), (one.score for one in found), len(self.classes)
+        )
+        return Prediction(
+            self.path,
+            self.width,
+            self.height,
+            score,
+            tuple(found),
+            class_scores=tuple(by_class),
+        )
 
 
 class MapFindings(Findings):
@@ -113,6 +125,7 @@ class MapFindings(Findings):
         self.class_map: np.ndarray = np.zeros((self.height, self.width), kind)
         self.scores = np.zeros(len(self.classes))
         self.score = 0.0
+        self.class_scores = [0.0] * len(self.classes)
 
     def add(self, window: Window, sample: Any) -> None:
         left, top, right, bottom = window.kept
@@ -124,6 +137,8 @@ class MapFindings(Findings):
         probabilities = class_probabilities(sample.seg_logits.data[:, rows, columns])
         self.class_map[top:bottom, left:right] = labels
         self.score = max(self.score, largest_probability(probabilities, self.classes))
+        found = largest_by_class(probabilities)
+        self.class_scores = [max(pair) for pair in zip(self.class_scores, found)]
         for label in np.unique(labels).tolist():
             of_class = on_device == label
             self.scores[label] = max(
@@ -143,7 +158,13 @@ class MapFindings(Findings):
             )
         regions.sort(key=lambda region: -region.score)
         return Prediction(
-            self.path, self.width, self.height, self.score, tuple(regions), self.class_map
+            self.path,
+            self.width,
+            self.height,
+            self.score,
+            tuple(regions),
+            self.class_map,
+            tuple(self.class_scores),
         )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..datasets.polygons import mask_to_polygons
 from ..version import __version__
+from .alarms import Alarms
 from .inputs import Picture
 from .results import Instance, Prediction
 
@@ -151,7 +152,7 @@ def place_of(kind: str, stem: str) -> str:
 def coco(
     classes: Sequence[str],
     found: Sequence[tuple[Picture, Prediction]],
-    alarm_above: float | None = None,
+    alarms: Alarms | None = None,
 ) -> dict[str, str]:
     """A COCO file with scores; class i has the id i + 1."""
     images: list[dict[str, Any]] = []
@@ -164,8 +165,10 @@ def coco(
             height=prediction.height,
             score=prediction.score,
         )
-        if alarm_above is not None:
-            image['alarm'] = prediction.score > alarm_above
+        if alarms:
+            image['alarm'] = alarms.raised(prediction)
+            if alarms.by_class:
+                image['alarm_by'] = alarms.raised_by(prediction)
         images.append(image)
         for instance in prediction.instances:
             entry: dict[str, Any] = dict(
@@ -188,17 +191,19 @@ def coco(
 def table(
     classes: Sequence[str],
     found: Sequence[tuple[Picture, Prediction]],
-    alarm_above: float | None = None,
+    alarms: Alarms | None = None,
 ) -> dict[str, str]:
     """A row an instance, and one with empty cells for a picture without."""
-    alarm = [] if alarm_above is None else ['alarm']
+    more = ['alarm', *['alarm_by'] * alarms.by_class] if alarms else []
     with io.StringIO(newline='') as file:
         rows = csv.writer(file, lineterminator='\n')
-        rows.writerow([*_COLUMNS[:2], *alarm, *_COLUMNS[2:]])
+        rows.writerow([*_COLUMNS[:2], *more, *_COLUMNS[2:]])
         for picture, prediction in found:
             head = [picture.name, f'{prediction.score:.6g}']
-            if alarm_above is not None:
-                head.append(str(int(prediction.score > alarm_above)))
+            if alarms:
+                head.append(str(int(alarms.raised(prediction))))
+                if alarms.by_class:
+                    head.append('; '.join(alarms.raised_by(prediction)))
             for one in prediction.instances:
                 numbers = (one.score, *one.box, one.area)
                 rows.writerow([*head, one.name, *(f'{value:.6g}' for value in numbers)])
@@ -210,7 +215,7 @@ def table(
 def names(
     classes: Sequence[str],
     found: Sequence[tuple[Picture, Prediction]],
-    alarm_above: float | None = None,
+    alarms: Alarms | None = None,
 ) -> dict[str, str]:
     """The class names beside YOLO's labels."""
     return {'yolo/classes.txt': ''.join(f'{name}\n' for name in classes)}

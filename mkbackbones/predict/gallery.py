@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from ..pages import small_jpeg, whole_page
+from .alarms import Alarms
 from .results import Prediction
 
 __all__ = ['gallery', 'thumbnail']
@@ -29,7 +30,7 @@ label { white-space: nowrap; min-height: 2rem; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem; }
 figure { margin: 0; } figure img { width: 100%; border-radius: .2rem; }
 figcaption { font-size: .8rem; overflow-wrap: anywhere; }
-.alarm figcaption::before { content: 'alarm '; color: #c22; font-weight: 700; }
+.alarm b { color: #c22; }
 """
 
 
@@ -42,7 +43,7 @@ def gallery(
     classes: Sequence[str],
     found: Sequence[tuple[str, Prediction, bytes]],
     least: float,
-    alarm_above: float | None = None,
+    alarms: Alarms | None = None,
 ) -> str:
     """The page, its pictures by falling score.
 
@@ -51,7 +52,7 @@ def gallery(
         found (Sequence[tuple[str, Prediction, bytes]]): Name of each picture, what was found in
             it, and its thumbnail.
         least (float): Instances with a lower score do not count as found.
-        alarm_above (float, optional): Score above which a picture raises an alarm.
+        alarms (Alarms, optional): Which pictures raise one.
     """
     order = sorted(found, key=lambda entry: (-entry[1].score, entry[0]))
     shown, counts = order[:MOST], Counter[int]()
@@ -61,21 +62,25 @@ def gallery(
         counts.update(labels or [-1])
         marks = [f'c{label}' for label in labels] or ['none']
         marks += [f's{step}' for step in STEPS if prediction.score * 100 >= step]
-        if alarm_above is not None and prediction.score > alarm_above:
+        sign = ''
+        if alarms and alarms.raised(prediction):
             marks.append('alarm')
+            names = ', '.join(alarms.raised_by(prediction))
+            sign = f'<b>alarm{html.escape(f" {names}" if names else "")}</b> '
         image = base64.b64encode(picture).decode()
         figures.append(
             f'<figure class="{" ".join(marks)}"><img loading="lazy" alt="" '
-            f'src="data:image/jpeg;base64,{image}"><figcaption>{prediction.score:.2f} '
+            f'src="data:image/jpeg;base64,{image}"><figcaption>{sign}{prediction.score:.2f} '
             f'{html.escape(name)}</figcaption></figure>'
         )
     kinds = [(f'c{label}', name) for label, name in enumerate(classes) if counts[label]]
     kinds += [('none', 'nothing found')] * bool(counts[-1])
     numbers = {f'c{label}': count for label, count in counts.items()} | {'none': counts[-1]}
     rest = len(order) - len(shown)
-    alarms = sum(alarm_above is not None and each[1].score > alarm_above for each in order)
     head = [f'{len(order)} pictures']
-    head += [f'{alarms} with an alarm, above {alarm_above:.4g}'] if alarm_above is not None else []
+    if alarms:
+        number = sum(alarms.raised(each[1]) for each in order)
+        head.append(f'{number} with an alarm, {html.escape(alarms.words())}')
     head += [f'the {MOST} with the highest scores are shown'] if rest else []
     return whole_page(
         'What was found',

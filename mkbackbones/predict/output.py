@@ -15,6 +15,7 @@ import numpy as np
 
 from ..files import OutputError, atomic_output, locked, written_aside
 from ..runner.errors import InputError
+from .alarms import Alarms
 from .formats import OF_ALL, PER_PICTURE, Sheet, named_from, place_of
 from .gallery import gallery, thumbnail
 from .inputs import Picture
@@ -49,7 +50,7 @@ class Output:
         folder (Path): The output.
         settings (Mapping[str, Any]): What the files depend on beside the pictures, as JSON; among
             it ``format``, ``paint``, ``min_score`` and, where pictures raise alarms, the score
-            ``alarm_above``.
+            ``alarm_above``, or a score by class.
         classes (Sequence[str]): Names of the classes.
         palette (Sequence[tuple[int, int, int]]): RGB colour of each class.
         overwrite (bool): Replace a former output, at the end.
@@ -70,6 +71,7 @@ class Output:
         self.work = self.folder.with_name(f'.{self.folder.name}.predict')
         self.settings = json.loads(json.dumps(settings))
         self.classes, self.palette, self.overwrite = classes, palette, overwrite
+        self.rule = Alarms(self.settings.get('alarm_above'), classes)
         self.alarms = 0  # pictures with one, once it is finished
         self.kinds = [kind for kind in self.settings['format'] if kind in PER_PICTURE]
         self.kinds += ['painted'] if self.settings['paint'] else []
@@ -123,7 +125,9 @@ class Output:
             record = json.loads((self._place(picture) / _RECORD).read_text(encoding='utf-8'))
             there = all((self._place(picture) / kind).is_file() for kind in self.kinds)
             if there and record['picture'] == (stamp(picture.path) or ''):
-                return Prediction.from_json(record['prediction'])
+                found = Prediction.from_json(record['prediction'])
+                if found.class_scores or not self.rule.by_class:
+                    return found
         except (OSError, ValueError, KeyError, TypeError):
             pass
         return None
@@ -173,29 +177,25 @@ class Output:
                         target.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(self._place(picture) / kind, target)
                 found = [(picture, self._recorded(picture)) for picture in pictures]
-                above = self.settings.get('alarm_above')
-                if above is not None:
-                    self.alarms = sum(prediction.score > above for _, prediction in found)
+                self.alarms = sum(self.rule.raised(prediction) for _, prediction in found)
                 if self.settings.get('report'):
-                    self._write_gallery(out / 'gallery.html', found, above)
+                    self._write_gallery(out / 'gallery.html', found)
                 for kind in self.settings['format']:
                     if kind not in OF_ALL:
                         continue
-                    files = OF_ALL[kind](self.classes, found, above)
+                    files = OF_ALL[kind](self.classes, found, self.rule)
                     for name, content in files.items():
                         (out / name).parent.mkdir(parents=True, exist_ok=True)
                         (out / name).write_bytes(content.encode('utf-8', 'surrogateescape'))
         except OutputError as error:
             raise InputError(error) from error
 
-    def _write_gallery(
-        self, path: Path, found: Sequence[tuple[Picture, Prediction]], above: float | None
-    ) -> None:
+    def _write_gallery(self, path: Path, found: Sequence[tuple[Picture, Prediction]]) -> None:
         pictures = [
             (picture.name, prediction, (self._place(picture) / _THUMBNAIL).read_bytes())
             for picture, prediction in found
         ]
-        page = gallery(self.classes, pictures, self.settings['min_score'], above)
+        page = gallery(self.classes, pictures, self.settings['min_score'], self.rule)
         path.write_bytes(page.encode('utf-8', 'surrogateescape'))
 
     def _recorded(self, picture: Picture) -> Prediction:

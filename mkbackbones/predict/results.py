@@ -64,6 +64,8 @@ class Prediction:
             ``background``.
         class_map (np.ndarray | None): Class index of each pixel, (height, width) uint8, or uint16
             from 257 classes on; None unless the model is a segmentor.
+        class_scores (tuple[float, ...]): The same for each class, in their order: the largest score
+            of an instance of it, or its largest probability at any pixel.
     """
 
     path: str | None
@@ -72,6 +74,7 @@ class Prediction:
     score: float
     instances: tuple[Instance, ...] = ()
     class_map: np.ndarray | None = None
+    class_scores: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, without the class map, whose pixels the masks of the instances have."""
@@ -81,6 +84,7 @@ class Prediction:
             height=self.height,
             score=self.score,
             instances=[instance.to_json() for instance in self.instances],
+            class_scores=list(self.class_scores),
         )
 
     @classmethod
@@ -89,4 +93,6 @@ class Prediction:
         instances = tuple(
             Instance(**{**entry, 'box': tuple(entry['box'])}) for entry in content['instances']
         )
-        return cls(**{**content, 'instances': instances})
+        # Records of former releases have no scores of classes.
+        scores = tuple(content.get('class_scores', ()))
+        return cls(**{**content, 'instances': instances, 'class_scores': scores})

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from mkbackbones.commands.predict import main
+from mkbackbones.decide.by_class import ByClass, ClassOutcome, ClassPoint
 from mkbackbones.decide.interval import share_of
-from mkbackbones.decide.operating_point import OperatingPoint, Outcome, Wish, digest_of
+from mkbackbones.decide.operating_point import OperatingPoint, digest_of
+from mkbackbones.decide.thresholds import Outcome, Wish
 from mkbackbones.predict.findings import Findings
 from mkbackbones.predict.output import Output
 
@@ -261,3 +263,54 @@ def test_a_gallery_comes_alone_and_after_a_stop(model, pictures, monkeypatch):
     page = Path('out/gallery.html').read_text()
     assert page.count('<figure ') == page.count('data:image/jpeg;base64,') == 3
     assert main([*argv, '--overwrite']) == 0
+
+
+def write_points_by_class(limits, rest=None, checkpoint='mk_detection.pth'):
+    """A file with thresholds by class; None counts by that of all."""
+    nothing, wish = Outcome(None, None), Wish(max_false_alarms=0.25)
+    points = tuple(
+        ClassPoint(name, wish, limit, '', ClassOutcome(None, None, None))
+        for name, limit in limits.items()
+    )
+    by_class = ByClass(points, rest, nothing)
+    OperatingPoint(0.0, wish, ['red', 'white'], checkpoint, nothing, by_class=by_class).save(
+        Path('threshold.json')
+    )
+    return ['--threshold', 'threshold.json']
+
+
+@pytest.mark.parametrize('more', [[], ['--tile', '48', '--overlap', '16']], ids=['', 'tiles'])
+def test_each_class_counts_by_its_own_threshold(model, pictures, capsys, more):
+    first = [*model, str(pictures), '--out', 'first', *more, *CPU]
+    assert main(first) == 0
+    best = {}
+    for row in rows('first'):
+        scores = best.setdefault(row['picture'], dict(red=0.0, white=0.0))
+        if row['class']:
+            scores[row['class']] = max(scores[row['class']], float(row['score']))
+    limits = dict(red=max(each['red'] for each in best.values()) - 0.01, white=0.99)
+    wanted = {
+        name: [c for c, score in scores.items() if score > limits[c]]
+        for name, scores in best.items()
+    }
+    assert sorted(map(len, wanted.values()))[-1] == 1
+    given = write_points_by_class(dict(limits, white=None), rest=0.99)
+    again = [*model, str(pictures), '--out', 'out', '--report', *more, *given, *CPU]
+    assert main(again) == 0
+    assert (
+        f'with an alarm, above {limits["red"]:.6g} (red), 0.99 (white)' in capsys.readouterr().out
+    )
+    for row in rows():
+        assert row['alarm'] == str(int(bool(wanted[row['picture']])))
+        assert row['alarm_by'] == '; '.join(wanted[row['picture']])
+    for image in json.loads(Path('out/predictions.json').read_text())['images']:
+        assert image['alarm_by'] == wanted[image['file_name']]
+        assert image['alarm'] == bool(image['alarm_by'])
+    assert '<b>alarm red</b>' in Path('out/gallery.html').read_text()
+
+
+def test_a_threshold_of_an_exported_file_is_refused(model, pictures, capsys):
+    given = write_points_by_class(dict(red=0.5, white=0.5), checkpoint='model_int8.onnx')
+    assert main([*model, str(pictures), '--out', 'out', *given, *CPU]) == 2
+    assert 'chosen for the exported file model_int8.onnx, whose scores' in capsys.readouterr().err
+    assert not Path('out').exists()

@@ -158,14 +158,20 @@ def test_a_checkpoint_of_something_else_is_told(damage, images, tmp_path, capsys
     assert told[damage] in capsys.readouterr().err and not Path('o.pth').exists()
 
 
-def test_an_image_that_cannot_be_read_is_told(images, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    'name, content',
+    [('img/3.png', b'x'), ('img/3.png', b''), ('map/3.png', b''), ('map/3.png', b'x')],
+)
+def test_an_image_that_cannot_be_read_is_told(name, content, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = write_images(tmp_path / 'images')
     project(segmentation_config, own, tmp_path)
-    (own / 'img/3.png').write_bytes(b'x')
+    (own / name).write_bytes(content)
     argv = ['config.py', 'trained.pth', 'o.pth', '--to', 'mmseg', '--calibrate', '--device', 'cpu']
     assert main(argv) == 2
-    assert 'an image cannot be read: ' in capsys.readouterr().err and not Path('o.pth').exists()
+    told = capsys.readouterr().err
+    assert 'an image cannot be read: ' in told and told.strip().endswith(name)
+    assert not Path('o.pth').exists()
 
 
 def test_a_stock_model_is_told(images, tmp_path, capsys, monkeypatch):

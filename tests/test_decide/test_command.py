@@ -14,8 +14,9 @@ pytest.importorskip('mmseg')
 import mkbackbones
 from mkbackbones.commands import calibrate_threshold
 from mkbackbones.commands.calibrate_threshold import main
+from mkbackbones.commands.threshold_images import Split
+from mkbackbones.decide.looked import Looked
 from mkbackbones.decide.operating_point import OperatingPoint
-from mkbackbones.decide.page import Looked
 
 from ..test_commands.test_help import DOCUMENTED
 from ..test_engine.tiny import (
@@ -150,11 +151,17 @@ def test_lines_of_the_page_of_thresholds(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     files = [tmp_path / f'val/img/{i % 6}.png' for i in range(400)]
 
-    def many(*args):
+    def many(self, model):
         score, defective = rng.random(400), np.arange(400) < 200
-        return Looked(score + defective, defective, [f.stem for f in files], files)
+        truth = (
+            defective[:, None]
+            & np.eye(len(self.defects), dtype=bool)[np.arange(400) % len(self.defects)]
+        )
+        groups = [f'{i}' for i in range(400)]
+        by_class = rng.random(truth.shape) + truth
+        return Looked(score + defective, defective, groups, files, self.defects, by_class, truth)
 
-    monkeypatch.setattr(calibrate_threshold, 'look', many)
+    monkeypatch.setattr(Split, 'look', many)
     monkeypatch.setattr(calibrate_threshold, 'check_number', lambda *args: None)
     lines = [words for name, words in DOCUMENTED.items() if name.startswith('thresholds.md: ')]
     assert len(lines) == 2

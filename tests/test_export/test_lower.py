@@ -10,7 +10,8 @@ import mkbackbones
 from mkbackbones.commands.export import main
 from mkbackbones.commands.train import main as train
 from mkbackbones.datasets import SyntheticDefects, write_dataset
-from mkbackbones.decide.operating_point import OperatingPoint, Outcome, Wish
+from mkbackbones.decide.operating_point import OperatingPoint
+from mkbackbones.decide.thresholds import Outcome, Wish
 from mkbackbones.export.run import ExportedModel
 
 ROOT = Path(__file__).parents[2]

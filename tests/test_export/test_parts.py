@@ -228,8 +228,9 @@ def test_what_was_compared_is_told():
 
 def test_which_class_maps_are_the_same():
     class_map = np.zeros((100, 200), np.uint8)
-    wanted = Prediction(None, 200, 100, 0.5, (), class_map)
+    wanted = Prediction(None, 200, 100, 0.5, (), class_map, (1.0, 0.5))
     found = dict(class_map=class_map.copy(), scores=np.ones((100, 200)), score=np.float32(0.5))
+    found['class_scores'] = np.array([1.0, 0.5])
     found['class_map'][0, 0] = 1
     agreement = Agreement()
     compare_maps(found, wanted, agreement, 'picture 1')
@@ -240,4 +241,7 @@ def test_which_class_maps_are_the_same():
         compare_maps(found, wanted, agreement, 'picture 1')
     found['class_map'] = class_map[:, :-1]
     with pytest.raises(ExportError, match='a class map of'):
+        compare_maps(found, wanted, agreement, 'picture 1')
+    found.update(class_map=class_map, class_scores=np.array([1.0, 0.6]))
+    with pytest.raises(ExportError, match='a score is 0.6000 in the file and 0.5000'):
         compare_maps(found, wanted, agreement, 'picture 1')

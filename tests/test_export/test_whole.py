@@ -74,7 +74,8 @@ def test_without_pictures_noise_does_and_that_is_told(folder, capsys):
 
 
 def test_a_threshold_goes_along(folder, capsys):
-    from mkbackbones.decide.operating_point import OperatingPoint, Outcome, Wish
+    from mkbackbones.decide.operating_point import OperatingPoint
+    from mkbackbones.decide.thresholds import Outcome, Wish
 
     given = write_model(folder, 'segformer')
     point = OperatingPoint(

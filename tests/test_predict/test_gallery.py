@@ -4,6 +4,7 @@ import re
 from PIL import Image
 
 from mkbackbones.predict import gallery as module
+from mkbackbones.predict.alarms import Alarms
 from mkbackbones.predict.gallery import gallery, thumbnail
 from mkbackbones.predict.results import Instance, Prediction
 
@@ -21,13 +22,13 @@ PAGE = gallery(
     ['a', 'b<', 'c'],
     [one('x', (0, 0.4), (1, 0.95)), one('<y>', (0, 0.2)), one('z'), one('w', (1, 0.6))],
     least=0.3,
-    alarm_above=0.6,
+    alarms=Alarms(0.6, ['a', 'b<', 'c']),
 )
 
 
 def figures(page):
     marks = re.findall(r'<figure class="([^"]*)"', page)
-    names = re.findall(r'<figcaption>[\d.]+ ([^<]*)<', page)
+    names = re.findall(r'<figcaption>(?:<b>[^<]*</b> )?[\d.]+ ([^<]*)<', page)
     return {name: set(mark.split()) for name, mark in zip(names, marks)}
 
 

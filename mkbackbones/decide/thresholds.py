@@ -1,0 +1,156 @@
+"""A wish, the threshold that meets it on validation images, and what that gives on any."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .interval import Share, share_of
+from .ranks import exceeded_in, fallen_short_in
+
+__all__ = ['Outcome', 'Wish', 'choose_threshold', 'outcome_of', 'outcome_of_alarms', 'trade_off']
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of an inspection; one of the two.
+
+    Args:
+        max_false_alarms (float, optional): Share of the good images that may raise an alarm, above
+            0 and below 1; 0.005 for 5 in 1,000 good parts.
+        min_recall (float, optional): Share of the defective images that have to, above 0 and below
+            1.
+
+    Raises:
+        ValueError: None or both are given, or one is out of range.
+    """
+
+    max_false_alarms: float | None = None
+    min_recall: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {n: v for n, v in asdict(self).items() if v is not None}
+        if len(given) != 1:
+            raise ValueError('a wish is one of max_false_alarms and min_recall')
+        (name, value) = next(iter(given.items()))
+        if not 0 < value < 1:
+            raise ValueError(f'{name}={value} is not allowed; it must be above 0 and below 1')
+
+    @property
+    def kind(self) -> str:
+        """The images that tell: good ones of false alarms, defective ones of recall."""
+        return 'good' if self.max_false_alarms is not None else 'defective'
+
+    @property
+    def share(self) -> float:
+        """Of those, how many may be on the wrong side."""
+        if self.max_false_alarms is not None:
+            return self.max_false_alarms
+        return 1 - (self.min_recall or 0)
+
+    @property
+    def fewest(self) -> int:
+        """How many of them it takes to tell."""
+        return math.ceil(1 / self.share * (1 - 1e-9)) - 1
+
+    def check_number(self, number: int) -> None:
+        """Raise ValueError if so many validation images of the kind cannot tell."""
+        if number < self.fewest:
+            could = ''
+            if number > 1:
+                least = math.ceil(1000 / (number + 1)) / 1000
+                could = f', or a wish of {least if self.kind == "good" else 1 - least:.3f}'
+            raise ValueError(
+                f'{number} {self.kind} validation images cannot tell that {self}: it takes at '
+                f'least {self.fewest} of them{could}'
+            )
+
+    def __str__(self) -> str:
+        if self.max_false_alarms is not None:
+            return f'at most {self.max_false_alarms:.2%} of the good images raise an alarm'
+        return f'at least {self.min_recall:.2%} of the defective images raise an alarm'
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a threshold gives on some images.
+
+    Args:
+        recall (Share | None): Of the defective images, those with an alarm; None without any.
+        false_alarms (Share | None): Of the good images, those with one; None without any.
+    """
+
+    recall: Share | None
+    false_alarms: Share | None
+
+
+def choose_threshold(score: np.ndarray, defective: np.ndarray, wish: Wish) -> float:
+    """The threshold by which a new image, drawn like these, meets a wish.
+
+    For false alarms, the score that a new good image exceeds seldom enough (:func:`exceeded_in`);
+    for recall, the one that a new defective image is not above seldom enough
+    (:func:`fallen_short_in`).
+
+    Args:
+        score (ndarray): Score of each image, (n,); 0 where nothing is found.
+        defective (ndarray): Whether it has a defect, bool, (n,).
+        wish (Wish): What is asked for.
+
+    Raises:
+        ValueError: There are too few images to tell, or in too many of them nothing is found.
+    """
+    is_good = wish.kind == 'good'
+    scores = score[~defective] if is_good else score[defective]
+    wish.check_number(len(scores))
+    found: Any = (exceeded_in if is_good else fallen_short_in)(scores, wish.share)
+    if not is_good and found < 0:  # not even a score of 0 may be missed
+        raise ValueError(
+            f'no threshold gives that {wish}: in {int((scores <= 0).sum())} of the {len(scores)} '
+            'validation images nothing is found at all'
+        )
+    return found
+
+
+def outcome_of(
+    score: np.ndarray, defective: np.ndarray, groups: np.ndarray, threshold: float
+) -> Outcome:
+    """What a threshold gives.
+
+    Args:
+        score (ndarray): Score of each image, (n,).
+        defective (ndarray): Whether it has a defect, bool, (n,).
+        groups (ndarray): Name of its group, (n,).
+        threshold (float): Scores above it raise an alarm.
+    """
+    return outcome_of_alarms(score > threshold, defective, groups)
+
+
+def outcome_of_alarms(alarm: np.ndarray, defective: np.ndarray, groups: np.ndarray) -> Outcome:
+    """What alarms are worth, whatever raises them.
+
+    Args:
+        alarm (ndarray): Whether each image raises one, bool, (n,).
+        defective (ndarray): Whether it has a defect, bool, (n,).
+        groups (ndarray): Name of its group, (n,).
+    """
+    return Outcome(
+        recall=share_of(alarm[defective], groups[defective]),
+        false_alarms=share_of(alarm[~defective], groups[~defective]),
+    )
+
+
+def trade_off(score: np.ndarray, defective: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Recall against false alarms, for every threshold that makes a difference.
+
+    Returns:
+        tuple: Thresholds, rising; share of the good images above each; share of the defective ones.
+    """
+    thresholds = np.concatenate([[-np.inf], np.unique(score)])
+    good, bad = np.sort(score[~defective]), np.sort(score[defective])
+    shares = [
+        1 - np.searchsorted(each, thresholds, 'right') / max(len(each), 1) for each in (good, bad)
+    ]
+    return thresholds, shares[0], shares[1]

@@ -1,0 +1,139 @@
+"""Thresholds of an exported file: chosen by its own scores, and of no other file."""
+
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+pytest.importorskip('onnxruntime')
+
+from mkbackbones import Predictor
+from mkbackbones.commands import export
+from mkbackbones.commands.calibrate_threshold import main
+from mkbackbones.decide.operating_point import OperatingPoint
+from mkbackbones.export.run import ExportedModel
+
+from ..test_export.tiny import write_model
+
+NAMES = ('crack', 'dent', 'pit')
+
+
+def write_data(folder, is_det):
+    """Eight images, the first three good, the others with a square of one class each."""
+    rng = np.random.default_rng(len(folder.name))
+    for name in ('img', 'map'):
+        (folder / name).mkdir(parents=True)
+    coco = dict(images=[], annotations=[], categories=[])
+    coco['categories'] = [dict(id=i + 1, name=name) for i, name in enumerate(NAMES)]
+    for i in range(8):
+        coarse = rng.integers(0, 256, (7, 10, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f'img/{i}.png'), cv2.resize(coarse, (90, 60 + 4 * (i % 2))))
+        label = 0 if i < 3 else 1 + i % 2
+        truth = np.zeros((60 + 4 * (i % 2), 90), np.uint8)
+        truth[10:30, 20:50] = label
+        cv2.imwrite(str(folder / f'map/{i}.png'), truth)
+        coco['images'].append(dict(id=i, file_name=f'{i}.png', height=len(truth), width=90))
+        if label:
+            box = dict(bbox=[20, 10, 30, 20], area=600, iscrowd=0)
+            coco['annotations'].append(dict(id=i, image_id=i, category_id=label, **box))
+    (folder / 'coco.json').write_text(json.dumps(coco))
+
+
+def project(folder, kind):
+    """A config with data, a checkpoint, and the file that they are exported to."""
+    config, checkpoint = write_model(folder, kind)
+    cfg = Config.fromfile(config)
+    is_det = cfg.default_scope == 'mmdet'
+    for split in ('val', 'test'):
+        write_data(folder / split, is_det)
+        dataset = cfg.test_dataloader.dataset.to_dict()
+        dataset['data_root'] = str(folder / split)
+        if is_det:
+            dataset.update(ann_file='coco.json', data_prefix=dict(img='img/'), test_mode=True)
+        else:
+            dataset.update(
+                data_prefix=dict(img_path='img', seg_map_path='map'),
+                img_suffix='.png', seg_map_suffix='.png',
+            )  # fmt: skip
+        sampler = dict(type='DefaultSampler', shuffle=False)
+        loader = dict(batch_size=2, num_workers=0, sampler=sampler, dataset=dataset)
+        cfg[f'{split}_dataloader'] = loader
+        metric = dict(type='CocoMetric', metric='bbox', ann_file=f'{folder}/{split}/coco.json')
+        cfg[f'{split}_evaluator'] = metric if is_det else dict(type='IoUMetric')
+        cfg[f'{split}_cfg'] = dict(type=f'{split.capitalize()}Loop')
+    cfg.dump('my_config.py')
+    Path(checkpoint).rename('epoch_12.pth')
+    given = ['my_config.py', 'epoch_12.pth']
+    assert export.main([*given, 'model.onnx', '--images', 'val/img']) == 0
+    return given
+
+
+@pytest.mark.parametrize('kind', [pytest.param('faster-rcnn', marks=pytest.mark.slow), 'segformer'])
+def test_the_threshold_is_that_of_the_file(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    given = project(tmp_path, kind)
+    asked = ['--max-false-alarms', '0.4', '--per-class', 'dent=0.25', '--report', 'page.html']
+    capsys.readouterr()
+    assert main(['my_config.py', 'model.onnx', *asked]) == 0
+    told = capsys.readouterr().out
+    assert 'by class' in told and 'any class, test: good images with an alarm: ' in told
+    point = OperatingPoint.load(Path('threshold.json'))
+    content = Path('model.onnx').read_bytes()
+    assert point.checkpoint == 'model.onnx' and point.is_of_export
+    assert point.digest == hashlib.sha256(content).hexdigest()[:16]
+    assert [each.wish.share for each in point.by_class.points][:2] in ([0.4, 0.25], [0.25, 0.4])
+    # The model itself finds the same, to what export allows.
+    assert main([*given, *asked, '--out', 'other.json', '--device', 'cpu', '--force']) == 0
+    other = OperatingPoint.load(Path('other.json'))
+    assert point.threshold == pytest.approx(other.threshold, abs=2e-3)
+    limits = point.by_class.limits
+    assert limits == pytest.approx(other.by_class.limits, abs=2e-3)
+    assert not other.is_of_export
+    # And they are scores of good validation images, as those that use them see them.
+    exported, predictor = ExportedModel(Path('model.onnx')), Predictor(*given, device='cpu')
+    paths = [f'val/img/{i}.png' for i in range(3)]
+    found = [exported([cv2.imread(path)]) for path in paths]
+    assert any(point.threshold == pytest.approx(float(each['score'][0])) for each in found)
+    for outputs, wanted in zip(found, predictor(paths)):
+        np.testing.assert_allclose(outputs['class_scores'][0], wanted.class_scores, atol=1e-3)
+    for name, limit in limits.items():
+        place = exported.notes['classes'].index(name)
+        assert any(limit == pytest.approx(float(each['class_scores'][0, place])) for each in found)
+    page = Path('page.html').read_text()
+    assert 'A threshold for each class' in page and page.count('<svg') == 2
+    # It is that of no other file.
+    again = [*given, 'second.onnx', '--threshold', 'threshold.json', '--images', 'val/img']
+    assert export.main(again) == 2
+    assert 'chosen for the exported file model.onnx' in capsys.readouterr().err
+
+
+def test_other_files_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    project(tmp_path, 'segformer')
+    asked = ['--max-false-alarms', '0.4']
+    Path('broken.onnx').write_bytes(b'no model')
+    text = Path('my_config.py').read_text()
+    Path('others.py').write_text(re.sub("'dent'", "'bump'", text))
+    export.main(['my_config.py', 'epoch_12.pth', 'maps.onnx', '--part', 'backbone'])
+    for words, message in (
+        (['my_config.py', 'gone.onnx'], 'gone.onnx'),
+        (['my_config.py', 'broken.onnx'], 'cannot be read as an exported file'),
+        (['my_config.py', 'maps.onnx'], 'is no whole model of export'),
+        (['others.py', 'model.onnx'], 'is for the classes background, crack, dent; the config'),
+        (['my_config.py', 'model.onnx', '--device', 'cuda'], 'runs in onnxruntime on the CPU'),
+        (['my_config.py', 'model.onnx', '--per-class', 'dnt=0.1'], "did you mean 'dent'?"),
+        (['my_config.py', 'model.onnx', '--per-class', 'dent'], 'is no CLASS=SHARE'),
+        (['my_config.py', 'model.onnx', '--per-class', 'dent=2'], 'above 0 and below 1'),
+    ):
+        capsys.readouterr()
+        assert main([*words, *asked]) == 2, words
+        assert message in capsys.readouterr().err
+    assert not list(Path().glob('*.json'))
