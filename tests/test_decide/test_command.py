@@ -164,7 +164,7 @@ def test_lines_of_the_page_of_thresholds(tmp_path, monkeypatch):
     monkeypatch.setattr(Split, 'look', many)
     monkeypatch.setattr(calibrate_threshold, 'check_number', lambda *args: None)
     lines = [words for name, words in DOCUMENTED.items() if name.startswith('thresholds.md: ')]
-    assert len(lines) == 2
+    assert len(lines) == 3
     for words in lines:
         assert main([*words[1:], '--device', 'cpu']) == 0
     assert Path('threshold.html').is_file() and Path('line3.json').is_file()
