@@ -165,6 +165,8 @@ def own_wishes(given: list[str], wish: Wish) -> dict[str, Wish]:
             name = ''
         if not name:
             raise ValueError(f'--per-class {text} is no CLASS=SHARE, such as crack=0.98')
+        if name in found:
+            raise ValueError(f'--per-class {name} has two wishes; give one')
         is_good = wish.kind == 'good'
         found[name] = Wish(number, None) if is_good else Wish(None, number)
     return found
@@ -258,6 +260,7 @@ def check_number(split: Split, wish: Wish) -> None:
     """Raise CommandError, before the network runs, where there cannot be enough images."""
     good, defective = split.most()
     try:
-        wish.check_number(good if wish.kind == 'good' else defective)
+        number = good if wish.kind == 'good' else defective
+        wish.check_number(number, at_most=split.kind != 'detection')
     except ValueError as error:
         raise CommandError(error) from error

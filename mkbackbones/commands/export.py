@@ -154,6 +154,10 @@ def export_whole(args: argparse.Namespace, cfg: Config) -> None:
         tell_left_out(agreement)
         print(f'{args.out}: the whole model, {size_of(args.out)}')
         print(f'  {agreement}')
+        if point is not None:
+            limits = more.get('alarm_above_by_class', {'score': point.threshold})
+            told = ', '.join(f'{value:.6g} ({name})' for name, value in limits.items())
+            print(f'  alarm above {told}')
         return
     export_lower(args, lower_cfg, predictor, pictures, more)
 

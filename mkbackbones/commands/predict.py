@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import CommandError, run_command
 from .launch import add_weights_arguments, force_cpu
+from .tile_arguments import add_tile_arguments, chosen_overlap
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -89,19 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='FILE.json',
         help='from calibrate-threshold: csv and coco tell which pictures raise an alarm',
     )
-    parser.add_argument(
-        '--tile',
-        type=int,
-        metavar='PIXELS',
-        help='cut larger pictures; each tile is prepared like a picture',
-    )
-    parser.add_argument(
-        '--overlap',
-        type=int,
-        default=128,
-        metavar='PIXELS',
-        help='what neighbouring tiles share at least; default: %(default)s',
-    )
+    add_tile_arguments(parser, 'cut larger pictures; each tile is prepared like a picture')
     parser.add_argument(
         '--batch-size',
         type=int,
@@ -192,7 +181,7 @@ def build(args: argparse.Namespace) -> Predictor:
         amp=args.amp,
         batch_size=args.batch_size,
         tile=args.tile,
-        overlap=args.overlap,
+        overlap=chosen_overlap(args),
         bit_depth=args.bit_depth,
         trusted=args.trusted,
         cfg_options=args.cfg_options,

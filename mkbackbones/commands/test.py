@@ -18,6 +18,7 @@ from .launch import (
     prepare_config,
     told_in_a_sentence,
 )
+from .tile_arguments import add_tile_arguments, chosen_overlap
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -43,18 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_launch_arguments(parser)
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions as a pickle')
     parser.add_argument('--show-dir', metavar='DIR', help='write images with the predictions')
-    parser.add_argument(
-        '--tile',
-        type=int,
-        metavar='PIXELS',
-        help='cut larger pictures, as predict does; metrics are those of whole pictures',
-    )
-    parser.add_argument(
-        '--overlap',
-        type=int,
-        default=128,
-        metavar='PIXELS',
-        help='what neighbouring tiles share at least; default: %(default)s',
+    add_tile_arguments(
+        parser,
+        'cut larger pictures, as predict does; metrics are those of whole pictures; without --out '
+        'and --show-dir',
     )
     return parser
 
@@ -79,8 +72,9 @@ def test(args: argparse.Namespace) -> None:
     cfg.load_from = args.checkpoint
     check_paths(cfg, ('test',))
     check_classes(cfg, ('test',))
+    overlap = chosen_overlap(args)
     if args.tile is not None:
-        show(test_in_tiles(args, cfg))
+        show(test_in_tiles(args, cfg, overlap))
         return
     names = entry_names(args.checkpoint, args.trusted)
     if args.show_dir is not None:
@@ -102,7 +96,7 @@ def show(metrics: dict) -> None:
         print(f'{name}: {value}' if whole else f'{name}: {value:.4f}')
 
 
-def test_in_tiles(args: argparse.Namespace, cfg: Config) -> dict[str, float]:
+def test_in_tiles(args: argparse.Namespace, cfg: Config, overlap: int) -> dict[str, float]:
     """Metrics of pictures that are cut into tiles.
 
     Raises:
@@ -127,7 +121,7 @@ def test_in_tiles(args: argparse.Namespace, cfg: Config) -> dict[str, float]:
         args.checkpoint,
         device='cpu' if args.device == 'auto' and args.gpus == 0 else args.device,
         tile=args.tile,
-        overlap=args.overlap,
+        overlap=overlap,
         trusted=args.trusted,
     )
     with told_in_a_sentence(cfg):

@@ -143,7 +143,7 @@ def choose_by_class(scored: Scored, wishes: Mapping[str, Wish]) -> dict[str, Cho
         # The others are neither good nor of the class: their score says nothing of the wish.
         tells = ~scored.defective if wish.kind == 'good' else has
         try:
-            threshold = choose_threshold(scored.score[tells, column], has[tells], wish)
+            threshold = choose_threshold(scored.score[tells, column], has[tells], wish, name)
         except ValueError as error:
             found[name] = Chosen(None, str(error))
             continue
@@ -170,11 +170,15 @@ def decide_by_class(splits: Mapping[str, Scored], wish: Wish, own: Mapping[str, 
         own (Mapping[str, Wish]): Of classes with a wish of their own.
 
     Raises:
-        ValueError: There are too few validation images to tell, of all classes together.
+        ValueError: There are too few validation images to tell, of all classes together, or of a
+            class that has a wish of its own.
     """
     first = splits['validation']
     wishes = {name: own.get(name, wish) for name in first.classes}
     chosen = choose_by_class(first, wishes)
+    for name in own:
+        if chosen[name].threshold is None:
+            raise ValueError(f'--per-class {name}: {chosen[name].why}')
     lacks = any(each.threshold is None for each in chosen.values())
     rest = choose_rest(first, wish) if lacks else None
     limits = limits_of({name: each.threshold for name, each in chosen.items()}, rest)

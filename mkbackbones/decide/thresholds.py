@@ -56,16 +56,31 @@ class Wish:
         """How many of them it takes to tell."""
         return math.ceil(1 / self.share * (1 - 1e-9)) - 1
 
-    def check_number(self, number: int) -> None:
-        """Raise ValueError if so many validation images of the kind cannot tell."""
+    def check_number(self, number: int, of_class: str | None = None, at_most: bool = False) -> None:
+        """Raise ValueError if so many validation images of the kind cannot tell.
+
+        Args:
+            number (int): How many there are.
+            of_class (str | None): The class that a wish for recall is about; None for all.
+            at_most (bool): Whether there may be fewer: it is not known which are of the kind.
+        """
         if number < self.fewest:
+            if at_most:
+                raise ValueError(
+                    f'{number} validation images, good and defective ones, cannot tell that '
+                    f'{self}: it takes at least {self.fewest} {self.kind} ones'
+                )
             could = ''
             if number > 1:
                 least = math.ceil(1000 / (number + 1)) / 1000
                 could = f', or a wish of {least if self.kind == "good" else 1 - least:.3f}'
+            images = f'{number} {self.kind} validation images'
+            told = str(self)
+            if of_class is not None and self.kind == 'defective':
+                images = f'{number} validation images with {of_class}'
+                told = f'at least {self.min_recall:.2%} of such raise an alarm'
             raise ValueError(
-                f'{number} {self.kind} validation images cannot tell that {self}: it takes at '
-                f'least {self.fewest} of them{could}'
+                f'{images} cannot tell that {told}: it takes at least {self.fewest} of them{could}'
             )
 
     def __str__(self) -> str:
@@ -87,7 +102,9 @@ class Outcome:
     false_alarms: Share | None
 
 
-def choose_threshold(score: np.ndarray, defective: np.ndarray, wish: Wish) -> float:
+def choose_threshold(
+    score: np.ndarray, defective: np.ndarray, wish: Wish, of_class: str | None = None
+) -> float:
     """The threshold by which a new image, drawn like these, meets a wish.
 
     For false alarms, the score that a new good image exceeds seldom enough (:func:`exceeded_in`);
@@ -98,13 +115,14 @@ def choose_threshold(score: np.ndarray, defective: np.ndarray, wish: Wish) -> fl
         score (ndarray): Score of each image, (n,); 0 where nothing is found.
         defective (ndarray): Whether it has a defect, bool, (n,).
         wish (Wish): What is asked for.
+        of_class (str | None): The class that it is about, for messages; None for all.
 
     Raises:
         ValueError: There are too few images to tell, or in too many of them nothing is found.
     """
     is_good = wish.kind == 'good'
     scores = score[~defective] if is_good else score[defective]
-    wish.check_number(len(scores))
+    wish.check_number(len(scores), of_class)
     found: Any = (exceeded_in if is_good else fallen_short_in)(scores, wish.share)
     if not is_good and found < 0:  # not even a score of 0 may be missed
         raise ValueError(

@@ -81,7 +81,7 @@ def limit_words(point: ClassPoint, rest: float | None) -> str:
     """The threshold of a class, or whose it has."""
     if point.threshold is not None:
         return f'{point.threshold:.6g}'
-    return f'{rest:.6g}, of all classes together'
+    return f'{rest:.6g}, that of the highest score of any class'
 
 
 def by_class_notes(found: ByClass, wish: Wish, looked: Looked) -> list[str]:
@@ -100,7 +100,7 @@ def by_class_notes(found: ByClass, wish: Wish, looked: Looked) -> list[str]:
                 f'{wish.share:.2%} in all whatever the scores, ask for {least.share:g}, which '
                 f'takes {least.fewest} good validation images'
             )
-    elif len(own) > 1:
+    elif len(own) == len(found.points) > 1:
         notes.append(
             'a defective image raises an alarm by any class, so that recall of all together is '
             'no lower; false alarms of the classes add up, to at most the sum of theirs'

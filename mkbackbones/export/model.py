@@ -35,7 +35,9 @@ HOW = (
     'keep_ratio so that the longer side is at most the larger number of scale and the shorter one '
     'at most the smaller, else to width and height; null: as they are. '
     'size: (2,) int64, height and width before that, in which everything comes out. '
-    'Normalisation, padding and suppression are in the file.'
+    'Normalisation, padding and suppression are in the file. '
+    'alarm_above, if given: a picture with a higher score raises an alarm; with '
+    'alarm_above_by_class one whose class_scores are above that of any class, instead.'
 )
 
 

@@ -35,6 +35,7 @@ def test_prints_the_metrics_and_writes_the_predictions(toy_config, checkpoint, c
         (['https://host/w.pth', '--show-dir', 'painted'], 'default_hooks.visualization'),
         (['https://host/w.pth', '--cfg-options', 'test_dataloader=None'], 'no test_dataloader'),
         (['https://host/w.pth', '--tile', '64', '--out', 'o.pkl'], '--out o.pkl does not go with'),
+        (['https://host/w.pth', '--overlap', '16'], '--overlap 16 is for --tile PIXELS'),
     ],
 )
 def test_bad_input_ends_with_code_2(toy_config, capsys, argv, message):

@@ -39,7 +39,7 @@ def test_a_class_with_too_few_images_is_told_and_counts_by_that_of_all():
     found = decide_by_class(splits, wish, {})
     crack, dent, pit = found.points
     assert crack.threshold is not None and dent.threshold is not None and pit.threshold is None
-    assert '3 defective validation images cannot tell' in pit.why
+    assert '3 validation images with pit cannot tell that at least 90.00% of such' in pit.why
     first = splits['validation']
     assert found.rest == choose_threshold(first.score.max(1), first.defective, wish)
     assert found.limits == dict(crack=crack.threshold, dent=dent.threshold, pit=found.rest)
@@ -48,7 +48,9 @@ def test_a_class_with_too_few_images_is_told_and_counts_by_that_of_all():
     looked = Looked(first.score.max(1), first.defective, first.groups, [], NAMES, first.score,
                     first.truth)  # fmt: skip
     told = '\n'.join(told_lines(point_of(found, wish), looked))
-    assert 'of all classes together' in told and 'pit: 3 defective' in told
+    assert 'that of the highest score of any class' in told
+    assert 'pit: 3 validation images with pit' in told
+    assert 'recall of all together is no lower' not in told  # pits may be missed
     assert 'images of other classes alone with an alarm for it: ' in told
 
 
@@ -59,6 +61,21 @@ def test_a_class_may_have_a_wish_of_its_own():
     shares = [each.validation.recall.value for each in found.points]
     assert shares[0] >= 0.98 and 0.8 <= shares[1] < 0.9 and found.rest is None
     assert [each.wish for each in found.points][1:] == [Wish(min_recall=0.8)] * 2
+
+
+def test_a_wish_of_a_class_that_cannot_be_kept_is_no_threshold_of_another():
+    for name, wish in (('pit', 0.9), ('crack', 0.99)):
+        words = rf'--per-class {name}: \d+ validation images with {name} cannot tell'
+        with pytest.raises(ValueError, match=words):
+            decide_by_class(
+                dict(validation=scored()), Wish(min_recall=0.9), {name: Wish(min_recall=wish)}
+            )
+
+
+def test_where_it_is_not_known_which_images_are_good_no_wish_is_advised():
+    with pytest.raises(ValueError, match=r'^60 validation images, good and defective') as error:
+        Wish(max_false_alarms=0.01).check_number(60, at_most=True)
+    assert 'at least 99 good ones' in str(error.value) and 'wish of' not in str(error.value)
 
 
 def test_false_alarms_of_all_are_told_beside_those_of_each():

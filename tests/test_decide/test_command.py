@@ -128,7 +128,7 @@ def test_a_checkpoint_of_something_else_is_told(tmp_path, capsys, monkeypatch):
     'argv, told',
     [
         (['--max-false-alarms', '1.5'], 'above 0 and below 1'),
-        (['--max-false-alarms', '0.01'], 'at least 99 of them'),
+        (['--max-false-alarms', '0.01'], 'it takes at least 99 good ones'),
         (['--min-recall', '0.85'], '3 defective validation images cannot tell'),
         (['--min-recall', '0.5', '--out', 'x.txt'], 'end with .json'),
         (['--min-recall', '0.5', '--report', 'gone/x.html'], 'there is no folder'),

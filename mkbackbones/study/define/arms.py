@@ -184,6 +184,7 @@ def check_parts(arms: dict[str, Arm], tasks: dict[str, Task]) -> None:
             raise StudyError(
                 f'arm {arm.key} has an initial_arm, and no task starts from another one, so it '
                 "would have no run; set initial_weights=dict(task='...')"
+                + (', or leave initial_arm out' if arm.teacher else '')
             )
         if not own:
             raise StudyError(
