@@ -246,9 +246,7 @@ def opened(
     by_class = args.per_class is not None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         yield (
-            partial(
-                Split, Runner.build_dataloader, kind=kind, scratch=Path(scratch), by_file=True
-            ),
+            partial(Split, Runner.build_dataloader, kind=kind, scratch=Path(scratch), by_file=True),
             lambda split: open_file(args.checkpoint, split.classes, by_class),
         )
 

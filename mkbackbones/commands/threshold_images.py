@@ -183,11 +183,15 @@ def open_file(path: str, classes: list[str], by_class: bool) -> FileModel:
     from importlib.util import find_spec
 
     if find_spec('onnxruntime') is None:
-        raise CommandError("onnxruntime is missing, which runs it: pip install 'mkbackbones[export]'")
+        raise CommandError(
+            "onnxruntime is missing, which runs it: pip install 'mkbackbones[export]'"
+        )
     try:
         model = FileModel(Path(path))
     except Exception as error:  # onnxruntime raises anything
-        raise CommandError(f'{path} cannot be read as an exported file ({one_line(error)})') from error
+        raise CommandError(
+            f'{path} cannot be read as an exported file ({one_line(error)})'
+        ) from error
     notes = model.exported.notes
     if 'classes' not in notes:
         raise CommandError(

@@ -84,9 +84,7 @@ def tables(head: str, validation: Outcome, test: Outcome | None) -> list[str]:
     return parts
 
 
-def class_parts(
-    found: ByClass, point: OperatingPoint, splits: Mapping[str, Looked]
-) -> list[str]:
+def class_parts(found: ByClass, point: OperatingPoint, splits: Mapping[str, Looked]) -> list[str]:
     """Thresholds by class, what each gives, and all of them."""
     split = 'validation' if found.test is None else 'test'
     heads = ['class', 'asked for', 'alarm above', 'its images', 'good images', 'other defects']

@@ -190,9 +190,7 @@ class Output:
         except OutputError as error:
             raise InputError(error) from error
 
-    def _write_gallery(
-        self, path: Path, found: Sequence[tuple[Picture, Prediction]]
-    ) -> None:
+    def _write_gallery(self, path: Path, found: Sequence[tuple[Picture, Prediction]]) -> None:
         pictures = [
             (picture.name, prediction, (self._place(picture) / _THUMBNAIL).read_bytes())
             for picture, prediction in found

@@ -169,7 +169,8 @@ def test_a_checkpoint_of_something_else_is_told(damage, images, tmp_path, capsys
 
 
 @pytest.mark.parametrize(
-    'name, content', [('img/3.png', b'x'), ('img/3.png', b''), ('map/3.png', b''), ('map/3.png', b'x')]
+    'name, content',
+    [('img/3.png', b'x'), ('img/3.png', b''), ('map/3.png', b''), ('map/3.png', b'x')],
 )
 def test_an_image_that_cannot_be_read_is_told(name, content, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
 import mkbackbones
-from mkbackbones.commands import calibrate_threshold
+from mkbackbones.commands import calibrate_threshold, threshold_images
 from mkbackbones.commands.calibrate_threshold import main
 from mkbackbones.decide.operating_point import OperatingPoint
 from mkbackbones.commands.threshold_images import Split
@@ -168,7 +168,10 @@ def test_lines_of_the_page_of_thresholds(tmp_path, monkeypatch):
 
     def many(self, model):
         score, defective = rng.random(400), np.arange(400) < 200
-        truth = defective[:, None] & np.eye(len(self.defects), dtype=bool)[np.arange(400) % len(self.defects)]
+        truth = (
+            defective[:, None]
+            & np.eye(len(self.defects), dtype=bool)[np.arange(400) % len(self.defects)]
+        )
         groups = [f'{i}' for i in range(400)]
         by_class = rng.random(truth.shape) + truth
         return Looked(score + defective, defective, groups, files, self.defects, by_class, truth)
@@ -176,7 +179,11 @@ def test_lines_of_the_page_of_thresholds(tmp_path, monkeypatch):
     monkeypatch.setattr(Split, 'look', many)
     monkeypatch.setattr(calibrate_threshold, 'check_number', lambda *args: None)
     lines = [words for name, words in DOCUMENTED.items() if name.startswith('thresholds.md: ')]
-    assert len(lines) == 2
+    assert len(lines) == 4
+    Path('model_int8.onnx').write_bytes(b'a file')
+    monkeypatch.setattr(threshold_images, 'open_file', lambda *args: None)
     for words in lines:
         assert main([*words[1:], '--device', 'cpu']) == 0
     assert Path('threshold.html').is_file() and Path('line3.json').is_file()
+    assert OperatingPoint.load(Path('classes.json')).by_class is not None
+    assert OperatingPoint.load(Path('int8.json')).checkpoint == 'model_int8.onnx'
