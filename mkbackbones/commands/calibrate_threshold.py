@@ -104,19 +104,22 @@ def calibrate(args: argparse.Namespace) -> None:
     check_checkpoint(args.checkpoint)
     cfg, kind, splits = prepare(args)
     looked: dict[str, Looked] = {}
-    with tempfile.TemporaryDirectory() as scratch, told_in_a_sentence(cfg):
-        with opened(args, cfg, kind, scratch) as (open_split, load):
-            first = open_split(cfg.val_dataloader)
-            check_number(first, wish)
-            check_names(own, first.defects)
-            model = load(first)
-            found = looked['validation'] = first.look(model)
-            try:  # before the longer look at the test images
-                threshold = choose_threshold(found.score, found.defective, wish)
-            except ValueError as error:
-                raise CommandError(error) from error
-            if 'test' in splits:
-                looked['test'] = open_split(cfg.test_dataloader).look(model)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        told_in_a_sentence(cfg),
+        opened(args, cfg, kind, scratch) as (open_split, load),
+    ):
+        first = open_split(cfg.val_dataloader)
+        check_number(first, wish)
+        check_names(own, first.defects)
+        model = load(first)
+        found = looked['validation'] = first.look(model)
+        try:  # before the longer look at the test images
+            threshold = choose_threshold(found.score, found.defective, wish)
+        except ValueError as error:
+            raise CommandError(error) from error
+        if 'test' in splits:
+            looked['test'] = open_split(cfg.test_dataloader).look(model)
     outcomes = {
         name: outcome_of(each.score, each.defective, each.groups, threshold)
         for name, each in looked.items()

@@ -1,4 +1,4 @@
-"""Images of a split with their scores, by a trained model or by the file that it was exported to."""
+"""Images of a split with their scores, by a trained model or by the file made of it."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Split:
 
         collect(model, self.loader, self)
         evidence: Any = self.collector.evidence()
-        paths = {}
+        paths: dict[str, Path] = {}
         for index in range(len(self.collector.dataset)):
             info = self.collector.dataset.get_data_info(index)
             path = Path(info['img_path'])

@@ -44,7 +44,8 @@ class Scored:
 
     def raised(self, limits: Mapping[str, float]) -> np.ndarray:
         """Whether any class is above its own threshold, (n,) bool."""
-        return (self.score > np.array([limits[name] for name in self.classes])).any(1)
+        above: np.ndarray = self.score > np.array([limits[name] for name in self.classes])
+        return np.any(above, axis=1)
 
     def outcome_of(self, limits: Mapping[str, float]) -> Outcome:
         """What the thresholds of all classes give together."""

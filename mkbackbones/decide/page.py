@@ -138,10 +138,7 @@ def pictures(point: OperatingPoint, splits: Mapping[str, Looked]) -> list[str]:
     """Images of the last split that are on the wrong side, with what is in them."""
     name, shown = list(splits.items())[-1]
     limits = None if point.by_class is None else point.by_class.limits
-    if limits is None:
-        alarm = shown.score > point.threshold
-    else:
-        alarm = shown.scored.raised(limits)
+    alarm = shown.score > point.threshold if limits is None else shown.scored.raised(limits)
     parts = []
     for title, indices in shown.wrong(alarm).items():
         parts.append(f'<h2>{title} ({name} images): {len(indices)}</h2>')

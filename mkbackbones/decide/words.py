@@ -96,9 +96,9 @@ def by_class_notes(found: ByClass, wish: Wish, looked: Looked) -> list[str]:
             notes.append(
                 f'{number} thresholds, each with its own share of false alarms, allow up to '
                 f'{most_in_all(found, wish):.2%} of the good images in all, and fewer where '
-                f'classes raise theirs in the same images; what they give is told above. To have '
-                f'{wish.share:.2%} in all whatever the scores, ask for {least.share:g}, which takes '
-                f'{least.fewest} good validation images'
+                'classes raise theirs in the same images; what they give is told above. To have '
+                f'{wish.share:.2%} in all whatever the scores, ask for {least.share:g}, which '
+                f'takes {least.fewest} good validation images'
             )
     elif len(own) > 1:
         notes.append(

@@ -74,8 +74,8 @@ class Segmentor(nn.Module):
 
         Returns:
             tuple: Classes (B, height, width), uint8, or int32 from 257 on; the probability of each
-            pixel's class (B, height, width); how sure the model is of a defect (B,), and of each class
-            anywhere (B, C).
+            pixel's class (B, height, width); how sure the model is of a defect (B,), and of each
+            class anywhere (B, C).
         """
         pixels = self.preparation(images)
         maps = self.model.extract_feat(pixels)

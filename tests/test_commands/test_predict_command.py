@@ -323,7 +323,8 @@ def test_mistakes_are_told_without_the_libraries_of_models(tmp_path):
         'import sys\n'
         'from mkbackbones.commands.predict import main\n'
         'for more in ([], ["--min-score", "3"], ["--threshold", "none.json"]):\n'
-        '    assert main(["a.py", "b.pth", "nowhere", "--out", "x", "--device", "cpu", *more]) == 2\n'
+        '    given = ["a.py", "b.pth", "nowhere", "--out", "x", "--device", "cpu", *more]\n'
+        '    assert main(given) == 2\n'
         'print([name for name in ("torch", "mmengine") if name in sys.modules])\n'
     )
     found = subprocess.run(

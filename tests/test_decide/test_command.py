@@ -16,9 +16,9 @@ pytest.importorskip('mmseg')
 import mkbackbones
 from mkbackbones.commands import calibrate_threshold, threshold_images
 from mkbackbones.commands.calibrate_threshold import main
-from mkbackbones.decide.operating_point import OperatingPoint
 from mkbackbones.commands.threshold_images import Split
 from mkbackbones.decide.looked import Looked
+from mkbackbones.decide.operating_point import OperatingPoint
 from mkbackbones.registry import MODELS
 
 from ..test_commands.test_help import DOCUMENTED

@@ -243,5 +243,5 @@ def test_which_class_maps_are_the_same():
     with pytest.raises(ExportError, match='a class map of'):
         compare_maps(found, wanted, agreement, 'picture 1')
     found.update(class_map=class_map, class_scores=np.array([1.0, 0.6]))
-    with pytest.raises(ExportError, match='a score is 0.6000 in the file and 0.5000'):
+    with pytest.raises(ExportError, match=r'a score is 0\.6000 in the file and 0\.5000'):
         compare_maps(found, wanted, agreement, 'picture 1')

@@ -10,5 +10,7 @@ from mkbackbones.study.run import schedule
 
 put_off()
 whole = schedule.part_of
-schedule.part_of = lambda *args: {key for key in whole(*args) if not key.startswith('runs/tiles/')}
+schedule.part_of = lambda *args: {
+    key for key in whole(*args) if not key.startswith('runs/tiles/')
+}
 sys.exit(main(['study', 'run', 'configs/studies/neu_mt_gpu.py', *sys.argv[1:]]))
