@@ -132,8 +132,6 @@ def predict(args: argparse.Namespace) -> list[str]:
     Raises:
         CommandError: The input cannot work, or no picture could be used.
     """
-    if args.device == 'cpu':
-        force_cpu()
     from ..predict.inputs import find_pictures, name_pictures
     from ..predict.output import Output, check_folder
 
@@ -145,6 +143,8 @@ def predict(args: argparse.Namespace) -> list[str]:
         raise CommandError('--threshold tells alarms in csv, coco or --report: add one of them')
     listed = sys.stdin if '-' in args.inputs else None
     pictures = name_pictures(find_pictures(args.inputs, listed, without=args.out))
+    if args.device == 'cpu':  # before torch is there, and after what needs none
+        force_cpu()
     predictor = build(args)
     asked = settings(args, predictor)
     if point is not None:

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -314,3 +315,20 @@ def test_a_threshold_of_an_exported_file_is_refused(model, pictures, capsys):
     assert main([*model, str(pictures), '--out', 'out', *given, *CPU]) == 2
     assert 'chosen for the exported file model_int8.onnx, whose scores' in capsys.readouterr().err
     assert not Path('out').exists()
+
+
+def test_mistakes_are_told_without_the_libraries_of_models(tmp_path):
+    """They took four seconds, of which all but a half were imports."""
+    code = (
+        'import sys\n'
+        'from mkbackbones.commands.predict import main\n'
+        'for more in ([], ["--min-score", "3"], ["--threshold", "none.json"]):\n'
+        '    given = ["a.py", "b.pth", "nowhere", "--out", "x", "--device", "cpu", *more]\n'
+        '    assert main(given) == 2\n'
+        'print([name for name in ("torch", "mmengine") if name in sys.modules])\n'
+    )
+    found = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert found.stdout.strip() == '[]' and found.stderr.count('error: ') == 3

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,10 +17,13 @@ pytest.importorskip('onnxruntime')
 from mkbackbones import Predictor
 from mkbackbones.commands import export
 from mkbackbones.commands.calibrate_threshold import main
-from mkbackbones.decide.operating_point import OperatingPoint
+from mkbackbones.decide.by_class import decide_by_class
+from mkbackbones.decide.operating_point import OperatingPoint, digest_of
+from mkbackbones.decide.thresholds import Wish
 from mkbackbones.export.run import ExportedModel
 
 from ..test_export.tiny import write_model
+from .test_by_class import point_of, scored
 
 NAMES = ('crack', 'dent', 'pit')
 
@@ -137,3 +141,27 @@ def test_other_files_are_told(tmp_path, monkeypatch, capsys):
         assert main([*words, *asked]) == 2, words
         assert message in capsys.readouterr().err
     assert not list(Path().glob('*.json'))
+
+
+def test_a_consumer_asks_whether_the_threshold_is_that_of_its_file(tmp_path, monkeypatch):
+    """The second block of docs/deploy.md, with a file whose scores nobody asks for here."""
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / 'docs/deploy.md').read_text(encoding='utf-8')
+    (block,) = (b for b in re.findall(r'```python\n(.*?)```', text, re.S) if 'hashlib' in b)
+    Path('model.onnx').write_bytes(b'a model')
+    found = decide_by_class(dict(validation=scored()), Wish(min_recall=0.9), {})
+    point = replace(
+        point_of(found, Wish(min_recall=0.9)),
+        checkpoint='model.onnx',
+        digest=digest_of(Path('model.onnx')),
+    )
+    for each in (point, replace(point, by_class=None)):
+        each.save(Path('threshold.json'))
+        names = {}
+        exec(compile(block, 'docs/deploy.md', 'exec'), names)
+        assert names['notes']['alarm_above'] == 0.5
+        limits = names['notes'].get('alarm_above_by_class')
+        assert limits == ({} if each.by_class is None else found.limits)
+    Path('model.onnx').write_bytes(b'another model')
+    with pytest.raises(SystemExit, match='chosen for another file than model'):
+        exec(compile(block, 'docs/deploy.md', 'exec'), {})

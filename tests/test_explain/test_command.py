@@ -196,6 +196,15 @@ def test_a_damaged_picture_is_named(tmp_path, monkeypatch, capsys):
         assert 'b.png' in capsys.readouterr().err and not Path('seen').exists()
 
 
+def test_a_damaged_picture_among_others_is_skipped(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = write_project(tmp_path, 'detection', SWIN)
+    Path('pictures/b.png').write_bytes(b'')
+    assert main([*words[:2], 'pictures', '--out', 'seen', '--device', 'cpu']) == 1
+    assert 'skipped: pictures/b.png' in capsys.readouterr().err
+    assert 'a.png' in Path('seen/explain.html').read_text()
+
+
 def test_a_former_page_is_replaced_when_asked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = [*write_project(tmp_path, 'detection', SWIN), '--blocks', '0']

@@ -85,10 +85,31 @@ def test_a_threshold_goes_along(folder, capsys):
     arguments = [*given, 'model.onnx', '--images', 'pictures', '--threshold', 'threshold.json']
     assert main(arguments) == 0
     assert ExportedModel(folder / 'model.onnx').notes['alarm_above'] == 0.7
+    assert 'alarm_above_by_class' not in ExportedModel(folder / 'model.onnx').notes
     text = (folder / 'threshold.json').read_text().replace('dent', 'scratch')
     (folder / 'threshold.json').write_text(text)
     assert main([*arguments, '--force']) == 2
     assert 'is for the classes' in capsys.readouterr().err
+
+
+def test_options_of_the_config_and_unreadable_pictures(folder, capsys, monkeypatch):
+    given = write_model(folder, 'segformer')
+    Path('pictures/0.png').write_bytes(b'no picture')
+    options = ['--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(64,48)']
+    arguments = [*given, 'model.onnx', '--images', 'pictures', *options]
+    assert main(arguments) == 0
+    told = capsys.readouterr()
+    assert 'not compared: pictures/0.png' in told.err and 'on 5 pictures' in told.out
+    notes = ExportedModel(folder / 'model.onnx').notes
+    assert notes['resize'] == dict(scale=[64, 48], keep_ratio=True)
+    for picture in Path('pictures').iterdir():
+        picture.write_bytes(b'')
+    # Before anything is traced.
+    monkeypatch.setattr('mkbackbones.export.model.write_model', None)
+    assert main([*arguments, '--force']) == 2
+    assert 'none of the 3 pictures can be compared: pictures/0.png' in capsys.readouterr().err
+    assert main([*given, 'x.onnx', '--cfg-options', 'model.backbone.chanels=4']) == 2
+    assert 'chanels' in capsys.readouterr().err
 
 
 def test_a_file_that_finds_something_else_is_not_written(folder, capsys, monkeypatch):

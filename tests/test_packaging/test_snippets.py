@@ -15,6 +15,9 @@ from mkbackbones import Predictor
 from mkbackbones.commands import export
 from mkbackbones.datasets import SyntheticDefects, write_dataset
 from mkbackbones.datasets.public.deep_pcb import DeepPcb
+from mkbackbones.decide.by_class import ByClass, ClassOutcome, ClassPoint
+from mkbackbones.decide.operating_point import OperatingPoint
+from mkbackbones.decide.thresholds import Outcome, Wish
 from mkbackbones.engine import ChartSparsityHook, DistillHook
 
 from ..test_backbones.common import tiny_vit
@@ -83,7 +86,7 @@ def test_fewer_charts():
 @pytest.mark.slow
 def test_deployment_of_maps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, with_runtime, with_torch = blocks('docs/deploy.md')
+    *_, with_runtime, with_torch = blocks('docs/deploy.md')
     cfg = Config.fromfile(NANO)
     with DefaultScope.overwrite_default_scope('mmdet'):
         detector = MODELS.build(cfg.model).eval()
@@ -110,23 +113,41 @@ def test_the_consumer_finds_what_predict_finds(kind, tmp_path, monkeypatch, caps
     assert imported == {'json', 'cv2', 'numpy', 'onnxruntime'}
     config, checkpoint = write_model(tmp_path, kind)
     next(write_pictures(tmp_path / 'pictures').glob('0.png')).rename('image.png')
-    assert export.main([config, checkpoint, 'model.onnx', '--images', 'image.png']) == 0
+    asked = [config, checkpoint, 'model.onnx', '--images', 'image.png']
+    if kind == 'segformer':
+        asked += ['--threshold', write_limits(dict(crack=0.0, dent=1.0))]
+    assert export.main(asked) == 0
     capsys.readouterr()
     found = run(block)['found']
     told = capsys.readouterr().out
     (wanted,) = Predictor(config, checkpoint, device='cpu')('image.png')
     assert Path('found.png').is_file()
-    assert ('alarm' in told) == (wanted.score > 0.5)
+    assert ('alarm' in told) == (kind == 'segformer' or wanted.score > 0.5)
     assert found['score'] == pytest.approx(wanted.score, abs=1e-3)
     if wanted.class_map is not None:
         assert (found['class_map'] == wanted.class_map).mean() > 0.999
         assert told.count('pixels') == 3
+        assert re.match(r'alarm [\d.]+ crack\n', told)
         return
     scores = [instance.score for instance in wanted.instances]
     assert found['scores'][found['labels'] >= 0] == pytest.approx(scores, abs=1e-3)
     boxes = [[x, y, x + width, y + height] for x, y, width, height in
              (instance.box for instance in wanted.instances)]  # fmt: skip
     np.testing.assert_allclose(found['boxes'][found['labels'] >= 0], boxes, atol=0.1)
+
+
+def write_limits(limits):
+    wish, nothing = Wish(0.1), Outcome(None, None)
+    points = tuple(
+        ClassPoint(name, wish, limit, '', ClassOutcome(None, None, None))
+        for name, limit in limits.items()
+    )
+    point = OperatingPoint(
+        0.99, wish, ['background', *limits], 'segformer.pth', nothing,
+        by_class=ByClass(points, None, nothing),
+    )  # fmt: skip
+    point.save(Path('threshold.json'))
+    return 'threshold.json'
 
 
 def iter_pictures(folder):
