@@ -50,6 +50,8 @@ def test_a_class_with_too_few_images_is_told_and_counts_by_that_of_all():
     told = '\n'.join(told_lines(point_of(found, wish), looked))
     assert 'of all classes together' in told and 'pit: 3 defective' in told
     assert 'images of other classes alone with an alarm for it: ' in told
+    hits = pit.test.recall.hits
+    assert f'of the test images with one, {hits} of 3 (' in told
 
 
 def test_a_class_may_have_a_wish_of_its_own():
