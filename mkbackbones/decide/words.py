@@ -84,8 +84,8 @@ def why_words(point: ClassPoint) -> str:
         return text
     name, outcome = ('test', point.test) if point.test else ('validation', point.validation)
     return (
-        f'{text}; so nothing is promised of it, and the threshold of all classes together finds, of '
-        f'the {name} images with one, {words(outcome.recall)}'
+        f'{text}; so nothing is promised of it, and the threshold of all classes together finds, '
+        f'of the {name} images with one, {words(outcome.recall)}'
     )
 
 
