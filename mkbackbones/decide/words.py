@@ -77,6 +77,18 @@ def class_doubt(looked: Looked, point: ClassPoint) -> str:
     )
 
 
+def why_words(point: ClassPoint) -> str:
+    """Why a class has no threshold of its own, and what that means; or what is not known of it."""
+    text = f'{point.name}: {point.why}'
+    if point.threshold is not None:
+        return text
+    name, outcome = ('test', point.test) if point.test else ('validation', point.validation)
+    return (
+        f'{text}; so nothing is promised of it, and the threshold of the highest score of any class '
+        f'finds, of the {name} images with one, {words(outcome.recall)}'
+    )
+
+
 def limit_words(point: ClassPoint, rest: float | None) -> str:
     """The threshold of a class, or whose it has."""
     if point.threshold is not None:
@@ -86,7 +98,7 @@ def limit_words(point: ClassPoint, rest: float | None) -> str:
 
 def by_class_notes(found: ByClass, wish: Wish, looked: Looked) -> list[str]:
     """What there is to know of thresholds by class, in sentences."""
-    notes = [f'{each.name}: {each.why}' for each in found.points if each.why]
+    notes = [why_words(each) for each in found.points if each.why]
     notes += filter(None, (class_doubt(looked, each) for each in found.points))
     own = [each for each in found.points if each.threshold is not None]
     if wish.kind == 'good':

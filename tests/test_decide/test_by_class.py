@@ -52,6 +52,8 @@ def test_a_class_with_too_few_images_is_told_and_counts_by_that_of_all():
     assert 'pit: 3 validation images with pit' in told
     assert 'recall of all together is no lower' not in told  # pits may be missed
     assert 'images of other classes alone with an alarm for it: ' in told
+    hits = pit.test.recall.hits
+    assert f'of the test images with one, {hits} of 3 (' in told
 
 
 def test_a_class_may_have_a_wish_of_its_own():
