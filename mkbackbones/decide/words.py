@@ -84,8 +84,8 @@ def why_words(point: ClassPoint) -> str:
         return text
     name, outcome = ('test', point.test) if point.test else ('validation', point.validation)
     return (
-        f'{text}; so nothing is promised of it, and the threshold of the highest score of any class '
-        f'finds, of the {name} images with one, {words(outcome.recall)}'
+        f'{text}; so nothing is promised of it, and the threshold of the highest score of any '
+        f'class finds, of the {name} images with one, {words(outcome.recall)}'
     )
 
 
