@@ -37,3 +37,14 @@ def run_command(
         print('interrupted', file=sys.stderr)
         return 130
     return 0
+
+
+def run_skipping(
+    parser: argparse.ArgumentParser,
+    command: Callable[[argparse.Namespace], list[str]],
+    argv: list[str] | None = None,
+) -> int:
+    """:func:`run_command` of a command that tells which pictures it had to skip: then 1."""
+    skipped: list[str] = []
+    code = run_command(parser, lambda args: skipped.extend(command(args)), argv)
+    return code or int(bool(skipped))

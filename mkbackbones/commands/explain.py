@@ -8,15 +8,13 @@ import os
 import sys
 from pathlib import Path
 
-from .errors import CommandError, run_command
+from .errors import CommandError, run_skipping
 from .launch import add_weights_arguments, force_cpu
 
 #: What the folder holds; one with anything else is not replaced.
 PAGE, NUMBERS = 'explain.html', 'explain.json'
 #: Pictures on a page.
 MOST = 20
-#: Pictures that were skipped: the page is there, and not of all.
-SKIPPED = 1
 EPILOG = """
 exit codes: 0 all pictures, 1 some were skipped (they are named), 2 nothing could be done
 
@@ -77,9 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    skipped: list[str] = []
-    code = run_command(build_parser(), lambda args: skipped.extend(explain(args)), argv)
-    return code or (SKIPPED if skipped else 0)
+    return run_skipping(build_parser(), explain, argv)
 
 
 def explain(args: argparse.Namespace) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import CommandError, run_command
+from .errors import CommandError, run_skipping
 from .launch import add_weights_arguments, force_cpu
 from .tile_arguments import add_tile_arguments, chosen_overlap
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..predict.predictor import Predictor
 
 FORMATS = ('coco', 'csv', 'labelme', 'yolo', 'png')
-#: Pictures that were skipped: the output is there, and not of all.
-SKIPPED = 1
 EPILOG = """
 exit codes: 0 all pictures, 1 some were skipped (they are named), 2 nothing could be done
 
@@ -118,9 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    skipped: list[str] = []
-    code = run_command(build_parser(), lambda args: skipped.extend(predict(args)), argv)
-    return code or (SKIPPED if skipped else 0)
+    return run_skipping(build_parser(), predict, argv)
 
 
 def predict(args: argparse.Namespace) -> list[str]:

@@ -14,6 +14,7 @@ PRECISION: Precision = 'bf16'
 TIMM_SWIN = ('timm:swin-t', 'timm:swin-t:fused=yes')
 TIMM_VIT = ('timm:vit-b',)
 MMDET = ('mmdet:swin-t',)
+MMSEG = ('mmseg:vit-b',)
 
 
 KEYS = ('VanillaK', 'SimpleK', 'KUA', 'SpatialK')
@@ -102,7 +103,30 @@ def against_peers() -> list[Goal]:
     ]
 
 
+#: Of backbones as they are, without recordings, in our loop.
+AS_THEY_ARE = [
+    Goal('stock Swin-T 1.25x mmdet', 'train_ms', 'swin-t', MMDET, DETECTION, 1 / 1.25),
+    Goal('stock Swin-T no slower than timm', 'train_ms', 'swin-t', TIMM_SWIN, DETECTION, 1.0),
+    Goal('stock ViT-B 2.4x mmseg', 'train_ms', 'vit-b', MMSEG, SEGMENTATION, 1 / 2.4),
+    Goal('SpatialK as stock mmdet', 'train_ms', 'swin-t/SpatialK', MMDET, DETECTION, 1.0),
+    Goal('VanillaK 0.6 of stock mmseg', 'train_ms', 'vit-b/VanillaK', MMSEG, SEGMENTATION, 0.6),
+    *(
+        goal
+        for arch, timm, size in (
+            ('swin-t', TIMM_SWIN, DETECTION),
+            ('vit-b', TIMM_VIT, SEGMENTATION),
+        )
+        for goal in (
+            Goal('KUA near VanillaK', 'train_ms', f'{arch}/KUA', (f'{arch}/VanillaK',), size, 1.15),
+            *(
+                Goal(f'{key} near stock timm', 'inference_ms', f'{arch}/{key}', timm, size, 1.25)
+                for key in KEYS
+            ),
+        )
+    ),
+]
 GOALS = [
+    *AS_THEY_ARE,
     *against_peers(),
     *of_every_key('swin-t', TIMM_SWIN, DETECTION),
     *of_every_key('vit-b', TIMM_VIT, SEGMENTATION),

@@ -77,9 +77,7 @@ class Case:
             allow_many_graphs()
             self.model = torch.compile(self.plain, **compile_options(self.graphs))
         if recorded:
-            if not isinstance(self.plain, Backbone):
-                raise ValueError('passes of mkbackbones alone are recorded')
-            self.plain.forward = RecordedForward(self.plain, after=1)  # type: ignore[method-assign]
+            record_passes(self.plain)
         self.parameters = list(self.plain.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters) if optimizer else None
         self.grads: list[Tensor] | None = None
@@ -161,6 +159,17 @@ class Case:
         self.clear_gradients()
         self.grads = None if kind == 'train' else self.grads
         free(self.device)
+
+
+def record_passes(model: nn.Module) -> None:
+    """Run a backbone as ``RecordBackboneHook`` does, each shape recorded when it comes again.
+
+    Raises:
+        ValueError: It is another library's.
+    """
+    if not isinstance(model, Backbone):
+        raise ValueError('passes of mkbackbones alone are recorded')
+    model.forward = RecordedForward(model, after=1)  # type: ignore[method-assign]
 
 
 def run_seconds(device: torch.device, run: Callable[[], None]) -> float:

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..backbones.base import Backbone
 from ..files import written_aside
-from ..recorded import RecordedForward
 from .build import backbone_cfg, import_library
 from .floor import synchronize
-from .measure import Case, allocated, free, peak_mib
+from .measure import Case, allocated, free, peak_mib, record_passes
 from .render import number, spread, table
 from .results import median
 from .run import attempt
@@ -196,10 +194,7 @@ def train_with(spec: Spec, cfg: Config, device: torch.device) -> Trainee:
             )
     trainee = Trainee(with_backbone(cfg, spec), cfg, device)
     if spec.get('recorded') == 'yes':
-        backbone = trainee.model.backbone
-        if not isinstance(backbone, Backbone):
-            raise ValueError('passes of mkbackbones alone are recorded')
-        backbone.forward = RecordedForward(backbone)  # type: ignore[method-assign]
+        record_passes(trainee.model.backbone)
     return trainee
 
 

@@ -106,17 +106,19 @@ def test_losses_and_gradients_of_many_steps(build, key):
     assert recordings == 4 and replays == 2 * 6
 
 
+def drawn_after(model, x, step):
+    """Random numbers behind a step, which draws some, too."""
+    torch.manual_seed(step)
+    loss_of(model, x).backward()
+    return torch.rand(3, device=DEVICE)
+
+
 def test_random_numbers_are_those_of_plain_passes():
     plain, recorded = pair(drop=0.5)
     plain.train(), recorded.train()
     x = images(SHAPES[0])
     for step in range(4):
-        drawn = []
-        for model in (plain, recorded):
-            torch.manual_seed(step)
-            loss_of(model, x).backward()
-            drawn.append(torch.rand(3, device=DEVICE))
-        assert torch.equal(*drawn)
+        assert torch.equal(*[drawn_after(model, x, step) for model in (plain, recorded)])
 
 
 @pytest.mark.parametrize('to_none', [True, False])
@@ -353,23 +355,13 @@ def test_random_numbers_are_drawn_after_a_failed_recording():
 
     recorded.forward.plain = waiting
     for step in range(4):
-        drawn = []
-        for model in (plain, recorded):
-            torch.manual_seed(step)
-            loss_of(model, x).backward()
-            drawn.append(torch.rand(3, device=DEVICE))
-        assert torch.equal(*drawn)
+        assert torch.equal(*[drawn_after(model, x, step) for model in (plain, recorded)])
     assert not recorded.forward.recordings
     waits = False
     recorded.forward.counts.clear()
     for step in range(4):
-        drawn = []
-        for model in (plain, recorded):
-            torch.manual_seed(step)
-            model.zero_grad()
-            loss_of(model, x).backward()
-            drawn.append(torch.rand(3, device=DEVICE))
-        assert torch.equal(*drawn)
+        plain.zero_grad(), recorded.zero_grad()
+        assert torch.equal(*[drawn_after(model, x, step) for model in (plain, recorded)])
         for p, q in zip(plain.parameters(), recorded.parameters()):
             assert p.grad is None or error(q.grad, p.grad) < CLOSE
     assert recorded.forward.recordings, recorded.forward.told
