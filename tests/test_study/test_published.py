@@ -46,6 +46,19 @@ def test_evidence_of_a_study_under_way_can_be_read(name):
     assert verdicts and all(verdict.sentence in text for verdict in verdicts)
 
 
+@pytest.mark.parametrize('name', sorted(path.parent.name for path in STUDIES.glob('*/waiting')))
+def test_runs_that_wait_for_a_look_are_of_the_same_study(name):
+    shown = load_results(STUDIES / name / 'evidence')
+    waiting = load_results(STUDIES / name / 'waiting')
+    keys = {(run.task, run.arm, run.seed) for run in shown.runs}
+    assert waiting.runs and not keys & {(run.task, run.arm, run.seed) for run in waiting.runs}
+    same = ('code', 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'timm', 'numpy')
+    for task in {run.task for run in waiting.runs}:
+        told = [*same, f'data of {task}']
+        runs = [run for run in [*shown.runs, *waiting.runs] if run.task == task]
+        assert len({tuple(run.environment[each] for each in told) for run in runs}) == 1
+
+
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_evidence_gives_the_numbers(name):
     wanted = json.loads((STUDIES / name / 'numbers.json').read_text())['analysis']
