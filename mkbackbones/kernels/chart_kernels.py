@@ -1,8 +1,8 @@
 """Triton kernels of the charts: activation, neighbourhood, aggregation, and their gradients.
 
 They read the charts' pre-activations z (B, N, H d) once and write keys (B, N, d) only; the
-activated charts are never in memory. A program works on a tile of tokens of one image (or window)
-and a block of key channels, and walks over the charts.
+activated charts are never in memory. A program works on a tile of tokens, wherever images (or
+windows) end in it, and a block of key channels, and walks over the charts.
 """
 
 import triton
@@ -10,15 +10,19 @@ import triton.language as tl
 
 from .activation import activation
 
-SIZES = ['num_tokens', 'tiles', 'grid_height', 'grid_width', 'prefix']
+SIZES = ['num_tokens', 'total_tokens', 'grid_height', 'grid_width', 'prefix']
 
 
 @triton.jit
-def grid_cells(n, num_tokens, grid_width, prefix):
-    """Rows and columns of tokens on the grid; far off it for tokens that are not on it."""
-    cell = n - prefix
-    row = tl.where((cell >= 0) & (n < num_tokens), cell // grid_width, -(1 << 20))
-    return row, cell % grid_width
+def grid_cells(token, num_tokens, total_tokens, grid_width, prefix):
+    """Rows and columns of tokens on their grids, and which tokens come before a grid.
+
+    Tokens that are not on a grid are far off it.
+    """
+    cell = token % num_tokens - prefix
+    real = token < total_tokens
+    row = tl.where(real & (cell >= 0), cell // grid_width, -(1 << 20))
+    return row, cell % grid_width, real & (cell < 0)
 
 
 @triton.jit
@@ -43,20 +47,17 @@ def convolve(
     z_ptr,
     spatial_ptr,
     at,
-    n,
     row,
     column,
+    alone,
     channels,
     inside,
-    num_tokens,
     grid_height,
     grid_width,
-    prefix,
     STRIDE: tl.constexpr,
     KERNEL: tl.constexpr,
 ):
-    """Depthwise convolution of a tile; prefix tokens bypass it, and with KERNEL 0 all do."""
-    alone = n < num_tokens if KERNEL == 0 else n < prefix
+    """Depthwise convolution of a tile, but for the tokens that are alone; with KERNEL 0 all are."""
     u = tl.load(z_ptr + at, mask=alone[:, None] & inside[None, :], other=0.0).to(tl.float32)
     if KERNEL > 0:
         for tap in range(KERNEL * KERNEL):
@@ -75,7 +76,7 @@ def charts_forward(
     scale_ptr,
     qkv_ptr,
     num_tokens,
-    tiles,
+    total_tokens,
     grid_height,
     grid_width,
     prefix,
@@ -96,19 +97,20 @@ def charts_forward(
         gate_ptr: Weight of each chart (B, N, H), with GATED; without it their mean is taken.
         scale_ptr: Output scale (D,), with SCALED.
         qkv_ptr: Query, key and value (B, N, 3, D).
-        num_tokens: Tokens N of an image; of all images without a neighbourhood.
-        tiles: Tiles of TILE tokens in an image.
+        num_tokens: Tokens N of an image.
+        total_tokens: Tokens B N.
         grid_height: Rows of the token grid.
         grid_width: Columns of the token grid.
         prefix: Tokens before the grid.
     """
-    image = tl.program_id(0) // tiles
-    n = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)
+    token = tl.program_id(0) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = (c < D) | (D % BLOCK == 0)
-    real = n < num_tokens
-    token = (image * num_tokens + n).to(tl.int64)
-    row, column = grid_cells(n, num_tokens, grid_width, prefix)
+    real = token < total_tokens
+    row, column, alone = grid_cells(token, num_tokens, total_tokens, grid_width, prefix)
+    if KERNEL == 0:
+        alone = real
+    token = token.to(tl.int64)
     key = tl.zeros([TILE, BLOCK], tl.float32)
     for h in range(H):
         channels = h * D + c
@@ -117,15 +119,13 @@ def charts_forward(
             z_ptr,
             spatial_ptr,
             at_z,
-            n,
             row,
             column,
+            alone,
             channels,
             inside,
-            num_tokens,
             grid_height,
             grid_width,
-            prefix,
             H * D,
             KERNEL,
         )
@@ -145,7 +145,7 @@ def charts_forward(
     tl.store(qkv_ptr + at, key.to(qkv_ptr.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=[*SIZES, 'total_tokens'])
+@triton.jit(do_not_specialize=SIZES)
 def charts_backward(
     z_ptr,
     spatial_ptr,
@@ -157,11 +157,10 @@ def charts_backward(
     dscale_ptr,
     dbias_ptr,
     num_tokens,
-    tiles,
+    total_tokens,
     grid_height,
     grid_width,
     prefix,
-    total_tokens,
     H: tl.constexpr,
     D: tl.constexpr,
     KERNEL: tl.constexpr,
@@ -179,17 +178,17 @@ def charts_backward(
         du_ptr: Receives the gradient of what the activation gets (B, N, H, D); may be ``z_ptr``
             without a neighbourhood.
         dgate_ptr: Receives the gate's (blocks of channels, B, N, H), with GATED.
-        dscale_ptr: Receives the scale's (tiles of all images, D), with SCALED.
-        dbias_ptr: Receives the bias's (tiles of all images, H D), where KERNEL is 0.
-        total_tokens: Tokens B N.
+        dscale_ptr: Receives the scale's (tiles, D), with SCALED.
+        dbias_ptr: Receives the bias's (tiles, H D), where KERNEL is 0.
     """
-    image = tl.program_id(0) // tiles
-    n = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)
+    token = tl.program_id(0) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = (c < D) | (D % BLOCK == 0)
-    real = n < num_tokens
-    token = (image * num_tokens + n).to(tl.int64)
-    row, column = grid_cells(n, num_tokens, grid_width, prefix)
+    real = token < total_tokens
+    row, column, alone = grid_cells(token, num_tokens, total_tokens, grid_width, prefix)
+    if KERNEL == 0:
+        alone = real
+    token = token.to(tl.int64)
     mask = real[:, None] & inside[None, :]
     at = token[:, None] * (3 * D) + D + c[None, :]
     dkey = tl.load(dqkv_ptr + at, mask=mask, other=0.0).to(tl.float32)
@@ -206,15 +205,13 @@ def charts_backward(
             z_ptr,
             spatial_ptr,
             at_z,
-            n,
             row,
             column,
+            alone,
             channels,
             inside,
-            num_tokens,
             grid_height,
             grid_width,
-            prefix,
             H * D,
             KERNEL,
         )
@@ -240,7 +237,7 @@ def charts_backward(
         tl.store(dscale_ptr + tl.program_id(0).to(tl.int64) * D + c, total, mask=inside)
 
 
-@triton.jit(do_not_specialize=[*SIZES, 'num_tiles'])
+@triton.jit(do_not_specialize=SIZES)
 def spatial_backward(
     du_ptr,
     spatial_ptr,
@@ -248,11 +245,10 @@ def spatial_backward(
     dspatial_ptr,
     dbias_ptr,
     num_tokens,
-    tiles,
+    total_tokens,
     grid_height,
     grid_width,
     prefix,
-    num_tiles,
     CHANNELS: tl.constexpr,
     KERNEL: tl.constexpr,
     TAPS: tl.constexpr,
@@ -268,22 +264,19 @@ def spatial_backward(
         dspatial_ptr: Receives this program's part of the weights' (programs, KERNEL^2, CHANNELS).
         dbias_ptr: Receives this program's part of the bias's (programs, CHANNELS).
         num_tokens: As in :func:`charts_forward`, and so on.
-        num_tiles: Tiles of all images.
     """
     channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = (channels < CHANNELS) | (CHANNELS % BLOCK == 0)
     taps = tl.arange(0, TAPS)
     dspatial = tl.zeros([TAPS, BLOCK], tl.float32)
     dbias = tl.zeros([BLOCK], tl.float32)
-    for tile in range(tl.program_id(0), num_tiles, tl.num_programs(0)):
-        image = tile // tiles
-        n = (tile % tiles) * TILE + tl.arange(0, TILE)
-        token = (image * num_tokens + n).to(tl.int64)
-        at_z = token[:, None] * CHANNELS + channels[None, :]
-        mask = (n < num_tokens)[:, None] & inside[None, :]
-        row, column = grid_cells(n, num_tokens, grid_width, prefix)
+    for start in range(tl.program_id(0) * TILE, total_tokens, tl.num_programs(0) * TILE):
+        token = start + tl.arange(0, TILE)
+        row, column, alone = grid_cells(token, num_tokens, total_tokens, grid_width, prefix)
+        at_z = token.to(tl.int64)[:, None] * CHANNELS + channels[None, :]
+        mask = (token < total_tokens)[:, None] & inside[None, :]
         z = tl.load(z_ptr + at_z, mask=mask, other=0.0).to(tl.float32)
-        alone = (n < prefix)[:, None] & inside[None, :]
+        alone = alone[:, None] & inside[None, :]
         dz = tl.load(du_ptr + at_z, mask=alone, other=0.0).to(tl.float32)
         for tap in range(KERNEL * KERNEL):
             dy = KERNEL // 2 - tap // KERNEL
@@ -300,3 +293,236 @@ def spatial_backward(
     mask = (taps < KERNEL * KERNEL)[:, None] & inside[None, :]
     tl.store(dspatial_ptr + at, dspatial, mask=mask)
     tl.store(dbias_ptr + tl.program_id(0) * CHANNELS + channels, dbias, mask=inside)
+
+
+@triton.jit
+def tap_gradients(
+    tap: tl.constexpr,
+    dz,
+    dweight,
+    z,
+    du_ptr,
+    spatial_ptr,
+    at,
+    row,
+    column,
+    channels,
+    inside,
+    grid_height,
+    grid_width,
+    CHANNELS: tl.constexpr,
+):
+    """Add what comes through one tap of 3x3 to the gradients of tokens and of its weights."""
+    dy: tl.constexpr = 1 - tap // 3
+    dx: tl.constexpr = 1 - tap % 3
+    du = neighbour(du_ptr, at, row, column, inside, dy, dx, grid_height, grid_width, CHANNELS)
+    weight = tap_weight(spatial_ptr, tap, channels, inside, CHANNELS)
+    return dz + du * weight, dweight + du * z
+
+
+@triton.jit
+def store_tap(dspatial_ptr, tap: tl.constexpr, dweight, channels, inside, CHANNELS: tl.constexpr):
+    """Store a program's part of the gradient of one tap's weights, summed over its tokens."""
+    at = (tl.program_id(0) * 9 + tap) * CHANNELS + channels
+    tl.store(dspatial_ptr + at, tl.sum(dweight, axis=0), mask=inside)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def spatial_backward_3x3(
+    du_ptr,
+    spatial_ptr,
+    z_ptr,
+    dspatial_ptr,
+    dbias_ptr,
+    num_tokens,
+    total_tokens,
+    grid_height,
+    grid_width,
+    prefix,
+    CHANNELS: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """:func:`spatial_backward` of 3x3: lanes keep their parts of the weights' gradients.
+
+    Nothing is exchanged between lanes before the last tile, which saves a third of the work; nine
+    tiles of parts have to fit in registers, so tiles are small.
+    """
+    channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = (channels < CHANNELS) | (CHANNELS % BLOCK == 0)
+    nothing = tl.zeros([TILE, BLOCK], tl.float32)
+    dbias = nothing
+    d0 = nothing
+    d1 = nothing
+    d2 = nothing
+    d3 = nothing
+    d4 = nothing
+    d5 = nothing
+    d6 = nothing
+    d7 = nothing
+    d8 = nothing
+    for start in range(tl.program_id(0) * TILE, total_tokens, tl.num_programs(0) * TILE):
+        token = start + tl.arange(0, TILE)
+        row, column, alone = grid_cells(token, num_tokens, total_tokens, grid_width, prefix)
+        at = token.to(tl.int64)[:, None] * CHANNELS + channels[None, :]
+        mask = (token < total_tokens)[:, None] & inside[None, :]
+        z = tl.load(z_ptr + at, mask=mask, other=0.0).to(tl.float32)
+        alone = alone[:, None] & inside[None, :]
+        dz = tl.load(du_ptr + at, mask=alone, other=0.0).to(tl.float32)
+        dz, d0 = tap_gradients(
+            0,
+            dz,
+            d0,
+            z,
+            du_ptr,
+            spatial_ptr,
+            at,
+            row,
+            column,
+            channels,
+            inside,
+            grid_height,
+            grid_width,
+            CHANNELS,
+        )
+        dz, d1 = tap_gradients(
+            1,
+            dz,
+            d1,
+            z,
+            du_ptr,
+            spatial_ptr,
+            at,
+            row,
+            column,
+            channels,
+            inside,
+            grid_height,
+            grid_width,
+            CHANNELS,
+        )
+        dz, d2 = tap_gradients(
+            2,
+            dz,
+            d2,
+            z,
+            du_ptr,
+            spatial_ptr,
+            at,
+            row,
+            column,
+            channels,
+            inside,
+            grid_height,
+            grid_width,
+            CHANNELS,
+        )
+        dz, d3 = tap_gradients(
+            3,
+            dz,
+            d3,
+            z,
+            du_ptr,
+            spatial_ptr,
+            at,
+            row,
+            column,
+            channels,
+            inside,
+            grid_height,
+            grid_width,
+            CHANNELS,
+        )
+        dz, d4 = tap_gradients(
+            4,
+            dz,
+            d4,
+            z,
+            du_ptr,
+            spatial_ptr,
+            at,
+            row,
+            column,
+            channels,
+            inside,
+            grid_height,
+            grid_width,
+            CHANNELS,
+        )
+        dz, d5 = tap_gradients(
+            5,
+            dz,
+            d5,
+            z,
+            du_ptr,
+            spatial_ptr,
+            at,
+            row,
+            column,
+            channels,
+            inside,
+            grid_height,
+            grid_width,
+            CHANNELS,
+        )
+        dz, d6 = tap_gradients(
+            6,
+            dz,
+            d6,
+            z,
+            du_ptr,
+            spatial_ptr,
+            at,
+            row,
+            column,
+            channels,
+            inside,
+            grid_height,
+            grid_width,
+            CHANNELS,
+        )
+        dz, d7 = tap_gradients(
+            7,
+            dz,
+            d7,
+            z,
+            du_ptr,
+            spatial_ptr,
+            at,
+            row,
+            column,
+            channels,
+            inside,
+            grid_height,
+            grid_width,
+            CHANNELS,
+        )
+        dz, d8 = tap_gradients(
+            8,
+            dz,
+            d8,
+            z,
+            du_ptr,
+            spatial_ptr,
+            at,
+            row,
+            column,
+            channels,
+            inside,
+            grid_height,
+            grid_width,
+            CHANNELS,
+        )
+        tl.store(z_ptr + at, dz.to(z_ptr.dtype.element_ty), mask=mask)
+        dbias += dz
+    store_tap(dspatial_ptr, 0, d0, channels, inside, CHANNELS)
+    store_tap(dspatial_ptr, 1, d1, channels, inside, CHANNELS)
+    store_tap(dspatial_ptr, 2, d2, channels, inside, CHANNELS)
+    store_tap(dspatial_ptr, 3, d3, channels, inside, CHANNELS)
+    store_tap(dspatial_ptr, 4, d4, channels, inside, CHANNELS)
+    store_tap(dspatial_ptr, 5, d5, channels, inside, CHANNELS)
+    store_tap(dspatial_ptr, 6, d6, channels, inside, CHANNELS)
+    store_tap(dspatial_ptr, 7, d7, channels, inside, CHANNELS)
+    store_tap(dspatial_ptr, 8, d8, channels, inside, CHANNELS)
+    at = tl.program_id(0) * CHANNELS + channels
+    tl.store(dbias_ptr + at, tl.sum(dbias, axis=0), mask=inside)
