@@ -25,8 +25,8 @@ from .projections import ChartOperator, KeyWeights, project
 TUNING = {'forward': ((64, 64, 8), (64, 32, 4)), 'backward': ((64, 32, 4), (64, 32, 4))}
 #: The same of the kernels for the neighbourhood's gradients: of any size, and of 3x3.
 SPATIAL_TUNING = ((64, 16, 1), (16, 16, 1))
-#: Its programs for each multiprocessor; each sums up its own weight gradients.
-SPATIAL_PROGRAMS = 4
+#: Their programs for each multiprocessor, over all channels; each sums up its own weight gradients.
+SPATIAL_PROGRAMS = 12
 
 
 def channel_block(channels: int, largest: int) -> int:
@@ -194,7 +194,9 @@ def run_charts_backward(
     tile, block, warps = SPATIAL_TUNING[small]
     groups = plan.num_tiles
     if plan.kernel:
-        groups = num_groups(ceil_div(plan.total, tile), x.device, SPATIAL_PROGRAMS)
+        block = channel_block(channels, block)
+        wanted = SPATIAL_PROGRAMS / ceil_div(channels, block)
+        groups = num_groups(ceil_div(plan.total, tile), x.device, wanted)
     du = torch.empty_like(z) if plan.kernel else z
     dgate = x.new_empty(
         plan.programs[1] if gate is not None else 0, *x.shape[:2], num_charts, dtype=float32
@@ -211,7 +213,6 @@ def run_charts_backward(
     dspatial = x.new_empty(0)
     if spatial is not None and taps is not None:
         dspatial = x.new_empty(groups, *taps.shape, dtype=float32)
-        block = channel_block(channels, block)
         constants = dict(CHANNELS=channels)
         if not small:
             constants.update(KERNEL=plan.kernel, TAPS=triton.next_power_of_2(plan.kernel**2))
