@@ -12,21 +12,16 @@ import triton
 from torch import Tensor
 
 from ..compat.operators import custom_op
-from .chart_kernels import (
-    charts_backward,
-    charts_forward,
-    spatial_backward,
-    spatial_backward_3x3,
-)
+from .chart_kernels import charts_backward, charts_forward
 from .launch import ceil_div, launch, num_groups
+from .neighbourhood_kernels import spatial_backward, spatial_backward_3x3
 from .projections import ChartOperator, KeyWeights, project
 
 #: Tokens and channels that a program works on, and its warps, without and with a neighbourhood.
 TUNING = {'forward': ((64, 64, 8), (64, 32, 4)), 'backward': ((64, 32, 4), (64, 32, 4))}
-#: The same of the kernels for the neighbourhood's gradients: of any size, and of 3x3.
-SPATIAL_TUNING = ((64, 16, 1), (16, 16, 1))
-#: Their programs for each multiprocessor, over all channels; each sums up its own weight gradients.
-SPATIAL_PROGRAMS = 12
+#: The same of the kernels for the neighbourhood's gradients, of any size and of 3x3, and how many
+#: programs they start for each multiprocessor: each sums up weight gradients of its own.
+SPATIAL_TUNING = ((64, 16, 1, 48), (32, 32, 4, 8))
 
 
 def channel_block(channels: int, largest: int) -> int:
@@ -191,12 +186,12 @@ def run_charts_backward(
     z = F.linear(x, weight, bias).flatten(0, 1)
     float32 = torch.float32
     small = plan.kernel == 3
-    tile, block, warps = SPATIAL_TUNING[small]
+    tile, block, warps, programs = SPATIAL_TUNING[small]
     groups = plan.num_tiles
     if plan.kernel:
         block = channel_block(channels, block)
-        wanted = SPATIAL_PROGRAMS / ceil_div(channels, block)
-        groups = num_groups(ceil_div(plan.total, tile), x.device, wanted)
+        programs = programs / ceil_div(channels, block)
+        groups = num_groups(ceil_div(plan.total, tile), x.device, programs)
     du = torch.empty_like(z) if plan.kernel else z
     dgate = x.new_empty(
         plan.programs[1] if gate is not None else 0, *x.shape[:2], num_charts, dtype=float32
