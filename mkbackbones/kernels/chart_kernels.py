@@ -1,70 +1,15 @@
 """Triton kernels of the charts: activation, neighbourhood, aggregation, and their gradients.
 
 They read the charts' pre-activations z (B, N, H d) once and write keys (B, N, d) only; the
-activated charts are never in memory. A program works on a tile of tokens of one image (or window)
-and a block of key channels, and walks over the charts.
+activated charts are never in memory. A program works on a tile of tokens, wherever images (or
+windows) end in it, and a block of key channels, and walks over the charts.
 """
 
 import triton
 import triton.language as tl
 
 from .activation import activation
-
-SIZES = ['num_tokens', 'tiles', 'grid_height', 'grid_width', 'prefix']
-
-
-@triton.jit
-def grid_cells(n, num_tokens, grid_width, prefix):
-    """Rows and columns of tokens on the grid; far off it for tokens that are not on it."""
-    cell = n - prefix
-    row = tl.where((cell >= 0) & (n < num_tokens), cell // grid_width, -(1 << 20))
-    return row, cell % grid_width
-
-
-@triton.jit
-def neighbour(ptr, at, row, column, inside, dy, dx, grid_height, grid_width, STRIDE: tl.constexpr):
-    """Load what lies (dy, dx) from the values at ``at``, zero beyond the grid."""
-    # As unsigned numbers, those below zero are beyond the last one.
-    there = (row + dy).to(tl.uint32, bitcast=True) < grid_height.to(tl.uint32)
-    there = there & ((column + dx).to(tl.uint32, bitcast=True) < grid_width.to(tl.uint32))
-    shifted = ptr + (dy * grid_width + dx).to(tl.int64) * STRIDE
-    return tl.load(shifted + at, mask=there[:, None] & inside[None, :], other=0.0).to(tl.float32)
-
-
-@triton.jit
-def tap_weight(spatial_ptr, tap, channels, inside, STRIDE: tl.constexpr):
-    """What the neighbours at a tap are multiplied by."""
-    weight = tl.load(spatial_ptr + tap * STRIDE + channels, mask=inside, other=0.0)
-    return weight.to(tl.float32)[None, :]
-
-
-@triton.jit
-def convolve(
-    z_ptr,
-    spatial_ptr,
-    at,
-    n,
-    row,
-    column,
-    channels,
-    inside,
-    num_tokens,
-    grid_height,
-    grid_width,
-    prefix,
-    STRIDE: tl.constexpr,
-    KERNEL: tl.constexpr,
-):
-    """Depthwise convolution of a tile; prefix tokens bypass it, and with KERNEL 0 all do."""
-    alone = n < num_tokens if KERNEL == 0 else n < prefix
-    u = tl.load(z_ptr + at, mask=alone[:, None] & inside[None, :], other=0.0).to(tl.float32)
-    if KERNEL > 0:
-        for tap in range(KERNEL * KERNEL):
-            dy = tap // KERNEL - KERNEL // 2
-            dx = tap % KERNEL - KERNEL // 2
-            z = neighbour(z_ptr, at, row, column, inside, dy, dx, grid_height, grid_width, STRIDE)
-            u += z * tap_weight(spatial_ptr, tap, channels, inside, STRIDE)
-    return u
+from .neighbourhood_kernels import SIZES, convolve, grid_cells
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -75,7 +20,7 @@ def charts_forward(
     scale_ptr,
     qkv_ptr,
     num_tokens,
-    tiles,
+    total_tokens,
     grid_height,
     grid_width,
     prefix,
@@ -96,19 +41,20 @@ def charts_forward(
         gate_ptr: Weight of each chart (B, N, H), with GATED; without it their mean is taken.
         scale_ptr: Output scale (D,), with SCALED.
         qkv_ptr: Query, key and value (B, N, 3, D).
-        num_tokens: Tokens N of an image; of all images without a neighbourhood.
-        tiles: Tiles of TILE tokens in an image.
+        num_tokens: Tokens N of an image.
+        total_tokens: Tokens B N.
         grid_height: Rows of the token grid.
         grid_width: Columns of the token grid.
         prefix: Tokens before the grid.
     """
-    image = tl.program_id(0) // tiles
-    n = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)
+    token = tl.program_id(0) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = (c < D) | (D % BLOCK == 0)
-    real = n < num_tokens
-    token = (image * num_tokens + n).to(tl.int64)
-    row, column = grid_cells(n, num_tokens, grid_width, prefix)
+    real = token < total_tokens
+    row, column, alone = grid_cells(token, num_tokens, total_tokens, grid_width, prefix)
+    if KERNEL == 0:
+        alone = real
+    token = token.to(tl.int64)
     key = tl.zeros([TILE, BLOCK], tl.float32)
     for h in range(H):
         channels = h * D + c
@@ -117,15 +63,13 @@ def charts_forward(
             z_ptr,
             spatial_ptr,
             at_z,
-            n,
             row,
             column,
+            alone,
             channels,
             inside,
-            num_tokens,
             grid_height,
             grid_width,
-            prefix,
             H * D,
             KERNEL,
         )
@@ -145,7 +89,7 @@ def charts_forward(
     tl.store(qkv_ptr + at, key.to(qkv_ptr.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=[*SIZES, 'total_tokens'])
+@triton.jit(do_not_specialize=SIZES)
 def charts_backward(
     z_ptr,
     spatial_ptr,
@@ -157,11 +101,10 @@ def charts_backward(
     dscale_ptr,
     dbias_ptr,
     num_tokens,
-    tiles,
+    total_tokens,
     grid_height,
     grid_width,
     prefix,
-    total_tokens,
     H: tl.constexpr,
     D: tl.constexpr,
     KERNEL: tl.constexpr,
@@ -179,17 +122,17 @@ def charts_backward(
         du_ptr: Receives the gradient of what the activation gets (B, N, H, D); may be ``z_ptr``
             without a neighbourhood.
         dgate_ptr: Receives the gate's (blocks of channels, B, N, H), with GATED.
-        dscale_ptr: Receives the scale's (tiles of all images, D), with SCALED.
-        dbias_ptr: Receives the bias's (tiles of all images, H D), where KERNEL is 0.
-        total_tokens: Tokens B N.
+        dscale_ptr: Receives the scale's (tiles, D), with SCALED.
+        dbias_ptr: Receives the bias's (tiles, H D), where KERNEL is 0.
     """
-    image = tl.program_id(0) // tiles
-    n = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)
+    token = tl.program_id(0) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = (c < D) | (D % BLOCK == 0)
-    real = n < num_tokens
-    token = (image * num_tokens + n).to(tl.int64)
-    row, column = grid_cells(n, num_tokens, grid_width, prefix)
+    real = token < total_tokens
+    row, column, alone = grid_cells(token, num_tokens, total_tokens, grid_width, prefix)
+    if KERNEL == 0:
+        alone = real
+    token = token.to(tl.int64)
     mask = real[:, None] & inside[None, :]
     at = token[:, None] * (3 * D) + D + c[None, :]
     dkey = tl.load(dqkv_ptr + at, mask=mask, other=0.0).to(tl.float32)
@@ -206,15 +149,13 @@ def charts_backward(
             z_ptr,
             spatial_ptr,
             at_z,
-            n,
             row,
             column,
+            alone,
             channels,
             inside,
-            num_tokens,
             grid_height,
             grid_width,
-            prefix,
             H * D,
             KERNEL,
         )
@@ -238,65 +179,3 @@ def charts_backward(
         if not GATED:
             total *= 1.0 / H
         tl.store(dscale_ptr + tl.program_id(0).to(tl.int64) * D + c, total, mask=inside)
-
-
-@triton.jit(do_not_specialize=[*SIZES, 'num_tiles'])
-def spatial_backward(
-    du_ptr,
-    spatial_ptr,
-    z_ptr,
-    dspatial_ptr,
-    dbias_ptr,
-    num_tokens,
-    tiles,
-    grid_height,
-    grid_width,
-    prefix,
-    num_tiles,
-    CHANNELS: tl.constexpr,
-    KERNEL: tl.constexpr,
-    TAPS: tl.constexpr,
-    TILE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Gradients of the convolution; a program walks over tiles.
-
-    Args:
-        du_ptr: Gradient of what the convolution gives (B, N, CHANNELS), CHANNELS = H D.
-        spatial_ptr: Depthwise weights (KERNEL^2, CHANNELS).
-        z_ptr: What it got (B, N, CHANNELS); receives the gradient of that.
-        dspatial_ptr: Receives this program's part of the weights' (programs, KERNEL^2, CHANNELS).
-        dbias_ptr: Receives this program's part of the bias's (programs, CHANNELS).
-        num_tokens: As in :func:`charts_forward`, and so on.
-        num_tiles: Tiles of all images.
-    """
-    channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = (channels < CHANNELS) | (CHANNELS % BLOCK == 0)
-    taps = tl.arange(0, TAPS)
-    dspatial = tl.zeros([TAPS, BLOCK], tl.float32)
-    dbias = tl.zeros([BLOCK], tl.float32)
-    for tile in range(tl.program_id(0), num_tiles, tl.num_programs(0)):
-        image = tile // tiles
-        n = (tile % tiles) * TILE + tl.arange(0, TILE)
-        token = (image * num_tokens + n).to(tl.int64)
-        at_z = token[:, None] * CHANNELS + channels[None, :]
-        mask = (n < num_tokens)[:, None] & inside[None, :]
-        row, column = grid_cells(n, num_tokens, grid_width, prefix)
-        z = tl.load(z_ptr + at_z, mask=mask, other=0.0).to(tl.float32)
-        alone = (n < prefix)[:, None] & inside[None, :]
-        dz = tl.load(du_ptr + at_z, mask=alone, other=0.0).to(tl.float32)
-        for tap in range(KERNEL * KERNEL):
-            dy = KERNEL // 2 - tap // KERNEL
-            dx = KERNEL // 2 - tap % KERNEL
-            du = neighbour(
-                du_ptr, at_z, row, column, inside, dy, dx, grid_height, grid_width, CHANNELS
-            )
-            dz += du * tap_weight(spatial_ptr, tap, channels, inside, CHANNELS)
-            part = tl.sum(du * z, axis=0)
-            dspatial += tl.where((taps == tap)[:, None], part[None, :], 0.0)
-        tl.store(z_ptr + at_z, dz.to(z_ptr.dtype.element_ty), mask=mask)
-        dbias += tl.sum(dz, axis=0)
-    at = (tl.program_id(0) * KERNEL * KERNEL + taps[:, None]) * CHANNELS + channels[None, :]
-    mask = (taps < KERNEL * KERNEL)[:, None] & inside[None, :]
-    tl.store(dspatial_ptr + at, dspatial, mask=mask)
-    tl.store(dbias_ptr + tl.program_id(0) * CHANNELS + channels, dbias, mask=inside)

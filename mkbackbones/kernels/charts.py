@@ -12,17 +12,16 @@ import triton
 from torch import Tensor
 
 from ..compat.operators import custom_op
-from .chart_kernels import charts_backward, charts_forward, spatial_backward
+from .chart_kernels import charts_backward, charts_forward
 from .launch import ceil_div, launch, num_groups
+from .neighbourhood_kernels import spatial_backward, spatial_backward_3x3
 from .projections import ChartOperator, KeyWeights, project
 
-TILE = 64
-#: Channels that a program works on, and its warps, without and with a neighbourhood.
-TUNING = {'forward': ((64, 8), (32, 4)), 'backward': ((32, 4), (32, 4))}
-#: The same of the kernel for the neighbourhood's gradients.
-SPATIAL_TUNING = (16, 1)
-#: Its programs for each multiprocessor; each sums up its own weight gradients.
-SPATIAL_PROGRAMS = 4
+#: Tokens and channels that a program works on, and its warps, without and with a neighbourhood.
+TUNING = {'forward': ((64, 64, 8), (64, 32, 4)), 'backward': ((64, 32, 4), (64, 32, 4))}
+#: The same of the kernels for the neighbourhood's gradients, of any size and of 3x3, and how many
+#: programs they start for each multiprocessor: each sums up weight gradients of its own.
+SPATIAL_TUNING = ((64, 16, 1, 48), (32, 32, 4, 8))
 
 
 def channel_block(channels: int, largest: int) -> int:
@@ -60,14 +59,11 @@ class Plan:
         prefix: int,
     ) -> None:
         self.total = x.shape[0] * x.shape[1]
-        # Without a neighbourhood it does not matter where images begin.
-        tokens = self.total if spatial is None else x.shape[1]
-        self.tiles = ceil_div(tokens, TILE)
-        self.num_tiles = self.tiles * (self.total // max(tokens, 1))
-        block, warps = TUNING[kernel][spatial is not None]
+        tile, block, warps = TUNING[kernel][spatial is not None]
+        self.num_tiles = ceil_div(self.total, tile)
         block = channel_block(key_channels, block)
         self.programs = self.num_tiles, ceil_div(key_channels, block)
-        self.sizes = tokens, self.tiles, *grid, prefix
+        self.sizes = x.shape[1], self.total, *grid, prefix
         self.kernel = 0 if spatial is None else spatial.shape[-1]
         self.constants = dict(
             H=num_charts,
@@ -76,7 +72,7 @@ class Plan:
             ACT=act,
             GATED=gate is not None,
             SCALED=scale is not None,
-            TILE=TILE,
+            TILE=tile,
             BLOCK=block,
             num_warps=warps,
         )
@@ -189,9 +185,13 @@ def run_charts_backward(
     dqkv = dqkv.contiguous()
     z = F.linear(x, weight, bias).flatten(0, 1)
     float32 = torch.float32
-    groups = (
-        num_groups(plan.num_tiles, x.device, SPATIAL_PROGRAMS) if plan.kernel else plan.num_tiles
-    )
+    small = plan.kernel == 3
+    tile, block, warps, programs = SPATIAL_TUNING[small]
+    groups = plan.num_tiles
+    if plan.kernel:
+        block = channel_block(channels, block)
+        programs = programs / ceil_div(channels, block)
+        groups = num_groups(ceil_div(plan.total, tile), x.device, programs)
     du = torch.empty_like(z) if plan.kernel else z
     dgate = x.new_empty(
         plan.programs[1] if gate is not None else 0, *x.shape[:2], num_charts, dtype=float32
@@ -202,26 +202,20 @@ def run_charts_backward(
     launch(
         charts_backward,
         plan.programs,
-        [z, taps, gate, scale, dqkv, du, dgate, dscale, dbias, *plan.sizes, plan.total],
+        [z, taps, gate, scale, dqkv, du, dgate, dscale, dbias, *plan.sizes],
         plan.constants,
     )
     dspatial = x.new_empty(0)
     if spatial is not None and taps is not None:
         dspatial = x.new_empty(groups, *taps.shape, dtype=float32)
-        block, warps = SPATIAL_TUNING
-        block = channel_block(channels, block)
+        constants = dict(CHANNELS=channels)
+        if not small:
+            constants.update(KERNEL=plan.kernel, TAPS=triton.next_power_of_2(plan.kernel**2))
         launch(
-            spatial_backward,
+            spatial_backward_3x3 if small else spatial_backward,
             (groups, ceil_div(channels, block)),
-            [du, taps, z, dspatial, dbias, *plan.sizes, plan.num_tiles],
-            dict(
-                CHANNELS=channels,
-                KERNEL=plan.kernel,
-                TAPS=triton.next_power_of_2(plan.kernel**2),
-                TILE=TILE,
-                BLOCK=block,
-                num_warps=warps,
-            ),
+            [du, taps, z, dspatial, dbias, *plan.sizes],
+            dict(constants, TILE=tile, BLOCK=block, num_warps=warps),
         )
         del du
         dspatial = dspatial.sum(0).T.to(spatial.dtype).reshape(spatial.shape)
@@ -241,8 +235,11 @@ def run_charts_backward(
 
 
 def taps_first(spatial: Tensor | None) -> Tensor | None:
-    """Depthwise weights (H d, 1, K, K) as (K^2, H d), which the kernels read without gaps."""
-    return None if spatial is None else spatial.flatten(1).T.contiguous()
+    """Depthwise weights (H d, 1, K, K) as (K^2, H d), which the kernels read without gaps.
+
+    In float32, which spares the kernels a conversion for each value and tap.
+    """
+    return None if spatial is None else spatial.flatten(1).T.float().contiguous()
 
 
 def projection_gradients(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -72,11 +73,11 @@ def processors(index: int) -> int:
     return torch.cuda.get_device_properties(index).multi_processor_count
 
 
-def num_groups(work: int, device: torch.device, per_processor: int) -> int:
+def num_groups(work: int, device: torch.device, per_processor: float) -> int:
     """Programs to start for ``work`` blocks that each program walks through in strides."""
     if device.type != 'cuda':
         return min(work, 3)  # Triton's interpreter
-    return min(work, processors(device.index) * per_processor)
+    return min(work, math.ceil(processors(device.index) * per_processor))
 
 
 def differentiable(
