@@ -190,8 +190,8 @@ def run_charts_backward(
     groups = plan.num_tiles
     if plan.kernel:
         block = channel_block(channels, block)
-        programs = programs / ceil_div(channels, block)
-        groups = num_groups(ceil_div(plan.total, tile), x.device, programs)
+        share = programs / ceil_div(channels, block)
+        groups = num_groups(ceil_div(plan.total, tile), x.device, share)
     du = torch.empty_like(z) if plan.kernel else z
     dgate = x.new_empty(
         plan.programs[1] if gate is not None else 0, *x.shape[:2], num_charts, dtype=float32
