@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,8 @@ from ..records.progress import is_alive, take_lock
 from ..records.results import StudyInfo, read_info
 from ..records.run_folder import read_object, read_output, write_json
 from ..records.study_folder import FINGERPRINTS, LOCK, planned_in_json
-from .pack import CONFIG, INFO, PackError
+from .configs import put_places, read_config, write_data
+from .pack import INFO, PackError
 from .unpack import Pack, Planned, parse_planned
 
 if TYPE_CHECKING:
@@ -222,7 +222,10 @@ def place(
     origin: dict[str, tuple[Path, Pack]],
 ) -> None:
     """Move runs to their places and enter them in the ledger."""
-    roots = {key: task.data_root for key, task in read_info(folder / INFO).tasks.items()}
+    tasks = read_info(folder / INFO).tasks
+    data = {
+        key: {'<data>': task.data_root.rstrip('/')} for key, task in tasks.items() if task.data_root
+    }
     with contextlib.closing(Ledger(folder)) as ledger:
         known = set(ledger.rows())
         if not known:
@@ -238,7 +241,7 @@ def place(
             kept = '; '.join(filter(None, [about.kept, *changed]))
             about = replace(about, fingerprint=fingerprint, kept=kept)
             about.save(aside)
-            give_data(aside, roots.get(run.task, ''))
+            give_places(aside, {'<study>': str(folder.resolve()), **data.get(run.task, {})})
             target = folder / key
             if target.exists():  # begun, and without a result
                 shutil.rmtree(target)
@@ -247,13 +250,11 @@ def place(
             ledger.take_over(key, about, finished)
 
 
-def give_data(folder: Path, root: str) -> None:
-    """Let the config of a run name the data of this machine, where they are known."""
-    config = read_object(folder / CONFIG)
-    if config is None or not root:
-        return
-    text = json.dumps(config).replace('<data>', json.dumps(root.rstrip('/'))[1:-1])
-    write_json(folder / CONFIG, json.loads(text))
+def give_places(folder: Path, places: dict[str, str]) -> None:
+    """Let the config of a run name folders of this machine, where they are known."""
+    config = read_config(folder)
+    if config is not None:
+        write_data(folder, put_places(config, places))
 
 
 def device_of(folder: Path, stage: Stage) -> str:

@@ -21,6 +21,7 @@ from ..records.ledger import Ledger, Row
 from ..records.results import read_info
 from ..records.run_folder import BEST, EVIDENCE, FOLDED, OUTPUTS, About, read_object, read_output
 from ..records.study_folder import FINGERPRINTS
+from .configs import CONFIG, name_tuples, read_config
 
 if TYPE_CHECKING:
     from ..define.plan import Stage
@@ -30,7 +31,6 @@ __all__ = ['CONTENT', 'FORMAT', 'LOG', 'PackError', 'pack_study', 'without_paths
 FORMAT = 'mkbackbones study pack 1'
 CONTENT = 'pack.json'
 INFO = 'study.json'
-CONFIG = 'config.json'
 LOG = 'console.log'
 PREDICTIONS = 'predictions'
 #: Of a log, the last bytes are taken.
@@ -117,9 +117,9 @@ def members(
     """Names and contents of the files of a run."""
     output = json.loads((folder / OUTPUTS[stage]).read_text(encoding='utf-8'))
     yield OUTPUTS[stage], json.dumps(scrubbed(output, places), indent=1)
-    config = read_object(folder / CONFIG)
+    config = read_config(folder)
     if config is not None:
-        yield CONFIG, json.dumps(scrubbed(config, places), indent=1)
+        yield CONFIG, json.dumps(scrubbed(name_tuples(config), places), indent=1)
     if (folder / LOG).is_file():
         with open(folder / LOG, 'rb') as file:
             file.seek(max(file.seek(0, os.SEEK_END) - LOG_BYTES, 0))

@@ -13,15 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from ..define.entries import StudyError, folder_name
 from ..define.plan import STAGES, Run
 from ..evidence import load_evidence
-from ..records.plain_config import config_text, is_plain
 from ..records.results import StudyInfo, parse_info, read_result
 from ..records.run_folder import BEST, EVIDENCE, FOLDED, OUTPUTS, About, write_json
-from .pack import CONFIG, CONTENT, FORMAT, INFO, LOG, PREDICTIONS, PackError
+from .configs import CONFIG, named_tuples, write_data
+from .pack import CONTENT, FORMAT, INFO, LOG, PREDICTIONS, PackError
 
 __all__ = ['Pack', 'Planned', 'parse_planned']
 
@@ -165,9 +163,10 @@ class Pack:
         write_json(folder / OUTPUTS[stage], output)
         config = self.json(f'{key}/{CONFIG}') if f'{key}/{CONFIG}' in self.names else None
         if config is not None:
-            write_json(folder / CONFIG, config)
-            if is_plain(config):  # for reports to show
-                (folder / 'config.py').write_text(config_text(Config(config)), encoding='utf-8')
+            try:
+                write_data(folder, named_tuples(config))
+            except RecursionError as error:
+                raise PackError(f'{self.path} is damaged: {key}/{CONFIG} is too deep') from error
         for name in (LOG, EVIDENCE, BEST, FOLDED):
             if f'{key}/{name}' in self.names:
                 (folder / name).write_bytes(self.read(f'{key}/{name}'))

@@ -32,8 +32,8 @@ def config_text(cfg: Config) -> str:
 
 
 def is_name(key: Any) -> bool:
-    """Whether a key may be the name of an argument."""
-    return isinstance(key, str) and key.isidentifier() and not iskeyword(key)
+    """Whether a key may be the name of an argument, which Python normalises beyond ASCII."""
+    return isinstance(key, str) and key.isascii() and key.isidentifier() and not iskeyword(key)
 
 
 def literal(value: Any, indent: int = 0, width: int = 100) -> str:

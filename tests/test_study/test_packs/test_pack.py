@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 import torch
+from mmengine.config import Config
 
 import mkbackbones
 from mkbackbones.commands import study as command
@@ -77,6 +78,13 @@ def test_a_half_is_merged_into_the_other(halves, tmp_path):
     run = next((tmp_path / 'one').glob('runs/*/*/seed1'))
     assert About.read(run).machine == 'two'
     assert prepared.tasks['classification'].data_root in (run / 'config.json').read_text()
+    # The config can be used: tuples are tuples, and it names folders that are there.
+    found, wanted = [
+        Config.fromfile(root / run.relative_to(tmp_path / 'one') / 'config.py').to_dict()
+        for root in (tmp_path / 'one', root / 'two')
+    ]
+    assert repr(found) == repr(wanted).replace(str(root / 'two'), str(tmp_path / 'one'))
+    assert '<' not in str(found) and '(' in str(found)
 
 
 def test_a_pack_names_no_path_of_its_machine(halves):
