@@ -15,6 +15,7 @@ __all__ = ['build_parser', 'main']
 EXAMPLES = """
 examples:
   python -m mkbackbones study plan configs/studies/neu_scratch.py
+  python -m mkbackbones study plan configs/studies/neu_scratch.py --untimed
   python -m mkbackbones study plan configs/studies/neu_scratch.py --measure
   python -m mkbackbones study run configs/studies/neu_scratch.py --slots 3
   python -m mkbackbones study run my_planned_study.py --until decided

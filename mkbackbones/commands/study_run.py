@@ -82,7 +82,14 @@ def add_run(
             'all shares need (trials, timings)',
         )
     if name == 'plan':
-        parser.add_argument(
+        timed = parser.add_mutually_exclusive_group()
+        timed.add_argument(
+            '--untimed',
+            action='store_true',
+            help='check everything and print the runs, without timing them: for a study that is '
+            'for another machine',
+        )
+        timed.add_argument(
             '--measure',
             nargs='?',
             const='',
@@ -225,7 +232,7 @@ def plan(args: argparse.Namespace) -> None:
 
     from ..study.define.spec import StudyError
     from ..study.report.console.folds_table import folds_table
-    from ..study.run.estimate import estimate_table
+    from ..study.run.estimate import estimate_table, runs_table
     from ..study.run.live import Watch
     from ..study.run.schedule import open_schedule
 
@@ -243,6 +250,10 @@ def plan(args: argparse.Namespace) -> None:
 
             target = study_work_dir(args, prepared)
             measure_throughput(args, prepared, Path(folder), target, console)
+            return
+        if getattr(args, 'untimed', False):
+            with open_schedule(prepared, Path(folder), timing=False) as schedule:
+                console.print(runs_table(schedule))
             return
         executor = build_executor(args, Path(folder))
         try:

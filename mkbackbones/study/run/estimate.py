@@ -9,7 +9,7 @@ from ..prepare.configs import TIMED_ITERATIONS
 from .live import duration
 from .schedule import Schedule
 
-__all__ = ['estimate_table', 'run_seconds']
+__all__ = ['estimate_table', 'run_seconds', 'runs_table']
 
 
 def run_seconds(schedule: Schedule, run: Run) -> float:
@@ -40,6 +40,47 @@ def start_seconds(schedule: Schedule, run: Run) -> float:
     return max(row.finished - row.started - steps, 0.0)
 
 
+def empty_table(schedule: Schedule, *numbers: str) -> Table:
+    """A table with a line for each task and arm to come."""
+    study = schedule.prepared.study
+    table = Table(title=f'{study.name}: {study.question}', box=None)
+    for name in ('task', 'arm'):
+        table.add_column(name)
+    for name in ('runs', 'iterations', *numbers):
+        table.add_column(name, justify='right')
+    return table
+
+
+def runs_of(schedule: Schedule, task: str, arm: str) -> list[Run]:
+    """Trials and main runs of a task and arm."""
+    return [
+        run
+        for run in schedule.runs.values()
+        if (run.task, run.arm) == (task, arm) and run.stage != 'timing'
+    ]
+
+
+def runs_table(schedule: Schedule) -> Table:
+    """The plan without its times: a line for each task and arm, and what a run may spend.
+
+    Args:
+        schedule (Schedule): A schedule, of which nothing need be done.
+    """
+    study = schedule.prepared.study
+    table = empty_table(schedule)
+    count = 0
+    for task in study.tasks:
+        for arm in study.arms_of(task):
+            runs = runs_of(schedule, task, arm)
+            main = next(run for run in runs if run.stage == 'main')
+            iters = schedule.prepared.planned_iterations(main)
+            told = f'{study.budget.minutes:g} minutes' if iters is None else f'{iters:,}'
+            count += len(runs)
+            table.add_row(task, study.arms[arm].label, str(len(runs)), told)
+    table.caption = f'{count} runs; without --untimed, a short timing of each tells how long'
+    return table
+
+
 def estimate_table(schedule: Schedule, slots: int) -> Table:
     """The plan: a line for each task and arm, and the sum.
 
@@ -48,19 +89,11 @@ def estimate_table(schedule: Schedule, slots: int) -> Table:
         slots (int): Runs at the same time.
     """
     study = schedule.prepared.study
-    table = Table(title=f'{study.name}: {study.question}', box=None)
-    for name in ('task', 'arm'):
-        table.add_column(name)
-    for name in ('runs', 'iterations', 's/iter', 'memory', 'a run', 'all runs'):
-        table.add_column(name, justify='right')
+    table = empty_table(schedule, 's/iter', 'memory', 'a run', 'all runs')
     total = 0.0
     for task in study.tasks:
         for arm in study.arms_of(task):
-            runs = [
-                run
-                for run in schedule.runs.values()
-                if (run.task, run.arm) == (task, arm) and run.stage != 'timing'
-            ]
+            runs = runs_of(schedule, task, arm)
             timing = Run('timing', task, arm, study.seeds[0])
             name = study.arms[arm].label
             if schedule.ledger.rows()[timing.key].state != 'done':

@@ -5,6 +5,7 @@ import json
 import pytest
 from mmengine.config import Config
 
+from mkbackbones.commands import study_run
 from mkbackbones.commands.study import main
 from mkbackbones.study.define.plan import Run
 from mkbackbones.study.define.spec import StudyError, read_study
@@ -13,7 +14,7 @@ from mkbackbones.study.records.ledger import Ledger
 from mkbackbones.study.records.progress import Heartbeat, Progress, is_alive, read_progress
 from mkbackbones.study.records.results import read_info
 from mkbackbones.study.records.run_folder import OUTPUTS
-from mkbackbones.study.run.estimate import estimate_table
+from mkbackbones.study.run.estimate import estimate_table, runs_table
 from mkbackbones.study.run.executors import Executor, Job
 from mkbackbones.study.run.live import duration, overview
 from mkbackbones.study.run.schedule import open_schedule
@@ -110,6 +111,28 @@ def test_a_plan_has_a_line_for_each_task_and_arm(prepared, tmp_path):
     assert cells['task'] == ['classification'] * 2 and cells['runs'] == ['2', '2']
     assert cells['memory'] == ['1.0 GiB', ''] and 'ValueError: no' in cells['all runs'][1]
     assert '1 timings failed' in table.caption
+
+
+def test_a_plan_for_another_machine_starts_nothing(tmp_path, monkeypatch, capsys):
+    study = write_study(tmp_path, extra='seeds = [0, 1, 2]')
+
+    def no_executor(*args):
+        raise AssertionError('something was to be started')
+
+    monkeypatch.setattr(study_run, 'build_executor', no_executor)
+    assert main(['plan', str(study), '--untimed', '--work-dir', str(tmp_path / 'out')]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if line.startswith(' classification')]
+    assert [row[-2:] for row in rows] == [['3', '6']] * 2 and '6 runs' in out
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_budget_in_minutes_is_told_as_it_is(tmp_path):
+    prepared = prepare_study(read_study(write_study(tmp_path, extra='budget = dict(minutes=2)')))
+    with open_schedule(prepared, tmp_path / 'out', timing=False) as schedule:
+        table = runs_table(schedule)
+    cells = {column.header: list(column.cells) for column in table.columns}
+    assert cells['iterations'] == ['2 minutes'] * 2
 
 
 @pytest.mark.parametrize('how, words', [('error', 'ValueError: no'), ('killed', 'SIGKILL')])
