@@ -97,8 +97,8 @@ def in_turn(runs: Sequence[Callable[[], Any]], device: torch.device) -> list[flo
     """
     repeats = []
     for run in runs:
-        sample_ms(run, WARM_UP, device)
-        repeats.append(math.ceil(SAMPLE_MS / max(sample_ms(run, 1, device), 1e-2)))
+        once = min(sample_ms(run, 1, device) for _ in range(WARM_UP))
+        repeats.append(math.ceil(SAMPLE_MS / max(once, 1e-2)))
     rounds = [
         [sample_ms(run, number, device) / number for run, number in zip(runs, repeats)]
         for _ in range(ROUNDS)
