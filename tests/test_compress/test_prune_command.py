@@ -185,7 +185,7 @@ def test_documented_lines(images, tmp_path, monkeypatch):
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     cfg.test_cfg = dict(type='TestLoop')
     cfg.dump('my_config.py')
-    for name in ('epoch_12.pth', 'work_dirs/.../iter_12000.pth'):
+    for name in ('epoch_12.pth', 'work_dirs/.../iter_12000.pth', 'runs/0/iter_400.pth'):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(Path('trained.pth').read_bytes())
     of_results = [words for name, words in DOCUMENTED.items() if name.startswith('compressed_')]
@@ -195,7 +195,7 @@ def test_documented_lines(images, tmp_path, monkeypatch):
         shlex.split(line)
         for line in re.findall('python -m mkbackbones (.*)', build_parser().epilog)
     ]
-    assert len(lines) == 12
+    assert len(lines) == 18
     for name, *words in lines:
         more = SHORT if name == 'train' else []
         if name == 'prune-charts':
