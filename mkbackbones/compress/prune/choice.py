@@ -89,13 +89,13 @@ def choices(
         if not steps:
             if unbounded:
                 break
-            asked = f'--budget {budget}' if budget_ms is None else f'--budget-ms {budget_ms}'
-            stay = f'{found[-1].share:.3f} of the operations stay'
+            asked = f'--budget {budget}'
+            stay = f'{found[-1].share:.3f} of the operations stay; give that much or more'
             if budget_ms is not None:
-                stay = f'{found[-1].ms:.3f} ms stay'
+                asked = f'--budget-ms {budget_ms}'
+                stay = f'they take {found[-1].ms:.3f} ms; give more'  # times never come twice
             raise ValueError(
-                f'{asked} cannot be met: keys without a base chart keep one chart, and {stay}; '
-                'give that much or more'
+                f'{asked} cannot be met: keys without a base chart keep one chart, and {stay}'
             )
         _, block, to = min(steps)
         counts[block] = to
