@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
     from ..compress.prune.blocks import BlockPrune
     from ..compress.prune.choice import Choice
+    from ..compress.prune.clock import LayerClock
 
 EXAMPLES = """
 examples:
   python -m mkbackbones prune-charts my_config.py epoch_12.pth fewer.pth --budget 0.5
+  python -m mkbackbones prune-charts my_config.py epoch_12.pth fewer.pth --budget-ms 4
   python -m mkbackbones prune-charts my_config.py epoch_12.pth fewer.pth --keep-metric 0.2
 
-Charts go whose loss changes attention least for the operations that it saves, measured on training
-images; base chart, output scale and the other charts are refitted, block by block. fewer.py, which
-is written beside fewer.pth, has a key_cfg for each block:
+Charts go whose loss changes attention least for the operations (or milliseconds) that it saves,
+measured on training images; base chart, output scale and the other charts are refitted, block by
+block. fewer.py, which is written beside fewer.pth, has a key_cfg for each block:
 
   python -m mkbackbones test fewer.py fewer.pth
   python -m mkbackbones train fewer.py --cfg-options load_from=fewer.pth
@@ -59,6 +61,14 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='SHARE',
         help='share of the operations (FLOPs) of all charts that may stay, e.g. 0.5: their maps, '
         'convolutions, gates and projections; base charts, attention and MLPs do not count',
+    )
+    goal.add_argument(
+        '--budget-ms',
+        type=float,
+        metavar='MS',
+        help='milliseconds that all charts together may add to the forward pass of one picture on '
+        'this machine and --device, e.g. 4: measured block by block with each number of charts, '
+        'in float32 as predict computes; what they take before is printed',
     )
     goal.add_argument(
         '--keep-metric',
@@ -101,6 +111,11 @@ def check_options(args: argparse.Namespace) -> None:
     if args.budget is not None and not 0 <= args.budget <= 1:
         raise CommandError(
             f'--budget {args.budget} is not allowed; it must be a share from 0 to 1, e.g. 0.5'
+        )
+    if args.budget_ms is not None and not 0 <= args.budget_ms < math.inf:
+        raise CommandError(
+            f'--budget-ms {args.budget_ms} is not allowed; it must be a number of milliseconds of '
+            'at least 0, e.g. 4'
         )
     if args.keep_metric is not None and not 0 <= args.keep_metric < math.inf:
         raise CommandError(
@@ -150,11 +165,16 @@ def prune_charts(args: argparse.Namespace) -> None:
             cost = count_cost(model.backbone, size)
             whole = sum(p.numel() for p in model.parameters())
             before = runner.val()
-            found, after = pruned(args, runner, given, batches, before)
+            timed = None
+            if args.budget_ms is not None:
+                timed = Timed(model, calibration_batches(runner, cfg, 1)[0])
+            found, after = pruned(args, runner, given, batches, before, timed)
         except ValueError as error:
             raise CommandError(error) from error
         config = pruned_config(model, given, found)
         stock_where_empty(model, found)
+        if timed is not None:
+            timed.compare(model)
         lower = count_cost(model.backbone, size)
         left = sum(p.numel() for p in model.parameters())
         check_strict(config, model)
@@ -171,14 +191,65 @@ def prune_charts(args: argparse.Namespace) -> None:
         f'backbone at {size[0]}x{size[1]}: {cost.flops / 1e9:.2f} GFLOPs before, '
         f'{lower.flops / 1e9:.2f} after'
     )
+    if timed is not None:
+        print(timed.told())
     if any(map(is_dropped, given.get('custom_hooks') or [])):
         print(f'{DROPPED} is left out of {beside}: it would take charts away again')
     total, stay = sum(each.before for each in found), sum(each.after for each in found)
     print(f'{out}: {stay} of {total} charts stay; {beside} is its config')
 
 
+class Timed:
+    """What ``--budget-ms`` measures.
+
+    Args:
+        model (nn.Module): The model, with all of its charts.
+        batch (Any): One picture, as ``test_step`` takes it.
+
+    Attributes:
+        charts (tuple[float, float]): Milliseconds of all charts, before and after.
+        networks (list[float]): The same of the whole network.
+    """
+
+    def __init__(self, model: Any, batch: Any) -> None:
+        self.batch = batch
+        self.whole = copy.deepcopy(model)
+        self.device = next(model.parameters()).device
+        self.size = size_of_inputs(model, batch)
+        self.charts = 0.0, 0.0
+        self.networks: list[float] = []
+
+    def clock(self) -> LayerClock:
+        """What tells the time of each layer."""
+        from ..compress.prune.blocks import charted
+        from ..compress.prune.clock import LayerClock
+
+        return LayerClock(self.whole, charted(self.whole), self.batch)
+
+    def compare(self, model: Any) -> None:
+        """Time the network as it was and as it is now, in turn."""
+        from ..compress.prune.clock import in_turn
+
+        runs = [partial(each.eval().test_step, self.batch) for each in (self.whole, model)]
+        self.networks = in_turn(runs, self.device)
+
+    def told(self) -> str:
+        """What was measured, in a sentence each."""
+        (charts, stay), (before, after) = self.charts, self.networks
+        picture = 'one picture of {}x{} on '.format(*self.size) + self.device.type
+        return (
+            f'charts: {charts:.3g} ms before, {stay:.3g} after, block by block ({picture})\n'
+            f'whole network: {before:.4g} ms before, {after:.4g} after (in turn)'
+        )
+
+
 def pruned(
-    args: argparse.Namespace, runner: Runner, cfg: Config, batches: list, before: dict[str, float]
+    args: argparse.Namespace,
+    runner: Runner,
+    cfg: Config,
+    batches: list,
+    before: dict[str, float],
+    timed: Timed | None,
 ) -> tuple[list[BlockPrune], dict[str, float]]:
     """Take charts out of the runner's model; what became of them, and the metrics then.
 
@@ -194,8 +265,9 @@ def pruned(
 
     if args.keep_metric is not None:
         name, factor = metric_of(cfg, before)
-    costs = costs_of_charts(runner.model, batches, partial(track, description='weighing'))
-    found = choices(costs, args.budget)
+    clock = None if timed is None else timed.clock()
+    costs = costs_of_charts(runner.model, batches, partial(track, description='weighing'), clock)
+    found = choices(costs, args.budget, args.budget_ms)
     pruner = Pruner(runner.model, batches, costs, partial(track, description='pruning'))
     whole = tuple(each.charts for each in costs)
     measured: dict[Choice, dict[str, float]] = {}
@@ -219,10 +291,14 @@ def pruned(
         choice = found[last]
     else:
         choice = found[-1]
+        asked = f'--budget {args.budget}'
+        if timed is not None:
+            timed.charts = sum(each.ms[-1] for each in costs if each.ms), choice.ms or 0.0
+            asked = f'--budget-ms {args.budget_ms} (they take {choice.ms:.3g} ms)'
         if choice.counts == whole:
             raise CommandError(
-                f'no chart goes: none is without effect, and --budget {args.budget} asks for no '
-                'more; nothing is written'
+                f'no chart goes: none is without effect, and {asked} asks for no more; nothing is '
+                'written'
             )
     blocks = pruner(choice)
     return blocks, measured.get(choice) or runner.val_loop.run()

@@ -228,6 +228,27 @@ def test_planted_charts_are_found_in_all_blocks_of_a_network(name, variant):
     assert error < 1e-2
 
 
+@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('what', ['copy', 'zero'])
+def test_planted_charts_are_found_whatever_the_seed(what, seed):
+    """Another network, other pictures: the same charts go, and no others."""
+    torch.manual_seed(seed)
+    model = Network(tiny_swin, dict(type='SpatialK', num_charts=4))
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if '.key.' in name or name.endswith('qv.weight'):
+            parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+    for layer in charted(model).values():
+        plant(layer.key, what)
+    batches = list(torch.randn(4, 3, 3, 48, 64, generator=generator))
+    costs = costs_of_charts(model, batches)
+    (free,) = choices(costs, budget=1.0)
+    assert set(free.counts) == {3}
+    for each in costs:
+        (gone,) = {0, 1, 2, 3} - set(each.kept[3])
+        assert gone in ((1, 2) if what == 'copy' else (2,))
+
+
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_what_a_chart_costs_is_what_the_counter_counts(variant):
     key_cfg = dict(type=variant, num_charts=3)

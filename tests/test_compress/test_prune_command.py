@@ -18,6 +18,7 @@ from mkbackbones.attention.qkv import ManifoldQKV
 from mkbackbones.commands.fold import main as fold
 from mkbackbones.commands.prune_charts import build_parser, main
 from mkbackbones.commands.train import main as train
+from mkbackbones.compress.prune import clock
 from mkbackbones.compress.prune.blocks import charted
 from mkbackbones.compress.prune.choice import Choice
 from mkbackbones.compress.prune.search import fewest
@@ -35,6 +36,7 @@ from ..test_engine.tiny import (
 )
 from ..test_engine.tiny import train as train_tiny
 from .test_prune import plant
+from .test_prune_clock import operations
 
 THREE = dict(type='SpatialK', num_charts=3)
 SHORT = ['train_cfg.max_iters=1', 'default_hooks.checkpoint.interval=1']
@@ -142,6 +144,40 @@ def test_a_budget_is_met_and_empty_blocks_are_stock(images, tmp_path, capsys, mo
     assert '0 of 15 charts stay' in capsys.readouterr().out
 
 
+def test_a_budget_in_milliseconds_is_met(images, tmp_path, capsys, monkeypatch):
+    """By a clock that counts operations, so that other load changes nothing."""
+    monkeypatch.setattr(clock, 'in_turn', lambda runs, device: operations(runs))
+    monkeypatch.chdir(tmp_path)
+    project(segmentation_config, images, tmp_path)
+    argv = ['config.py', 'trained.pth', 'fewer.pth', '--force', *ON_CPU, '--budget-ms']
+
+    def told(budget):
+        assert main([*argv, str(budget)]) == 0
+        text = capsys.readouterr().out
+        assert 'block by block (one picture of 64x64 on cpu)' in text
+        numbers = re.findall(r'(?:charts|whole network): ([\d.]+) ms before, ([\d.]+) after', text)
+        (charts, stay), (before, after) = (tuple(map(float, each)) for each in numbers)
+        assert before - after == pytest.approx(charts - stay, rel=0.05)
+        return int(re.search(r'(\d+) of 15 charts stay', text)[1]), charts, stay
+
+    count, whole, left = told(1e6)
+    assert count == 10 and left == pytest.approx(whole * 2 / 3, rel=0.05)
+    count, again, half = told(whole / 2)
+    assert 0 < count < 10 and again == whole and whole / 4 < half <= whole / 2
+    assert told(0)[::2] == (0, 0)
+    assert Config.fromfile('fewer.py').model.backbone.key_cfg is None
+
+
+def test_a_budget_by_the_clock_of_this_machine(images, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    project(segmentation_config, images, tmp_path)
+    assert main(['config.py', 'trained.pth', 'fewer.pth', '--budget-ms', '0', *ON_CPU]) == 0
+    before, after = re.search(
+        r'whole network: (\S+) ms before, (\S+) after', capsys.readouterr().out
+    ).groups()
+    assert float(before) > 0 and float(after) > 0
+
+
 def test_documented_lines(images, tmp_path, monkeypatch):
     """Those of README, docs/compress.md, the page of results and --help, with their names."""
     monkeypatch.chdir(tmp_path)
@@ -149,7 +185,7 @@ def test_documented_lines(images, tmp_path, monkeypatch):
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     cfg.test_cfg = dict(type='TestLoop')
     cfg.dump('my_config.py')
-    for name in ('epoch_12.pth', 'work_dirs/.../iter_12000.pth'):
+    for name in ('epoch_12.pth', 'work_dirs/.../iter_12000.pth', 'runs/0/iter_400.pth'):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(Path('trained.pth').read_bytes())
     of_results = [words for name, words in DOCUMENTED.items() if name.startswith('compressed_')]
@@ -159,7 +195,7 @@ def test_documented_lines(images, tmp_path, monkeypatch):
         shlex.split(line)
         for line in re.findall('python -m mkbackbones (.*)', build_parser().epilog)
     ]
-    assert len(lines) == 10
+    assert len(lines) == 18
     for name, *words in lines:
         more = SHORT if name == 'train' else []
         if name == 'prune-charts':
@@ -223,6 +259,9 @@ def test_where_no_chart_can_go_nothing_is_written(images, tmp_path, capsys, monk
     argv = ['config.py', 'trained.pth', 'fewer.pth', '--budget', '1', *ON_CPU]
     assert main(argv) == 2
     assert 'no chart goes' in capsys.readouterr().err
+    argv[3:5] = ['--budget-ms', '1e6']
+    assert main(argv) == 2
+    assert re.search(r'--budget-ms 1000000.0 \(they take \S+ ms\)', capsys.readouterr().err)
     assert {p.name for p in tmp_path.iterdir()} == {'config.py', 'trained.pth'}
 
 
@@ -260,6 +299,10 @@ def test_the_fewest_charts_that_are_allowed_are_found(best):
         (['x.py', 'c.pth', 'o.pth', '--budget', '50'], 'a share from 0 to 1'),
         (['x.py', 'c.pth', 'o.pth', '--budget', 'nan'], 'a share from 0 to 1'),
         (['x.py', 'c.pth', 'o.pth', '--keep-metric', '-1'], 'at least 0'),
+        (['x.py', 'c.pth', 'o.pth', '--budget-ms', '-1'], 'milliseconds of at least 0'),
+        (['x.py', 'c.pth', 'o.pth', '--budget-ms', 'nan'], 'milliseconds of at least 0'),
+        (['x.py', 'c.pth', 'o.pth', '--budget-ms', 'inf'], 'milliseconds of at least 0'),
+        (['x.py', 'c.pth', 'o.pth', '--budget', '1', '--budget-ms', '1'], 'not allowed with'),
         (['x.py', 'c.pth', 'o.pth', '--budget', '1', '--images', '0'], 'at least 1'),
         (['x.py', 'c.pth', 'o.txt', '--budget', '1'], 'end with'),
         (['config.py', 'trained.pth', 'config.pth', '--budget', '1', '--force'], 'config itself'),

@@ -46,6 +46,8 @@ class BlockCosts:
         kept (list[list[int]]): Which stay, if so many do.
         shares (list[float]): Share of the charts' variance that is kept with so many.
         changes (list[float | None]): Mean KL divergence of the attention then, in nats.
+        ms (list[float] | None): Milliseconds of a forward pass that so many take; None where no
+            clock was asked.
     """
 
     layer: str
@@ -55,6 +57,7 @@ class BlockCosts:
     kept: list[list[int]]
     shares: list[float]
     changes: list[float | None]
+    ms: list[float] | None = None
 
 
 @dataclass
@@ -189,6 +192,7 @@ def costs_of_charts(
     model: Any,
     batches: Sequence[Any],
     progress: Callable[[Sequence[str]], Iterable[str]] = iter,
+    clock: Callable[[str, Sequence[nn.Module]], list[float]] | None = None,
 ) -> list[BlockCosts]:
     """What the charts of each layer are worth, all other layers being as they are.
 
@@ -196,6 +200,8 @@ def costs_of_charts(
         model (nn.Module): A model of mmengine, with ``test_step``.
         batches (Sequence): What ``test_step`` takes: pictures to calibrate with.
         progress (Callable): Goes through the layers' names, e.g. with a bar.
+        clock (Callable, optional): Gives the milliseconds that a layer's charts take with each of
+            some keys, such as :class:`~mkbackbones.compress.prune.clock.LayerClock`.
 
     Returns:
         list[BlockCosts]: One a layer with charts, in the order in which they run.
@@ -222,9 +228,11 @@ def costs_of_charts(
         counts = range(least, key.num_charts)
         kept = [fit.kept_of(count) for count in counts]
         attention = parent_of(model, name)
-        changes: list[float | None] = [
-            change_of(attention, layer, fit.key(charts), calls) for charts in kept
-        ]
+        keys = [fit.key(charts) for charts in kept]
+        changes = [change_of(attention, layer, small, calls) for small in keys]
+        ms = None
+        if clock is not None:  # a layer without charts becomes a stock one
+            ms = [0.0] + clock(name, [*keys[1 - least :], key])
         absent = least  # so that entries are found by the number of charts
         found.append(
             BlockCosts(
@@ -235,6 +243,7 @@ def costs_of_charts(
                 [[]] * absent + kept + [list(range(key.num_charts))],
                 [0.0] * absent + [fit.share(lost[count]) for count in counts] + [1.0],
                 [None] * absent + changes + [0.0],
+                ms,
             )
         )
     return found
