@@ -75,12 +75,12 @@ class Tiling:
     def __post_init__(self) -> None:
         if self.tile < _SMALLEST:
             raise InputError(
-                f'--tile {self.tile} is too small; give at least {_SMALLEST} pixels, at best the '
+                f'tile {self.tile} is too small; give at least {_SMALLEST} pixels, at best the '
                 'size of the pictures in training'
             )
         if not 0 <= self.overlap <= self.tile // 2:
             raise InputError(
-                f'--overlap {self.overlap} has to be from 0 to half of --tile {self.tile}, '
+                f'overlap {self.overlap} has to be from 0 to half of tile {self.tile}, '
                 f'{self.tile // 2}; at best the length of a usual defect'
             )
 
