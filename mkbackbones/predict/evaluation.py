@@ -57,13 +57,13 @@ def evaluate(predictor: Predictor, progress: Progress = unseen) -> dict[str, flo
         # What mmdet's metric gets of the first picture tells it what to expect of all.
         masks = any('segm' in getattr(metric, 'metrics', ()) for metric in evaluator.metrics)
         with progress(len(dataset)) as advance:
-            for sample in seen_whole(predictor, dataset, masks):
+            for sample, _ in seen_whole(predictor, dataset, masks):
                 evaluator.process([sample])
                 advance()
         return evaluator.evaluate(len(dataset))
 
 
-def seen_whole(passes: Passes, dataset: Any, masks: bool) -> Iterator[Any]:
+def seen_whole(passes: Passes, dataset: Any, masks: bool) -> Iterator[tuple[Any, Prediction]]:
     """Samples of a data set with what is found in their pictures, whatever windows found it.
 
     Args:
@@ -72,8 +72,8 @@ def seen_whole(passes: Passes, dataset: Any, masks: bool) -> Iterator[Any]:
         masks (bool): Whether objects have masks, which come as run-length codes.
 
     Yields:
-        DetDataSample | SegDataSample: One for each, in their order, on the CPU; its metainfo has
-            the score of the picture, :data:`SCORE`.
+        tuple[Any, Prediction]: A data sample for each, in their order, on the CPU, whose metainfo
+            has the score of the picture (:data:`SCORE`); and what was found.
 
     Raises:
         InputError: A picture cannot be used.
@@ -90,7 +90,7 @@ def seen_whole(passes: Passes, dataset: Any, masks: bool) -> Iterator[Any]:
         for outcome in outcomes:
             if outcome.prediction is None:
                 raise InputError(outcome.fault)
-            yield filled(samples.popleft(), outcome.prediction, masks)
+            yield filled(samples.popleft(), outcome.prediction, masks), outcome.prediction
 
 
 def filled(sample: Any, prediction: Prediction, masks: bool) -> Any:
