@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from typing import Any
 
 from mmengine.config import Config
 from PIL import Image
 
 from ...predict.passes import scope_of
-from ...predict.preparation import Preparation
+from ...predict.preparation import Preparation, Split
 from ...predict.tiles import Tiling
 from ..define.tasks import Task
 
@@ -24,11 +23,10 @@ def check_tiles(task: Task, cfg: Config) -> None:
     """Raise InputError unless the pipelines of a task can prepare tiles."""
     if task.tile is None:
         return
-    for split in ('val', 'test'):  # thresholds of false alarms come from the former
-        looked = copy.copy(cfg)
-        looked.test_dataloader = cfg[f'{split}_dataloader']
-        with scope_of(cfg.get('default_scope')):
-            Preparation(looked)
+    splits: tuple[Split, Split] = ('val', 'test')  # thresholds of false alarms are of the former
+    with scope_of(cfg.get('default_scope')):
+        for split in splits:
+            Preparation(cfg, split=split)
 
 
 def tiles_in_words(tiling: Tiling) -> str:

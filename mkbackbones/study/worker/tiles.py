@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.config import Config
 
 from ...predict.evaluation import seen_whole
 from ...predict.passes import Passes, scope_of
-from ...predict.preparation import Preparation
+from ...predict.preparation import Preparation, Split
 from ...predict.tiles import Tiling
 
 if TYPE_CHECKING:
@@ -27,12 +27,14 @@ class Tiles:
     """How a run looks at the pictures of one split.
 
     Args:
-        cfg (Config): The run's config, whose test pipeline is that of the split.
+        cfg (Config): The run's config.
         tiling (Tiling): How larger pictures are cut.
+        split (str): The split, whose own pipeline prepares tiles.
     """
 
     cfg: Config
     tiling: Tiling
+    split: Split = 'test'
 
     def samples(self, model: Any, loader: DataLoader) -> Iterator[tuple[Any, float]]:
         """Samples with what all tiles of their pictures show together.
@@ -49,7 +51,7 @@ class Tiles:
         whole = getattr(dataset, 'dataset', dataset)  # of a Subset
         kind, library = self.cfg.study.kind, self.cfg.get('default_scope')
         with scope_of(library):
-            preparation = Preparation(self.cfg)
+            preparation = Preparation(self.cfg, split=self.split)
         timed = Timed(model)
         passes = Passes(
             timed,
@@ -89,16 +91,13 @@ class Timed:
         return found
 
 
-def tiles_of(folder: Path, split: Literal['val', 'test']) -> Tiles | None:
-    """How the run of a folder looks at the test pictures; None: as its loader gives them.
+def tiles_of(folder: Path, split: Split) -> Tiles | None:
+    """How the run of a folder looks at pictures; None: as its loader gives them.
 
     Args:
         folder (Path): The run's folder.
-        split (str): The split that is looked at, by its own pipeline.
+        split (str): The split.
     """
     cfg = Config.fromfile(folder / 'config.py')
     tile = cfg.study.get('tile')
-    if tile is None:
-        return None
-    cfg.test_dataloader = cfg[f'{split}_dataloader']
-    return Tiles(cfg, Tiling(tile['size'], tile['overlap']))
+    return None if tile is None else Tiles(cfg, Tiling(tile['size'], tile['overlap']), split)

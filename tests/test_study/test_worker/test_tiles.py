@@ -103,5 +103,5 @@ def test_it_is_told(folder, size, told):
 def test_a_pipeline_that_cannot_prepare_tiles_is_told_before_anything_runs(folder, split):
     pipeline = {f'{split}_dataloader.dataset.pipeline': [dict(type='PackSegInputs')]}
     extra = f"tasks['segmentation']['options'] = {pipeline!r}\n"
-    with pytest.raises(StudyError, match='task segmentation: .* has to begin with a transform'):
+    with pytest.raises(StudyError, match=f'task segmentation: {split}_dataloader.* has to begin'):
         prepare(folder, dict(size=40), extra)
