@@ -49,11 +49,15 @@ def tiles_note(task: Task, dataset: Any) -> list[str]:
             f'task {task.key}: no test image is larger than a tile of {task.tile.tile:,} pixels, '
             'so that tiles change nothing'
         ]
-    which = 'test images' if count is None else f'{count:,} of {len(dataset):,} test images'
+    which = (
+        'test images that are larger than a tile'
+        if count is None
+        else f'{count:,} of {len(dataset):,} test images are larger than a tile and'
+    )
+    verb = 'are ' if count is None else ''
     return [
-        f'task {task.key}: {which} larger than a tile are tested in tiles of '
-        f'{tiles_in_words(task.tile)}, and measured whole; the validation that picks weights sees '
-        'images whole'
+        f'task {task.key}: {which} {verb}tested in tiles of {tiles_in_words(task.tile)}, and '
+        'measured whole; the validation that picks weights sees images whole'
     ]
 
 

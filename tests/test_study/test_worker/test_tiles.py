@@ -83,7 +83,10 @@ def test_it_counts(folder, monkeypatch):
 @pytest.mark.parametrize(
     'size, told',
     [
-        (40, '8 of 8 test images larger than a tile are tested in tiles of 40 pixels, of which '),
+        (
+            40,
+            '8 of 8 test images are larger than a tile and tested in tiles of 40 pixels, of ',
+        ),
         (64, 'no test image is larger than a tile of 64 pixels, so that tiles change nothing'),
     ],
 )
