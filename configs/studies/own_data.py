@@ -27,6 +27,7 @@ arms = dict(
 # crops of one part; `prepare-dataset --split group` puts all images of a group into one split.
 # splits=dict(folds=5) in a task: seed s tests on fold s of 5, so that over the seeds every image is
 # tested once, and the chance that the test images are falls (docs/statistics.md, Folds).
+# tile=dict(size=1024, overlap=128) in a task: larger test pictures are cut, and measured whole.
 tasks = dict(
     detection=dict(
         kind='detection',

@@ -1,4 +1,4 @@
-"""``python -m mkbackbones export``: a trained model as an ONNX file."""
+"""``python -m mkbackbones export``: a trained model as one file, ONNX or a PyTorch program."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from .targets import check_target
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+#: How the name of a file ends that is a program of torch.export.
+PROGRAM = '.pt2'
 EXAMPLES = """
 examples:
   python -m mkbackbones export faster-rcnn_swin-t-spatial_neu-det.py \\
       work_dirs/.../iter_12000.pth detector.onnx
   python -m mkbackbones export my_config.py epoch_12.pth model.onnx --images line1 \\
       --threshold threshold.json
+  python -m mkbackbones export my_config.py epoch_12.pth model.pt2
   python -m mkbackbones export my_config.py epoch_12.pth maps.onnx --part backbone
 
 The file takes pictures of any size as OpenCV reads them, and gives boxes, scores, labels and masks,
@@ -41,14 +44,15 @@ def build_parser(name: str = 'export', part: str | None = 'model') -> argparse.A
     """
     parser = argparse.ArgumentParser(
         prog=f'python -m mkbackbones {name}',
-        description='Write a trained detector or segmentor as one ONNX file for any picture size, '
-        'which takes its place only if onnxruntime finds with it what the model finds.',
+        description='Write a trained detector or segmentor as one file for any picture size, ONNX '
+        'or a program of torch.export, which takes its place only if onnxruntime, or torch, finds '
+        'with it what the model finds.',
         epilog=EXAMPLES.replace('mkbackbones export ', f'mkbackbones {name} '),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='config of the model, or name of a shipped one')
     parser.add_argument('checkpoint', help='the trained model')
-    parser.add_argument('out', type=Path, help='file to write: .onnx')
+    parser.add_argument('out', type=Path, help='file to write: .onnx or .pt2')
     parser.add_argument(
         '--part',
         choices=['model', 'neck', 'backbone'],
@@ -103,8 +107,9 @@ def export(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If the input cannot be exported or the file not be written.
     """
-    check_target(args.out, '.onnx', args.force)
+    check_target(args.out, ('.onnx', PROGRAM), args.force)
     check_cv2()
+    check_program(args)
     path = find_config(args.config)
     cfg = read_config(path, args.cfg_options)
     if not (cfg.get('model') or {}).get('backbone'):
@@ -112,11 +117,10 @@ def export(args: argparse.Namespace) -> None:
     check_scope(cfg, path)
 
     from ..checkpoints.report import CheckpointError
-    from ..export import ExportError, require_packages
+    from ..export import ExportError
     from ..predict import PictureError
 
     try:
-        require_packages()
         if args.part == 'model':
             export_whole(args, cfg)
         else:
@@ -125,12 +129,30 @@ def export(args: argparse.Namespace) -> None:
         raise CommandError(error) from error
 
 
+def check_program(args: argparse.Namespace) -> None:
+    """Raise CommandError for what is no program of torch.export."""
+    if args.out.suffix != PROGRAM:
+        return
+    if args.part != 'model':
+        raise CommandError(
+            f'{args.out} is for whole models; maps (--part) are written to a file that ends with '
+            '.onnx'
+        )
+    if args.fp16 or args.int8 is not None:
+        raise CommandError(
+            f'{args.out} is in float32; --fp16 and --int8 are for a file that ends with .onnx'
+        )
+
+
 def export_whole(args: argparse.Namespace, cfg: Config) -> None:
     """Write a whole model."""
+    from ..export import require_packages
     from ..export.model import export_model
     from ..export.pictures import pictures_to_check
     from ..predict import Predictor
 
+    if args.out.suffix != PROGRAM:
+        require_packages()
     point = None if args.threshold is None else read_point(args.threshold)
     lower_cfg = lower_config(args) if args.fp16 or args.int8 is not None else None
     predictor = Predictor(cfg, args.checkpoint, device='cpu', trusted=args.trusted)
@@ -164,7 +186,9 @@ def export_whole(args: argparse.Namespace, cfg: Config) -> None:
 
 def export_part(args: argparse.Namespace, cfg: Config) -> None:
     """Write a backbone, or a backbone and its neck."""
-    from ..export import build_features, export_onnx, load_weights
+    from ..export import build_features, export_onnx, load_weights, require_packages
+
+    require_packages()
 
     for name in ('images', 'threshold', 'fp16', 'int8'):
         if getattr(args, name) or (name == 'int8' and args.int8 is not None):

@@ -72,7 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--report',
         action='store_true',
-        help='write gallery.html: painted pictures to pick from by class and score, in one file',
+        help='write gallery.html: painted pictures to pick from by class, score and alarm, in one '
+        'file',
     )
     parser.add_argument(
         '--min-score',

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from ..predict.tiles import OVERLAP
 from .errors import CommandError
 
 __all__ = ['add_tile_arguments', 'chosen_overlap']
-
-#: Pixels that neighbouring tiles share unless it is said.
-OVERLAP = 128
 
 
 def add_tile_arguments(parser: argparse.ArgumentParser, tile: str) -> None:

@@ -1,4 +1,4 @@
-"""Trained models as ONNX files: whole ones, or backbone and neck; and as ``torch.export`` programs.
+"""Trained models as ONNX files or ``torch.export`` programs: whole ones, or backbone and neck.
 
 :mod:`~mkbackbones.export.features` has backbones and necks, :mod:`~mkbackbones.export.model` whole
 detectors and segmentors.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..predict import Outcome, Prediction
 from .program import ExportError
-from .run import ExportedModel
+from .run import Exported
 
 __all__ = ['Agreement', 'check_file']
 
@@ -35,6 +34,7 @@ class Agreement:
         maps (int): How many class maps, and pictures with masks, were compared.
         pixels (float): Least share of equal pixels of a class map, or of the masks of a picture.
         left_out (list[str]): Why pictures could not be compared, a sentence each.
+        runner (str): What ran the file.
     """
 
     pictures: int = 0
@@ -45,6 +45,7 @@ class Agreement:
     maps: int = 0
     pixels: float = 1.0
     left_out: list[str] = field(default_factory=list)
+    runner: str = 'onnxruntime'
 
     def __str__(self) -> str:
         parts = [f'scores differ by at most {self.scores:.1e}']
@@ -61,14 +62,16 @@ class Agreement:
                 'no boxes, as none was found: to have some compared, name pictures with defects by '
                 '--images'
             )
-        return f'onnxruntime on {self.pictures} pictures: ' + ', '.join(parts)
+        return f'{self.runner} on {self.pictures} pictures: ' + ', '.join(parts)
 
 
-def check_file(path: Path, outcomes: Sequence[Outcome], least_score: float = 0.0) -> Agreement:
-    """Compare a file in onnxruntime with the model that it was made of.
+def check_file(
+    exported: Exported, outcomes: Sequence[Outcome], least_score: float = 0.0
+) -> Agreement:
+    """Compare a file with the model that it was made of.
 
     Args:
-        path (Path): The file.
+        exported (Exported): The file, in what runs it.
         outcomes (Sequence[Outcome]): What the model finds in some pictures. Those of one size that
             follow each other also go through the file as a batch.
         least_score (float): Below it the model keeps no boxes.
@@ -76,8 +79,7 @@ def check_file(path: Path, outcomes: Sequence[Outcome], least_score: float = 0.0
     Raises:
         ExportError: They do not agree.
     """
-    exported = ExportedModel(path)
-    agreement = Agreement()
+    agreement = Agreement(runner=exported.runner)
     pictures: Any = [outcome.pixels for outcome in outcomes]
     wanted: Any = [outcome.prediction for outcome in outcomes]
     for group in groups(pictures):

@@ -17,10 +17,19 @@ from ..predict import PictureError, Predictor
 from ..predict.preparation import test_dataset
 from ..version import __version__
 from .check import Agreement, check_file
-from .lower import halve
 from .operators import translations
 from .preparation import Preparation, read_pipeline
-from .program import TRACED_SIZE, ExportError, deployed, require_packages, save, trace
+from .program import (
+    TRACED_SIZE,
+    ExportError,
+    check_torch,
+    deployed,
+    require_packages,
+    save,
+    save_program,
+    trace,
+)
+from .run import ExportedModel, SavedProgram
 from .stand_ins import put_stand_ins
 
 __all__ = ['Whole', 'export_model', 'whole_model', 'write_model']
@@ -70,6 +79,8 @@ def whole_model(predictor: Predictor, half: bool = False) -> Whole:
     model: Any = deployed(predictor.model)
     put_stand_ins(model)
     if half:
+        from .lower import halve  # with it comes onnx
+
         halve(model)
     preparation = Preparation(model.data_preprocessor, **padding)
     module = ready(model, preparation, predictor)
@@ -121,11 +132,12 @@ def export_model(
     pictures: Sequence[Path] = (),
     notes: Mapping[str, Any] | None = None,
 ) -> Agreement:
-    """Write a whole model as an ONNX file; it appears only if it finds what the model finds.
+    """Write a whole model as one file; it appears only if it finds what the model finds.
 
     Args:
         predictor (Predictor): The model with its weights, on the CPU.
-        path (Path): The file to write or replace.
+        path (Path): The file to write or replace: ONNX, or a ``torch.export`` program if its name
+            ends with ``.pt2``.
         pictures (Sequence[Path]): What to compare file and model on; some noise goes along.
         notes (Mapping[str, Any], optional): More to keep in the file, as JSON.
 
@@ -134,7 +146,11 @@ def export_model(
             file finds something else.
         PictureError: None of the pictures can be used; single ones are left out and told.
     """
-    require_packages()
+    is_program = path.suffix == '.pt2'
+    if is_program:
+        check_torch()
+    else:
+        require_packages()
     whole = whole_model(predictor)
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in NOISE]
@@ -143,20 +159,25 @@ def export_model(
     if faults and len(faults) == len(pictures):
         raise PictureError(f'none of the {len(faults)} pictures can be compared: {faults[0]}')
     with written_aside(path) as work:
-        write_model(whole, work, notes or {})
+        write_model(whole, work, notes or {}, is_program)
         usable = [outcome for outcome in outcomes if not outcome.fault]
-        agreement = check_file(work, usable, whole.least_score)
+        exported = SavedProgram(work) if is_program else ExportedModel(work)
+        agreement = check_file(exported, usable, whole.least_score)
     agreement.left_out = faults
     return agreement
 
 
-def write_model(whole: Whole, path: Path, notes: Mapping[str, Any]) -> None:
+def write_model(
+    whole: Whole, path: Path, notes: Mapping[str, Any], is_program: bool = False
+) -> None:
     """Trace a model and write it, unchecked.
 
     Args:
         whole (Whole): The model.
         path (Path): The file.
         notes (Mapping[str, Any]): More to keep in the file, as JSON.
+        is_program (bool): Write the program itself, with the names of its outputs among the notes;
+            else an ONNX file, which has them.
     """
     inputs = (
         torch.zeros(2, *TRACED_SIZE, 3, dtype=torch.uint8),
@@ -164,5 +185,9 @@ def write_model(whole: Whole, path: Path, notes: Mapping[str, Any]) -> None:
     )
     with torch.no_grad():
         program = trace(whole.module, inputs, [(0, 1, 2), ()])
-    texts = {k: json.dumps(v) for k, v in {**whole.notes, **notes}.items()}
+    notes = {**whole.notes, **notes}
+    if is_program:
+        save_program(program, path, dict(notes, outputs=list(whole.module.outputs)))
+        return
+    texts = {k: json.dumps(v) for k, v in notes.items()}
     save(program, path, (INPUTS, whole.module.outputs, SIDES), texts, translations())

@@ -2,7 +2,9 @@
 
 ``torch.export`` wants to know how long things are. How many boxes survive suppression is not known,
 which of them do is a mask; how many regions lie on a level is not known, their features have a
-place each. In PyTorch they run on torchvision, in a file on the operators of ONNX.
+place each. In PyTorch they run on torchvision, in an ONNX file on the operators of ONNX. A saved
+program calls them by name: whoever loads one imports this module before, or a copy of this file,
+which needs torch and torchvision alone.
 """
 
 from __future__ import annotations
@@ -164,3 +166,7 @@ def translations() -> dict[Any, Any]:
     operators()
     ours: Any = torch.ops.mkbackbones
     return {ours.survivors.default: which, ours.pool_regions.default: pool}
+
+
+if hasattr(torch.library, 'custom_op'):  # for whoever loads a program
+    operators()

@@ -1,4 +1,4 @@
-"""From a PyTorch module to a ``torch.export`` program, and from there to an ONNX file.
+"""From a PyTorch module to a ``torch.export`` program, and from there to a file, ONNX or not.
 
 One graph serves every batch, height and width: shapes stay symbolic through padding, windows and
 resampled position embeddings. What is traced is the plain PyTorch path, in float32 on the CPU.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +23,23 @@ from torch import Tensor, nn
 from ..attention.inject import fold_manifold_keys
 from ..keys import ManifoldKey
 
-__all__ = ['ExportError', 'deployed', 'require_packages', 'save', 'trace']
+__all__ = [
+    'NOTES',
+    'ExportError',
+    'check_torch',
+    'deployed',
+    'require_packages',
+    'save',
+    'save_program',
+    'trace',
+]
 
 #: Height and width of the traced images: no side is a multiple of a window, and every stage has
 #: more than one window.
 TRACED_SIZE = (251, 333)
 OPSET = 18
+#: The file within a program's file that has its notes.
+NOTES = 'notes.json'
 
 
 class ExportError(ValueError):
@@ -125,6 +137,23 @@ def save(
     name_sides(onnx_program.model.graph, names[2])
     onnx_program.model.metadata_props.update(metadata)
     onnx_program.save(path, external_data=False)
+
+
+def save_program(
+    program: torch.export.ExportedProgram, path: Path, notes: Mapping[str, Any]
+) -> None:
+    """Write a program as it is.
+
+    Args:
+        program (torch.export.ExportedProgram): From :func:`trace`.
+        path (Path): The file.
+        notes (Mapping[str, Any]): Notes to keep in the file, as JSON.
+    """
+    for module in program.graph_module.modules():
+        for node in getattr(module, 'graph', torch.fx.Graph()).nodes:
+            node.meta.pop('stack_trace', None)  # paths of this machine
+    with open(path, 'wb') as file:
+        torch.export.save(program, file, extra_files={NOTES: json.dumps(notes)})
 
 
 def name_sides(graph: Any, names: Sequence[str]) -> None:

@@ -1,35 +1,33 @@
-"""An exported file on pictures, in onnxruntime: what a consumer does, for checks and tests."""
+"""An exported file on pictures: what a consumer does, for checks and tests."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..compat.programs import without_guards
 from .preparation import resized_size
+from .program import NOTES
 
-__all__ = ['ExportedModel']
+__all__ = ['Exported', 'ExportedModel', 'SavedProgram']
 
 
-class ExportedModel:
+class Exported(ABC):
     """A file of :func:`mkbackbones.export.model.export_model`.
 
     Args:
-        path (Path): The file.
+        notes (dict[str, Any]): What the file says of itself.
     """
 
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
+    #: What runs it, in words.
+    runner: str
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            str(path), options, providers=['CPUExecutionProvider']
-        )
-        found = self.session.get_modelmeta().custom_metadata_map
-        self.notes: dict[str, Any] = {name: json.loads(value) for name, value in found.items()}
+    def __init__(self, notes: dict[str, Any]) -> None:
+        self.notes = notes
 
     def resized(self, picture: np.ndarray) -> np.ndarray:
         """A picture (height, width, 3), uint8, BGR, as the file takes it."""
@@ -51,7 +49,59 @@ class ExportedModel:
         size = np.array(pictures[0].shape[:2], np.int64)
         return self.run(dict(images=images, size=size))
 
+    @abstractmethod
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, of inputs by name."""
+
+
+class ExportedModel(Exported):
+    """An ONNX file in onnxruntime.
+
+    Args:
+        path (Path): The file.
+    """
+
+    runner = 'onnxruntime'
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(
+            str(path), options, providers=['CPUExecutionProvider']
+        )
+        found = self.session.get_modelmeta().custom_metadata_map
+        super().__init__({name: json.loads(value) for name, value in found.items()})
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [output.name for output in self.session.get_outputs()]
         return dict(zip(names, self.session.run(None, inputs)))
+
+
+class SavedProgram(Exported):
+    """A ``torch.export`` program that was saved.
+
+    Args:
+        path (Path): The file.
+    """
+
+    runner = 'torch'
+
+    def __init__(self, path: Path) -> None:
+        import torch
+
+        from . import operators  # noqa: F401 - registers those that a detector has
+
+        texts = {NOTES: ''}
+        with open(path, 'rb') as file:
+            program: Any = torch.export.load(file, extra_files=texts)
+        self.module = without_guards(program)
+        super().__init__(json.loads(texts[NOTES]))
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        import torch
+
+        with torch.no_grad():
+            outputs = self.module(*(torch.from_numpy(inputs[name]) for name in ('images', 'size')))
+        return {name: one.numpy() for name, one in zip(self.notes['outputs'], outputs)}

@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .passes import Outcome
     from .pictures import PictureError
-    from .predictor import Outcome, Predictor
+    from .predictor import Predictor
     from .results import Instance, Prediction
 
 __all__ = ['Instance', 'Outcome', 'PictureError', 'Prediction', 'Predictor']
@@ -16,7 +17,7 @@ __all__ = ['Instance', 'Outcome', 'PictureError', 'Prediction', 'Predictor']
 #: is wrong with its arguments, without them.
 _PLACES = {
     'Instance': 'results',
-    'Outcome': 'predictor',
+    'Outcome': 'passes',
     'PictureError': 'pictures',
     'Prediction': 'results',
     'Predictor': 'predictor',

@@ -6,16 +6,22 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..runner.errors import InputError
 from ..runner.evaluation import count_images_of
-from .predictor import Predictor
 from .results import Prediction
 
-__all__ = ['evaluate']
+if TYPE_CHECKING:
+    from .passes import Passes
+    from .predictor import Predictor
+
+__all__ = ['SCORE', 'evaluate', 'seen_whole']
+
+#: Where a sample keeps the score of its picture: logits of tiles are not kept.
+SCORE = 'defect_score'
 
 Progress = Callable[[int], AbstractContextManager[Callable[[], Any]]]
 
@@ -50,21 +56,41 @@ def evaluate(predictor: Predictor, progress: Progress = unseen) -> dict[str, flo
         count_images_of(dataset, evaluator)
         # What mmdet's metric gets of the first picture tells it what to expect of all.
         masks = any('segm' in getattr(metric, 'metrics', ()) for metric in evaluator.metrics)
-        samples: deque[Any] = deque()
-
-        def paths() -> Iterator[str]:
-            for index in range(len(dataset)):
-                sample = dataset[index]['data_samples']
-                samples.append(sample)
-                yield sample.img_path
-
         with progress(len(dataset)) as advance:
-            for outcome in predictor.outcomes(paths()):
-                if outcome.prediction is None:
-                    raise InputError(outcome.fault)
-                evaluator.process([filled(samples.popleft(), outcome.prediction, masks)])
+            for sample, _ in seen_whole(predictor, dataset, masks):
+                evaluator.process([sample])
                 advance()
         return evaluator.evaluate(len(dataset))
+
+
+def seen_whole(passes: Passes, dataset: Any, masks: bool) -> Iterator[tuple[Any, Prediction]]:
+    """Samples of a data set with what is found in their pictures, whatever windows found it.
+
+    Args:
+        passes (Passes): The model, with tiles or without.
+        dataset (Dataset): Pictures with their truth, as mmdet and mmseg read them.
+        masks (bool): Whether objects have masks, which come as run-length codes.
+
+    Yields:
+        tuple[Any, Prediction]: A data sample for each, in their order, on the CPU, whose metainfo
+            has the score of the picture (:data:`SCORE`); and what was found.
+
+    Raises:
+        InputError: A picture cannot be used.
+    """
+    samples: deque[Any] = deque()
+
+    def paths() -> Iterator[str]:
+        for index in range(len(dataset)):
+            sample = dataset[index]['data_samples']
+            samples.append(sample)
+            yield sample.img_path
+
+    with contextlib.closing(passes.outcomes(paths())) as outcomes:
+        for outcome in outcomes:
+            if outcome.prediction is None:
+                raise InputError(outcome.fault)
+            yield filled(samples.popleft(), outcome.prediction, masks), outcome.prediction
 
 
 def filled(sample: Any, prediction: Prediction, masks: bool) -> Any:
@@ -72,6 +98,7 @@ def filled(sample: Any, prediction: Prediction, masks: bool) -> Any:
     import torch
     from mmengine.structures import InstanceData, PixelData
 
+    sample.set_metainfo({SCORE: prediction.score})
     if prediction.class_map is not None:
         labels = torch.from_numpy(prediction.class_map.astype(np.int64))
         sample.pred_sem_seg = PixelData(data=labels[None])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
@@ -23,10 +23,10 @@ STYLE = """
 :root { color-scheme: light dark; font: 16px/1.45 system-ui, sans-serif; }
 body { margin: 1.2rem auto; max-width: 80rem; padding: 0 1rem; }
 form { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; margin: 0 0 1rem; }
-fieldset { border: 1px solid #8886; border-radius: .4rem; }
+fieldset { border: 1px solid #8886; border-radius: .4rem; min-width: 0; }
 fieldset { display: flex; flex-wrap: wrap; gap: 0 1rem; }
 label { display: inline-flex; align-items: center; gap: .3rem; }
-label { white-space: nowrap; min-height: 2rem; }
+label { min-height: 2rem; overflow-wrap: anywhere; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem; }
 figure { margin: 0; } figure img { width: 100%; border-radius: .2rem; }
 figcaption { font-size: .8rem; overflow-wrap: anywhere; }
@@ -55,18 +55,23 @@ def gallery(
         alarms (Alarms, optional): Which pictures raise one.
     """
     order = sorted(found, key=lambda entry: (-entry[1].score, entry[0]))
-    shown, counts = order[:MOST], Counter[int]()
-    figures = []
+    if alarms:  # by class, one of a low score may raise it
+        order.sort(key=lambda entry: not alarms.raised(entry[1]))
+    shown = sorted(order[:MOST], key=lambda entry: (-entry[1].score, entry[0]))
+    counts, reasons, figures = Counter[int](), Counter[str](), []
     for name, prediction, picture in shown:
         labels = sorted({one.label for one in prediction.instances if one.score >= least})
         counts.update(labels or [-1])
         marks = [f'c{label}' for label in labels] or ['none']
         marks += [f's{step}' for step in STEPS if prediction.score * 100 >= step]
         sign = ''
-        if alarms and alarms.raised(prediction):
-            marks.append('alarm')
-            names = ', '.join(alarms.raised_by(prediction))
-            sign = f'<b>alarm{html.escape(f" {names}" if names else "")}</b> '
+        if alarms:
+            raised, by = alarms.raised(prediction), alarms.raised_by(prediction)
+            why = ['alarm', *(f'a{classes.index(name)}' for name in by)] if raised else ['quiet']
+            marks += why
+            reasons.update(why)
+            if raised:
+                sign = f'<b>alarm {html.escape(", ".join(by))}'.rstrip() + '</b> '
         image = base64.b64encode(picture).decode()
         figures.append(
             f'<figure class="{" ".join(marks)}"><img loading="lazy" alt="" '
@@ -76,32 +81,43 @@ def gallery(
     kinds = [(f'c{label}', name) for label, name in enumerate(classes) if counts[label]]
     kinds += [('none', 'nothing found')] * bool(counts[-1])
     numbers = {f'c{label}': count for label, count in counts.items()} | {'none': counts[-1]}
+    whys = [('alarm', 'with one')]
+    whys += [(f'a{label}', f'by {name}') for label, name in enumerate(classes)]
+    whys = [(why, name) for why, name in [*whys, ('quiet', 'without')] if reasons[why]]
+    if not reasons['alarm']:  # nothing to pick from
+        whys = []
     rest = len(order) - len(shown)
     head = [f'{len(order)} pictures']
     if alarms:
         number = sum(alarms.raised(each[1]) for each in order)
         head.append(f'{number} with an alarm, {html.escape(alarms.words())}')
-    head += [f'the {MOST} with the highest scores are shown'] if rest else []
+    first = 'an alarm, or the highest scores,' if alarms else 'the highest scores'
+    head += [f'the {MOST} with {first} are shown'] if rest else []
     return whole_page(
         'What was found',
-        STYLE + rules([kind for kind, _ in kinds]),
+        STYLE + rules([kind for kind, _ in kinds], [why for why, _ in whys]),
         f'<h1>What was found</h1><p>{"; ".join(head)}.</p>'
-        f'<form>{choices(kinds, numbers)}</form><main>{"".join(figures)}</main>',
+        f'<form>{choices(kinds, numbers, whys, reasons)}</form><main>{"".join(figures)}</main>',
     )
 
 
-def rules(kinds: Sequence[str]) -> str:
+def rules(kinds: Sequence[str], whys: Sequence[str]) -> str:
     """Style that hides what a reader has not picked."""
     picked = ''.join(f'body:has(#{kind}:checked) figure.{kind}{{display:block}}' for kind in kinds)
-    scores = ''.join(
-        f'body:has(#s{step}:checked) figure:not(.s{step}){{display:none!important}}'
-        for step in STEPS
+    others = ''.join(
+        f'body:has(#{mark}:checked) figure:not(.{mark}){{display:none!important}}'
+        for mark in [*(f's{step}' for step in STEPS), *whys]
     )
-    return f'figure{{display:none}}{picked}{scores}'
+    return f'figure{{display:none}}{picked}{others}'
 
 
-def choices(kinds: Sequence[tuple[str, str]], counts: dict[str, int]) -> str:
-    """What a reader picks from: classes and a least score."""
+def choices(
+    kinds: Sequence[tuple[str, str]],
+    counts: Mapping[str, int],
+    whys: Sequence[tuple[str, str]],
+    reasons: Mapping[str, int],
+) -> str:
+    """What a reader picks from: classes, a least score and, where there are some, alarms."""
     boxes = ''.join(
         f'<label><input type="checkbox" id="{kind}" checked>{html.escape(name)} '
         f'({counts[kind]})</label>'
@@ -112,7 +128,15 @@ def choices(kinds: Sequence[tuple[str, str]], counts: dict[str, int]) -> str:
         f'{step / 100:g}</label>'
         for step in STEPS
     )
+    alarms = ''.join(
+        f'<label><input type="radio" name="alarm" id="{why}">{html.escape(name)} '
+        f'({reasons[why]})</label>'
+        for why, name in whys
+    )
+    if alarms:
+        every = '<label><input type="radio" name="alarm" checked>with or without</label>'
+        alarms = f'<fieldset><legend>alarm</legend>{every}{alarms}</fieldset>'
     return (
         f'<fieldset><legend>found in it</legend>{boxes}</fieldset>'
-        f'<fieldset><legend>defect score from</legend>{scores}</fieldset>'
+        f'<fieldset><legend>defect score from</legend>{scores}</fieldset>{alarms}'
     )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,8 +17,6 @@ from ..runner.config_files import find_config, read_config
 from ..runner.config_values import check_values
 from ..runner.errors import InputError
 from ..runner.preflight import check_cv2, check_scope
-from .batches import Halving, ahead, batched
-from .findings import findings_of
 from .model import (
     check_count,
     classes_and_palette,
@@ -30,55 +26,24 @@ from .model import (
     the_device,
     watch_overflow,
 )
+from .passes import Given, Outcome, Passes, scope_of
 from .pictures import PictureError
 from .preparation import Preparation, test_dataset
 from .results import Prediction
-from .tiles import Tiling, Window
+from .tiles import Tiling
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-    from torch import nn
+
+    from .passes import Piece
 
 __all__ = ['Outcome', 'Precision', 'Predictor']
 
 Precision = Literal['bf16', 'fp16']
-Given = str | os.PathLike | np.ndarray
 _DTYPES = {'bf16': 'bfloat16', 'fp16': 'float16'}
 
 
-@dataclass
-class Outcome:
-    """What has become of a picture.
-
-    Args:
-        prediction (Prediction | None): None where it could not be used.
-        pixels (np.ndarray | None): The picture as the config reads it, (height, width[, channels]).
-        fault (str): Why it could not be used, in a sentence.
-    """
-
-    prediction: Prediction | None = None
-    pixels: np.ndarray | None = None
-    fault: str = ''
-
-
-@dataclass
-class Piece:
-    """A window of a picture on its way through the model, or why there is none."""
-
-    given: Given
-    windows: int = 0
-    window: Window | None = None
-    sample: dict[str, Any] | None = None
-    pixels: np.ndarray | None = None
-    fault: str = ''
-
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        """Of what the network takes, (C, H, W)."""
-        return None if self.sample is None else tuple(self.sample['inputs'].shape)
-
-
-class Predictor:
+class Predictor(Passes):
     """A detector or segmentor with its weights, called with pictures.
 
     Pictures are prepared by the config's test pipeline, so that scores are those of ``test``, and
@@ -122,10 +87,10 @@ class Predictor:
         cfg_options: Sequence[str] = (),
     ) -> None:
         check_choices(amp, batch_size, bit_depth)
-        self.tiling = None if tile is None else Tiling(tile, overlap)
+        tiling = None if tile is None else Tiling(tile, overlap)
         check_cv2()
         self.cfg = read(config, list(cfg_options))
-        self.kind = kind_of(self.cfg)
+        kind, library = kind_of(self.cfg), self.cfg.get('default_scope')
         self.device = the_device(device)
         if amp == 'fp16' and self.device.type == 'cpu':
             raise InputError('amp fp16 is for GPUs; take bf16 on a CPU')
@@ -136,22 +101,16 @@ class Predictor:
         parts = [self.cfg.model, self.cfg.get('data_preprocessor'), dataset]
         self._config_hash = fingerprint({'text': repr(parts)}, [])
         content = read_checkpoint(self._checkpoint, trusted)
-        self.classes, self.palette = classes_and_palette(
-            self.cfg, dataset, content, self._checkpoint
-        )
-        with self.scope():
-            self.preparation = Preparation(self.cfg, bit_depth)
-            self.model: nn.Module = load_model(self.cfg, content, self._checkpoint, self.device)
-        check_count(self.model, self.classes)
-        if amp == 'fp16' and hasattr(self.model, 'backbone'):
-            watch_overflow(self.model)
+        classes, self.palette = classes_and_palette(self.cfg, dataset, content, self._checkpoint)
+        with scope_of(library):
+            preparation = Preparation(self.cfg, bit_depth)
+            model = load_model(self.cfg, content, self._checkpoint, self.device)
+        check_count(model, classes)
+        if amp == 'fp16' and hasattr(model, 'backbone'):
+            watch_overflow(model)
         loader = self.cfg.get('test_dataloader') or {}
-        self._run = Halving(self._step, batch_size or loader.get('batch_size') or 1)
-
-    @property
-    def batch_size(self) -> int:
-        """The most that goes through the network at once."""
-        return self._run.size
+        count = batch_size or loader.get('batch_size') or 1
+        super().__init__(model, kind, classes, preparation, library, count, tiling)
 
     def settings(self) -> dict[str, Any]:
         """What predictions depend on, beside the pictures: hashes, and arguments by name."""
@@ -187,95 +146,13 @@ class Predictor:
             predictions.append(outcome.prediction)
         return predictions
 
-    def outcomes(self, images: Iterable[Given]) -> Generator[Outcome, None, None]:
-        """Predict one picture after the other; those that cannot be used are told.
-
-        Args:
-            images (Iterable): As in :meth:`__call__`; taken as they are needed.
-
-        Yields:
-            Outcome: One for each, in their order.
-        """
-        pieces = ahead(self._pieces(images), 2 * self.batch_size)
-        findings = None
-        seen = 0
-        # Ends the thread with this generator.
-        with contextlib.closing(pieces):
-            for batch in batched(pieces, lambda: self.batch_size, lambda piece: piece.shape):
-                if batch[0].fault:
-                    findings = None
-                    yield Outcome(fault=batch[0].fault)
-                    continue
-                for piece, sample in zip(batch, self._run(batch)):
-                    pixels: Any = piece.pixels
-                    window: Any = piece.window
-                    if findings is None:
-                        height, width = pixels.shape[:2]
-                        path = None if isinstance(piece.given, np.ndarray) else str(piece.given)
-                        findings = findings_of(self.kind)(path, width, height, self.classes)
-                        seen = 0
-                    findings.add(window, sample)
-                    seen += 1
-                    if seen == piece.windows:
-                        yield Outcome(findings.prediction(), pixels)
-                        findings = None
-
-    def _pieces(self, images: Iterable[Given]) -> Iterator[Piece]:
-        """What goes through the network, in order."""
-        for number, given in enumerate(images):
-            try:
-                if isinstance(given, np.ndarray):
-                    where, pixels = f'image {number}', self._given(given)
-                else:
-                    where, pixels = str(given), self.preparation.read(Path(given))
-                height, width = pixels.shape[:2]
-                windows = (
-                    [Window(0, 0, width, height, (0, 0, width, height))]
-                    if self.tiling is None
-                    else self.tiling.windows(width, height)
-                )
-                for window in windows:
-                    part = pixels if len(windows) == 1 else window.cut(pixels)
-                    sample = self.preparation.prepare(part, where)
-                    yield Piece(given, len(windows), window, sample, pixels)
-            except PictureError as error:
-                yield Piece(given, fault=str(error))
-
-    def _given(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels of a caller's, grey ones with as many channels as a file would have.
-
-        Raises:
-            PictureError: They are none.
-        """
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or not pixels.size:
-            raise PictureError(
-                f'an array of {pixels.dtype} {pixels.shape} is no picture: give (height, width) or '
-                '(height, width, 3) uint8, BGR'
-            )
-        if pixels.ndim == 3 and pixels.shape[2] > 1:
-            return pixels
-        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), self.preparation.channels, axis=2)
-
     def _step(self, batch: list[Piece]) -> list[Any]:
-        """Samples of mmdet or mmseg with what the network says."""
         import torch
 
-        samples = [piece.sample for piece in batch]
-        data = {key: [sample[key] for sample in samples if sample] for key in samples[0] or {}}
-        model: Any = self.model
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(self.scope())
-            if self.amp is not None:
-                dtype = getattr(torch, _DTYPES[self.amp])
-                stack.enter_context(torch.autocast(self.device.type, dtype=dtype))
-            return list(model.test_step(data))
-
-    def scope(self) -> contextlib.AbstractContextManager:
-        """The library in which types are looked up."""
-        from mmengine.registry import DefaultScope
-
-        return DefaultScope.overwrite_default_scope(self.cfg.get('default_scope'))
+        if self.amp is None:
+            return super()._step(batch)
+        with torch.autocast(self.device.type, dtype=getattr(torch, _DTYPES[self.amp])):
+            return super()._step(batch)
 
 
 def read(config: str | os.PathLike | Config, options: list[str]) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,22 +15,25 @@ from .pictures import PictureError, decode
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-__all__ = ['Preparation', 'test_dataset']
+__all__ = ['Preparation', 'Split', 'test_dataset']
+
+Split = Literal['val', 'test']
 
 #: Transforms that read what is known of a picture, of which there is nothing here.
 _OF_TRUTH = 'Annotations'
 
 
-def test_dataset(cfg: Config) -> dict[str, Any]:
-    """Config of the test set, below its wrappers.
+def test_dataset(cfg: Config, split: Split = 'test') -> dict[str, Any]:
+    """Config of the test set, or of another one, below its wrappers.
 
     Raises:
         InputError: There is none.
     """
-    datasets = list(iter_datasets((cfg.get('test_dataloader') or {}).get('dataset')))
+    datasets = list(iter_datasets((cfg.get(f'{split}_dataloader') or {}).get('dataset')))
     if not datasets:
         raise InputError(
-            'the config has no test_dataloader.dataset, whose pipeline would prepare the pictures'
+            f'the config has no {split}_dataloader.dataset, whose pipeline would prepare the '
+            'pictures'
         )
     return datasets[0]
 
@@ -41,26 +44,27 @@ class Preparation:
     Args:
         cfg (Config): A config of mmdet, mmseg or ours; the default scope has to be its own.
         bit_depth (int): Used bits a channel of pictures that store 16.
+        split (str): The split whose pipeline is meant.
 
     Raises:
         InputError: The config has no test pipeline, or one that does not begin by loading.
     """
 
-    def __init__(self, cfg: Config, bit_depth: int = 16) -> None:
+    def __init__(self, cfg: Config, bit_depth: int = 16, split: Split = 'test') -> None:
         from mmcv.transforms import LoadImageFromFile
         from mmengine.registry import TRANSFORMS
 
-        dataset = test_dataset(cfg)
+        dataset = test_dataset(cfg, split)
         pipeline = dataset.get('pipeline') or []
         if not pipeline and dataset.get('transforms') is not None:
             raise InputError(
-                'the test set of the config is a folder of classes without a pipeline; predict is '
-                'for detectors and segmentors'
+                f'the {split} set of the config is a folder of classes without a pipeline; predict '
+                'is for detectors and segmentors'
             )
         kinds = [str(step.get('type')).rpartition('.')[2] for step in pipeline]
         if not kinds or not kinds[0].startswith('Load') or _OF_TRUTH in kinds[0]:
             raise InputError(
-                'test_dataloader.dataset.pipeline has to begin with a transform that loads the '
+                f'{split}_dataloader.dataset.pipeline has to begin with a transform that loads the '
                 f'picture, such as LoadImageFromFile; it is {", ".join(kinds) or "empty"}'
             )
         self._bit_depth = bit_depth

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ..runner.errors import InputError
 
-__all__ = ['Tiling', 'Window']
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ['OVERLAP', 'Tiling', 'Window']
+
+#: Pixels that neighbouring tiles share unless it is said.
+OVERLAP = 128
 
 #: Smaller tiles than this are a slip of the hand.
 _SMALLEST = 16
@@ -45,6 +50,8 @@ class Window:
 
     def cut(self, pixels: np.ndarray) -> np.ndarray:
         """The window of a picture, (height, width, ...)."""
+        import numpy as np
+
         return np.ascontiguousarray(pixels[self.top : self.bottom, self.left : self.right])
 
     def shared(self, other: Window) -> tuple[int, int, int, int] | None:
@@ -70,17 +77,17 @@ class Tiling:
     """
 
     tile: int
-    overlap: int = 128
+    overlap: int = OVERLAP
 
     def __post_init__(self) -> None:
         if self.tile < _SMALLEST:
             raise InputError(
-                f'--tile {self.tile} is too small; give at least {_SMALLEST} pixels, at best the '
+                f'tile {self.tile} is too small; give at least {_SMALLEST} pixels, at best the '
                 'size of the pictures in training'
             )
         if not 0 <= self.overlap <= self.tile // 2:
             raise InputError(
-                f'--overlap {self.overlap} has to be from 0 to half of --tile {self.tile}, '
+                f'overlap {self.overlap} has to be from 0 to half of tile {self.tile}, '
                 f'{self.tile // 2}; at best the length of a usual defect'
             )
 

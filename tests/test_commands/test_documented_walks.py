@@ -51,6 +51,7 @@ ELSEWHERE = {
     r'study-machines\.md: ': 'test_study_machines',
     r'deploy\.md: export .*--threshold': 'tests/test_export/test_whole.py',
     r'deploy\.md: export .*--int8': 'tests/test_export/test_lower.py',
+    r'deploy\.md: export .*\.pt2': 'tests/test_export/test_program.py',
     r'deploy\.md: fold .*--calibrate': 'tests/test_compress/test_command.py',
     r'(README|compress)\.md: prune-charts ': 'tests/test_compress/test_prune_command.py',
     r'compressed_\S+\.md: ': 'tests/test_compress/test_prune_command.py',

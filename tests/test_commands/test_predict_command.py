@@ -176,7 +176,7 @@ def test_an_error_leaves_the_place_as_it_was(model, pictures, monkeypatch):
     [
         (['none', '--out', 'out'], 'input none does not exist'),
         (['pictures', '--out', 'out', '--min-score', '3'], '--min-score 3'),
-        (['pictures', '--out', 'out', '--tile', '64', '--overlap', '40'], '--overlap 40'),
+        (['pictures', '--out', 'out', '--tile', '64', '--overlap', '40'], 'overlap 40'),
         (['pictures', '--out', 'file'], 'is a file'),
         (['pictures', '--out', 'out', '--amp', 'fp16'], 'bf16'),
     ],

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mkbackbones.backbones import ManifoldDINOv3
-from mkbackbones.compat import blocks, graphs, modes, modules, operators
+from mkbackbones.compat import blocks, graphs, modes, modules, operators, programs
 from mkbackbones.compat.pictures import SparseImageFolder
 from mkbackbones.engine.compile_backbone import CompileBackboneHook
 from mkbackbones.kernels import support
@@ -262,3 +262,21 @@ def test_classes_without_images(tmp_path):
     found = [(path.removeprefix(f'{tmp_path}/'), label) for path, label in folder.samples]
     assert found == [('a/0.PNG', 0), ('a/1.png', 0), ('a/x/2.png', 0), ('c/3.png', 2)]
     assert folder.classes == ['a', 'b', 'c']
+
+
+@pytest.mark.skipif(not hasattr(torch, 'export'), reason='an older PyTorch')
+def test_programs_of_a_release_without_guards():
+    class Older:
+        def __init__(self, program):
+            self.program = program
+
+        def module(self):
+            return programs.without_guards(self.program)
+
+    size = torch.export.Dim('size', min=1, max=64)
+    program = torch.export.export(
+        nn.Softmax(1), (torch.rand(2, 8),), dynamic_shapes=({1: size},), strict=False
+    )
+    values = torch.rand(2, 5)
+    for one in (program, Older(program)):
+        assert torch.equal(programs.without_guards(one)(values), values.softmax(1))

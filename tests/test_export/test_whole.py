@@ -46,7 +46,7 @@ def test_a_file_finds_what_the_model_finds(kind, folder, capsys):
     paths = sorted((folder / 'pictures').iterdir())
     pictures = [cv2.imread(str(path)) for path in paths]
     outcomes = list(predictor.outcomes(paths))
-    check_file(folder / 'model.onnx', outcomes)
+    check_file(exported, outcomes)
     found = exported(pictures[:2])
     if exported.notes['kind'] == 'segmentation':
         assert len(np.unique(found['class_map'])) > 1
@@ -64,7 +64,7 @@ def test_a_file_finds_what_the_model_finds(kind, folder, capsys):
     # Another picture than the one that it was made of is told.
     outcomes[0].pixels = pictures[2]
     with pytest.raises(ExportError, match='picture 1 of 3'):
-        check_file(folder / 'model.onnx', outcomes)
+        check_file(exported, outcomes)
 
 
 def test_without_pictures_noise_does_and_that_is_told(folder, capsys):

@@ -19,6 +19,7 @@ from mkbackbones.decide.by_class import ByClass, ClassOutcome, ClassPoint
 from mkbackbones.decide.operating_point import OperatingPoint
 from mkbackbones.decide.thresholds import Outcome, Wish
 from mkbackbones.engine import ChartSparsityHook, DistillHook
+from mkbackbones.export import operators
 
 from ..test_backbones.common import tiny_vit
 from ..test_compress.test_fold_calibrated import BATCHES, Network
@@ -100,6 +101,29 @@ def test_deployment_of_maps(tmp_path, monkeypatch):
     assert Path('detector.pt2').is_file()
     for one, other in zip(found['maps'], program['maps'], strict=True):
         torch.testing.assert_close(torch.from_numpy(one), other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize('kind', ['segformer', pytest.param('faster-rcnn', marks=pytest.mark.slow)])
+def test_the_consumer_of_a_program_finds_what_predict_finds(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    (block,) = (block for block in blocks('docs/deploy.md') if "'model.pt2'" in block)
+    imported = {line.split()[1] for line in block.splitlines() if line.startswith('import')}
+    assert imported == {'json', 'cv2', 'torch', 'operators'}
+    config, checkpoint = write_model(tmp_path, kind)
+    next(write_pictures(tmp_path / 'pictures').glob('0.png')).rename('image.png')
+    assert export.main([config, checkpoint, 'model.pt2', '--images', 'image.png']) == 0
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, 'operators', operators)  # a copy: tests/test_export
+    found = run(block)['found']
+    (wanted,) = Predictor(config, checkpoint, device='cpu')('image.png')
+    assert capsys.readouterr().out.startswith('alarm' if wanted.score > 0.5 else 'good')
+    assert found['score'] == pytest.approx(wanted.score, abs=1e-3)
+    if wanted.class_map is not None:
+        assert (found['class_map'] == wanted.class_map).mean() > 0.999
+        return
+    scores = [instance.score for instance in wanted.instances]
+    assert found['scores'][found['labels'] >= 0] == pytest.approx(scores, abs=1e-3)
 
 
 @pytest.mark.parametrize('kind', ['faster-rcnn', 'segformer'])

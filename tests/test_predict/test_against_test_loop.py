@@ -12,8 +12,10 @@ from mkbackbones.commands.test import main
 from mkbackbones.datasets import SyntheticDefects, write_dataset
 from mkbackbones.predict import masks
 from mkbackbones.predict.evaluation import evaluate
+from mkbackbones.predict.tiles import Tiling
 from mkbackbones.runner.build import build_runner
 from mkbackbones.study.worker.collect import collect, collector_of
+from mkbackbones.study.worker.tiles import Tiles
 
 ROOT = Path(__file__).parents[2]
 ARCH = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
@@ -115,6 +117,38 @@ def test_metrics_of_tiles(tested, tmp_path, capsys):
         truth = [sample.gt_sem_seg.data[0].numpy() for sample in samples]
         right = 100 * np.mean([(a == b).mean() for a, b in zip(found, truth)])
         assert tiled['aAcc'] == pytest.approx(right, abs=0.01)
+
+
+def test_tiles_of_a_study(tested, data, tmp_path):
+    """Evidence of what fits into a tile is that of the test loop, else that of ``test --tile``."""
+    kind, cfg, checkpoint, kept, runner = tested
+    cfg.study = dict(kind=kind)
+    loader, found = runner.test_dataloader, {}
+    for size in (96, 64):
+        drawn = tmp_path / str(size)
+        drawn.mkdir()
+        collector = collector_of(kind, loader.dataset, str(data / 'synthetic'), drawn)
+        taken = collect(runner.model, loader, collector, Tiles(cfg, Tiling(size, 16)))
+        assert taken > 0 and len(list(drawn.iterdir())) == 5
+        found[size] = collector.evidence()
+    wanted = vars(kept.collector.evidence())
+    assert len(wanted) > 4
+    for name, value in wanted.items():
+        assert np.array_equal(getattr(found[96], name), value), name
+    predictor = mkbackbones.Predictor(cfg, checkpoint, device='cpu', tile=64, overlap=16)
+    paths = [sample.img_path for sample in kept.samples]
+    scores = {Path(one.path).stem: one.score for one in predictor(paths)}
+    names = [Path(name).stem for name in found[64].images]
+    assert dict(zip(names, found[64].defect_score.tolist())) == pytest.approx(scores, rel=1e-6)
+    metrics = found[64].metrics(kept.collector.classes)
+    library = evaluate(predictor)
+    if kind == 'segmentation':
+        assert metrics['mIoU'] == pytest.approx(library['mIoU'], abs=0.006)
+        assert (found[64].confusion != wanted['confusion']).any()
+    else:
+        what = 'segm' if kind == 'instance-segmentation' else 'bbox'
+        assert metrics['AP50'] == pytest.approx(100 * library[f'coco/{what}_mAP_50'], abs=0.06)
+        assert len(found[64].score) != len(wanted['score'])
 
 
 def compare(kind, kept, found):

@@ -9,13 +9,14 @@ from mkbackbones.predict.gallery import gallery, thumbnail
 from mkbackbones.predict.results import Instance, Prediction
 
 
-def one(name, *found, score=None):
+def one(name, *found, score=None, by_class=()):
     instances = tuple(
         Instance(label, f'class {label}', value, (0.0, 0.0, 4.0, 4.0)) for label, value in found
     )
     best = max((value for _, value in found), default=0.0) if score is None else score
     picture = thumbnail(Image.new('RGB', (800, 400)))
-    return name, Prediction(name, 8, 8, best, instances), picture
+    prediction = Prediction(name, 8, 8, best, instances, class_scores=tuple(by_class))
+    return name, prediction, picture
 
 
 PAGE = gallery(
@@ -35,9 +36,10 @@ def figures(page):
 def test_pictures_come_by_score_with_what_they_can_be_picked_by():
     assert list(figures(PAGE)) == ['x', 'w', '&lt;y&gt;', 'z']
     assert figures(PAGE)['x'] == {'c0', 'c1', 's0', 's30', 's50', 's70', 's90', 'alarm'}
-    assert figures(PAGE)['w'] == {'c1', 's0', 's30', 's50'}  # 0.6 is not above 0.6
-    assert figures(PAGE)['&lt;y&gt;'] == {'none', 's0'}  # its find is below the least score
-    assert figures(PAGE)['z'] == {'none', 's0'}
+    assert figures(PAGE)['w'] == {'c1', 's0', 's30', 's50', 'quiet'}  # 0.6 is not above 0.6
+    # Its find is below the least score.
+    assert figures(PAGE)['&lt;y&gt;'] == {'none', 's0', 'quiet'}
+    assert figures(PAGE)['z'] == {'none', 's0', 'quiet'}
 
 
 def test_a_reader_picks_from_what_there_is():
@@ -46,6 +48,55 @@ def test_a_reader_picks_from_what_there_is():
     assert '4 pictures; 1 with an alarm, above 0.6.' in PAGE
     for kind, _ in boxes:
         assert f'body:has(#{kind}:checked) figure.{kind}{{display:block}}' in PAGE
+
+
+def options(page):
+    """What a reader picks alarms from."""
+    return re.findall(r'name="alarm" id="(\w+)">([^<]*)<', page)
+
+
+#: A class of which little is enough, another of which much is needed.
+OWN = Alarms({'a': 0.1, 'b<': 0.8}, ['a', 'b<', 'c'])
+BY_CLASS = [
+    one('x', (0, 0.4), (1, 0.95), by_class=(0.4, 0.95, 0)),
+    one('y', (0, 0.2), by_class=(0.2, 0, 0)),
+    one('z', (1, 0.7), by_class=(0, 0.7, 0)),
+    one('w', (2, 0.9), by_class=(0, 0, 0.9)),
+]
+
+
+def test_alarms_are_picked_by_what_raises_them():
+    assert options(PAGE) == [('alarm', 'with one (1)'), ('quiet', 'without (3)')]
+    page = gallery(['a', 'b<', 'c'], BY_CLASS, least=0.3, alarms=OWN)
+    assert options(page) == [
+        ('alarm', 'with one (2)'),
+        ('a0', 'by a (2)'),
+        ('a1', 'by b&lt; (1)'),
+        ('quiet', 'without (2)'),
+    ]
+    for why, _ in options(page):
+        assert f'body:has(#{why}:checked) figure:not(.{why}){{display:none!important}}' in page
+    found = {name: marks & {'alarm', 'quiet', 'a0', 'a1'} for name, marks in figures(page).items()}
+    assert found == {
+        'x': {'alarm', 'a0', 'a1'},
+        'w': {'quiet'},
+        'z': {'quiet'},
+        'y': {'alarm', 'a0'},
+    }
+    assert '<b>alarm a, b&lt;</b>' in page
+
+
+def test_without_an_alarm_there_is_nothing_to_pick():
+    calm = gallery(['a', 'b<', 'c'], BY_CLASS[2:], least=0.3, alarms=OWN)
+    assert not options(calm) and '0 with an alarm' in calm
+    assert not options(gallery(['a', 'b<', 'c'], BY_CLASS, least=0.3))
+
+
+def test_an_alarm_of_a_low_score_is_among_those_that_are_shown(monkeypatch):
+    monkeypatch.setattr(module, 'MOST', 3)
+    page = gallery(['a', 'b<', 'c'], BY_CLASS, least=0.3, alarms=OWN)
+    assert list(figures(page)) == ['x', 'w', 'y']
+    assert 'the 3 with an alarm, or the highest scores, are shown' in page
 
 
 def test_nothing_is_fetched_and_nothing_is_run():

@@ -184,7 +184,7 @@ def test_the_batch_is_halved_where_memory_does_not_do(blobs, pictures, capsys):
         (dict(amp='bf61'), "did you mean 'bf16'"),
         (dict(amp='fp16'), 'bf16 on a CPU'),
         (dict(batch_size=0), 'batch size 0'),
-        (dict(tile=10), '--tile 10'),
+        (dict(tile=10), 'tile 10'),
         (dict(device='gpu'), 'take auto, cpu or cuda'),
         (dict(bit_depth=8), 'bit depth 8'),
         (dict(cfg_options=['test_dataloader=None']), 'test_dataloader.dataset'),

@@ -40,7 +40,7 @@ def test_neighbours_share_what_was_asked_for(tiling, width):
 
 
 @pytest.mark.parametrize(
-    'tile, overlap, told', [(8, 0, '--tile 8'), (100, 51, '50'), (100, -1, '--overlap -1')]
+    'tile, overlap, told', [(8, 0, 'tile 8 is too small'), (100, 51, '50'), (100, -1, 'overlap -1')]
 )
 def test_what_cannot_be(tile, overlap, told):
     with pytest.raises(InputError, match=told):

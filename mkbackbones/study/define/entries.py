@@ -7,6 +7,8 @@ from typing import Any
 
 from ...arguments import is_int
 from ...hints import did_you_mean
+from ...predict.tiles import OVERLAP, Tiling
+from ...runner.errors import InputError
 
 __all__ = [
     'StudyError',
@@ -15,6 +17,7 @@ __all__ = [
     'folder_name',
     'parse_flag',
     'parse_folds',
+    'parse_tile',
     'positive',
     'text',
 ]
@@ -99,3 +102,26 @@ def parse_folds(splits: Any, where: str) -> int:
             f'{MOST_FOLDS}, or leave it out for the splits that the data set has'
         )
     return folds
+
+
+def parse_tile(tile: Any, kind: str, where: str) -> Tiling | None:
+    """``dict(size=..., overlap=...)``; None where test pictures are seen whole."""
+    if tile is None:
+        return None
+    if kind == 'classification':
+        raise StudyError(
+            f'{where}: tile={tile!r}; a classifier sees pictures whole, so leave it out: tiles are '
+            'for detection, instance-segmentation and segmentation'
+        )
+    known = isinstance(tile, dict) and set(tile) <= {'size', 'overlap'}
+    size = tile.get('size') if known else None
+    overlap = tile.get('overlap', min(OVERLAP, size // 2)) if is_int(size) else None
+    if not is_int(size) or not is_int(overlap):
+        raise StudyError(
+            f'{where}: tile={tile!r}; give dict(size=1024, overlap=128) in whole pixels, or leave '
+            'it out for test pictures that are seen whole'
+        )
+    try:
+        return Tiling(size, overlap)
+    except InputError as error:
+        raise StudyError(f'{where}, tile={tile!r}: {error}') from error

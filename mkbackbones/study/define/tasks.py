@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ...hints import did_you_mean
+from ...predict.tiles import Tiling
 from ...runner.config_files import find_config
 from ...runner.errors import InputError
-from .entries import StudyError, allow, parse_folds, positive
+from .entries import StudyError, allow, parse_folds, parse_tile, positive
 
 __all__ = ['Task', 'TaskKind', 'in_order', 'parse_task']
 
@@ -48,6 +49,7 @@ class Task:
         iters (int | None): Iterations; None takes the study's budget.
         gpus (int): GPUs of each run; the batch of the config is dealt out to them.
         folds (int): Group folds that the seeds test on in turn; 0 for the splits of the data set.
+        tile (Tiling | None): How larger test pictures are cut; None: they are seen whole.
     """
 
     key: str
@@ -60,6 +62,7 @@ class Task:
     iters: int | None
     gpus: int = 1
     folds: int = 0
+    tile: Tiling | None = None
 
     @property
     def source(self) -> str | None:
@@ -76,7 +79,7 @@ class Task:
 def parse_task(key: str, task: dict, weights: Any, folder: Path) -> Task:
     """One entry of ``tasks``."""
     known = ('kind', 'config', 'primary', 'data_root', 'options', 'initial_weights')
-    allow(task, (*known, 'iters', 'gpus', 'splits'), f'task {key}')
+    allow(task, (*known, 'iters', 'gpus', 'splits', 'tile'), f'task {key}')
     kind = task.get('kind')
     if kind not in TASK_KINDS:
         raise StudyError(
@@ -102,6 +105,7 @@ def parse_task(key: str, task: dict, weights: Any, folder: Path) -> Task:
         iters=positive(task.get('iters'), f'task {key}: iters'),
         gpus=positive(task.get('gpus', 1), f'task {key}: gpus') or 1,
         folds=parse_folds(task.get('splits'), f'task {key}'),
+        tile=parse_tile(task.get('tile'), kind, f'task {key}'),
     )
 
 

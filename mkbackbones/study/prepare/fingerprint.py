@@ -25,15 +25,19 @@ PACKAGE = Path(__file__).resolve().parents[2]
 #: Parts of the package that no run passes through. What is not named here counts, so that a new
 #: file does; a test holds the list against what a worker imports.
 NOT_IN_A_RUN = (
-    *('commands', 'export', 'leakage', 'predict', 'profiling', 'swap'),
+    *('commands', 'export', 'leakage', 'profiling', 'swap'),
+    # The others see the test pictures of a task with tiles.
+    *(f'predict/{name}.py' for name in ('alarms', 'formats', 'gallery', 'inputs', 'model')),
+    *(f'predict/{name}.py' for name in ('output', 'painting', 'predictor')),
     *('__main__.py', 'attention/inject.py', 'version.py'),
     *('checkpoints/convert.py', 'checkpoints/fold.py', 'checkpoints/write.py'),
     *('datasets/generic', 'datasets/public', 'datasets/synthetic.py', 'datasets/textures.py'),
     'datasets/contact_sheet.py',
     *(f'study/{room}' for room in ('packs', 'report', 'run', 'statistics')),
     *(f'study/define/{name}.py' for name in ('parts', 'plan')),
-    *(f'study/prepare/{name}.py' for name in ('data_sets', 'fingerprint', 'folds', 'hash_cache')),
-    *(f'study/prepare/{name}.py' for name in ('iterations', 'pools', 'prepared', 'sentences')),
+    *(f'study/prepare/{name}.py' for name in ('data_sets', 'description', 'fingerprint', 'folds')),
+    *(f'study/prepare/{name}.py' for name in ('hash_cache', 'iterations', 'pools', 'prepared')),
+    *(f'study/prepare/{name}.py' for name in ('sentences', 'tiles')),
     *(f'study/records/{name}.py' for name in ('ledger', 'study_folder')),
     'study/worker/measuring.py',
 )

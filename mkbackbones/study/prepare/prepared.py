@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
@@ -37,6 +36,7 @@ from .configs import (
     start_checkpoint,
 )
 from .data_sets import DataSets, build_data_sets
+from .description import describe_task
 from .fingerprint import (
     code_version,
     config_hash,
@@ -53,6 +53,7 @@ from .iterations import (
 )
 from .sentences import budget_in_words, fairness, rates_in_words, weights_in_words
 from .split_checks import check_splits, image_names
+from .tiles import check_tiles, tiles_note
 
 __all__ = ['PreparedStudy', 'prepare_study']
 
@@ -122,6 +123,7 @@ class PreparedStudy:
             gpus=task.gpus,
             fold=run.arm in study.initial_arms
             and run.task in {t.source for t in study.tasks.values()},
+            tile=task.tile and dict(size=task.tile.tile, overlap=task.tile.overlap),
             teacher=self.teacher(run, teacher),
             environment=self.environment(run.task),
         )
@@ -172,6 +174,8 @@ class PreparedStudy:
             cfg.study_teacher = for_worker.teacher
         if task.gpus > 1:
             cfg.study_gpus = task.gpus
+        if task.tile is not None:
+            cfg.study_tile = for_worker.tile
         cfg.study_minutes = self.study.budget.minutes
         cfg.study_baseline = baseline_backbone(
             self.configs[run.task], task, self.study.baseline
@@ -282,6 +286,7 @@ def prepare_study(
         else:
             count = data_sets.count_classes
             notes += check_splits(task.key, task.kind, datasets, info.data_root, count)
+        notes += tiles_note(task, datasets['test'])
         count_iterations(cfg, info.num_images['train'])
         main, stretched = for_main_runs(study, task.key, cfg)
         notes += stretched_in_words(study, task.key, stretched)
@@ -326,6 +331,7 @@ def check_data(study: Study, task: Task, cfg: Config, finite: set[str]) -> None:
         check_classes(cfg, ('train', 'val', 'test'))
         check_values(cfg)
         check_teachers(cfg)
+        check_tiles(task, cfg)
         settle_loaders(cfg)
         for checkpoint in {start_checkpoint(cfg, task), cfg.get('load_from')} - finite - {None}:
             check_finite(checkpoint, study.trusted)
@@ -387,28 +393,3 @@ def check_lists(task: Task, cfg: Config, folds: Folds) -> None:
                 f'set reads {len(found)}, so that folds cannot be told from what was tested; leave '
                 'splits out'
             )
-
-
-def describe_task(task: Task, cfg: Config, datasets: dict[str, Any]) -> TaskInfo:
-    """What a report tells about a task."""
-    dataset = datasets['test']
-    num_images = {split: len(found) for split, found in datasets.items()}
-    data = cfg.train_dataloader.dataset
-    transforms = data.get('pipeline') or data.get('transforms') or []
-    names = [step['type'] for step in transforms if not step['type'].startswith(('Load', 'Pack'))]
-    settings = {
-        'config': task.config.name,
-        'batch size': str(cfg.train_dataloader.batch_size),
-        'optimiser': cfg.optim_wrapper.optimizer.type,
-        'precision': cfg.optim_wrapper.get('type', 'OptimWrapper'),
-        'augmentation': ', '.join(names) or 'none',
-    }
-    if task.gpus > 1:
-        settings['GPUs of a run'] = f'{task.gpus}, the batch dealt out to them'
-    if hasattr(dataset, 'split_rule'):
-        settings['splits'] = dataset.split_rule
-    classes = list((getattr(dataset, 'metainfo', None) or {}).get('classes') or [])
-    root = cfg.get('data_root') or cfg.test_dataloader.dataset.get('data_root') or ''
-    return TaskInfo(
-        *(task.kind, task.primary, classes, num_images, root, settings), source=task.source
-    )

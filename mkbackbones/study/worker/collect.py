@@ -17,12 +17,14 @@ from PIL import Image
 from torch.utils.data import DataLoader, Subset
 
 from ...engine.defect_score import class_probabilities, has_background, largest_probability
+from ...predict.evaluation import SCORE
 from ..evidence import ClassificationEvidence, DetectionEvidence, Evidence, SegmentationEvidence
 from ..evidence.base import FALSE_ALARMS
 from ..evidence.groups import groups_of
 
 if TYPE_CHECKING:
     from ..define.tasks import TaskKind
+    from .tiles import Tiles
 
 __all__ = ['Collector', 'collect', 'collector_of', 'good_scores']
 
@@ -120,6 +122,8 @@ class SegmentationCollector(Collector):
 
     def score(self, sample: Any) -> float:
         """Highest probability of a defect at any pixel; 1 where no class means 'no defect'."""
+        if SCORE in sample.metainfo:
+            return sample.metainfo[SCORE]
         return largest_probability(class_probabilities(sample.seg_logits.data), self.classes)
 
     def evidence(self) -> SegmentationEvidence:
@@ -199,6 +203,10 @@ class InstanceCollector(DetectionCollector):
     def add_masks(self, results: list[dict], instances: Any) -> None:
         from pycocotools import mask as coder
 
+        if isinstance(instances.masks, list):  # they are such codes already, of tiles
+            for result, mask in zip(results, instances.masks):
+                result['segmentation'] = mask
+            return
         masks = np.asarray(instances.masks, dtype=np.uint8)
         for result, mask in zip(results, masks):
             code = coder.encode(np.asfortranarray(mask))
@@ -224,19 +232,25 @@ class Taker(Protocol):
     def add(self, sample: Any) -> None: ...
 
 
-def collect(model: Any, loader: DataLoader, collector: Taker) -> float:
+def collect(model: Any, loader: DataLoader, collector: Taker, tiles: Tiles | None = None) -> float:
     """Predict the test split.
 
     Args:
         model (nn.Module): A model of mmengine.
         loader (DataLoader): Batches of the test split.
         collector (Taker): Takes the predictions.
+        tiles (Tiles | None): How larger images are cut; None: not at all.
 
     Returns:
         float: Median time of the model for one image, in seconds.
     """
     model.eval()
     seconds = []
+    if tiles is not None:
+        for sample, taken in tiles.samples(model, loader):
+            seconds.append(taken)
+            collector.add(sample)
+        return statistics.median(seconds[2:] or seconds)
     for batch in loader:
         start = time.perf_counter()
         with torch.no_grad():
@@ -251,7 +265,11 @@ def collect(model: Any, loader: DataLoader, collector: Taker) -> float:
 
 
 def good_scores(
-    model: torch.nn.Module, loader: DataLoader, kind: TaskKind, data_root: str
+    model: torch.nn.Module,
+    loader: DataLoader,
+    kind: TaskKind,
+    data_root: str,
+    tiles: Tiles | None = None,
 ) -> np.ndarray:
     """Defect scores of the defect-free images of a split, from which a threshold follows.
 
@@ -260,6 +278,8 @@ def good_scores(
         loader (DataLoader): Batches of the validation split.
         kind (TaskKind): Kind of the task.
         data_root (str): Folder of the data set.
+        tiles (Tiles | None): How larger images are cut, as those of the test are: a threshold of
+            images that are seen whole says nothing of others.
 
     Returns:
         ndarray: The scores, (v,); none where a task has no defect-free images, or too few.
@@ -275,6 +295,6 @@ def good_scores(
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
         )
-        collect(model, part, collector)
+        collect(model, part, collector, tiles)
         found: Any = collector.evidence()
     return found.defect_score[~found.defective]

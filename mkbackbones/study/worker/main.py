@@ -110,6 +110,7 @@ def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
     from torch.utils.data import DataLoader, Subset
 
     from .collect import collect
+    from .tiles import tiles_of
 
     class Nothing:
         def add(self, sample: object) -> None:
@@ -119,7 +120,7 @@ def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
     dataset: Any = loader.dataset
     images = Subset(dataset, range(min(num_images, len(dataset))))
     part = DataLoader(images, batch_size=1, collate_fn=loader.collate_fn)
-    return {'inference_seconds': collect(runner.model, part, Nothing())}
+    return {'inference_seconds': collect(runner.model, part, Nothing(), tiles_of(folder, 'val'))}
 
 
 def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: Heartbeat) -> None:
@@ -129,6 +130,7 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
     from ...cost import count_cost
     from ..records.results import RunResult
     from .collect import collect, collector_of, good_scores
+    from .tiles import tiles_of
     from .training import training_size
     from .treatment import as_entry, check_treatment, fold_by_least_squares, watch_charts
 
@@ -141,11 +143,14 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
     partial.mkdir()
     collector = collector_of(study.kind, loader.dataset, study.data_root, partial)
     model: Any = unwrap(runner.model)
-    inference_seconds = collect(model, loader, collector)
+    tiles = tiles_of(folder, 'test')
+    inference_seconds = collect(model, loader, collector, tiles)
     evidence = collector.evidence()
     if hasattr(evidence, 'good_scores'):
         val = runner.val_dataloader
-        evidence.good_scores = good_scores(model, val, study.kind, study.data_root)
+        evidence.good_scores = good_scores(
+            *(model, val, study.kind, study.data_root), tiles_of(folder, 'val')
+        )
     shutil.rmtree(folder / 'predictions', ignore_errors=True)
     partial.rename(folder / 'predictions')
     evidence.save(folder / 'evidence.npz')
@@ -153,7 +158,7 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
     def score() -> float:
         with tempfile.TemporaryDirectory(prefix='mkbackbones-off-') as scratch:
             again = collector_of(study.kind, loader.dataset, study.data_root, Path(scratch))
-            collect(model, loader, again)
+            collect(model, loader, again, tiles)
             return again.evidence().metrics(again.classes)[study.primary]
 
     charts = watch_charts(model, runner.val_dataloader)

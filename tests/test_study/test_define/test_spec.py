@@ -33,6 +33,15 @@ def test_defaults(tmp_path):
 
 
 @pytest.mark.parametrize(
+    'tile, wanted',
+    [(dict(size=1024), 128), (dict(size=100), 50), (dict(size=512, overlap=0), 0), (None, None)],
+)
+def test_tiles(tmp_path, tile, wanted):
+    found = parse(tmp_path, **tasks(tile=tile)).tasks['boxes'].tile
+    assert (found and (found.tile, found.overlap)) == (tile and (tile['size'], wanted))
+
+
+@pytest.mark.parametrize(
     'changes, words',
     [
         (dict(seed=[0]), "the study has an entry 'seed'; it may have .*did you mean 'seeds'"),
@@ -54,6 +63,16 @@ def test_defaults(tmp_path):
         (tasks(initial_weights=dict(task='other')), "starts from the task 'other'"),
         (tasks(initial_weights=dict(task='boxes')), "starts from the task 'boxes'"),
         (tasks(iters=0), 'iters=0; it must be a whole number from 1'),
+        (tasks(tile=1024), r'tile=1024; give dict\(size=1024, overlap=128\)'),
+        (tasks(tile=dict(overlap=128)), r"tile=\{'overlap': 128\}; give dict"),
+        (tasks(tile=dict(size=1024.0)), 'give dict.* in whole pixels'),
+        (tasks(tile=dict(size=1024, overlap=None)), 'give dict'),
+        (tasks(tile=dict(size=1024, pad=1)), "'pad': 1}; give dict"),
+        (tasks(tile=dict(size=8)), 'task boxes, .*: tile 8 is too small; give at least 16 pixels'),
+        (tasks(tile=dict(size=-1024)), 'tile -1024 is too small'),
+        (tasks(tile=dict(size=64, overlap=64)), 'overlap 64 has to be from 0 to half of tile 64'),
+        (tasks(tile=dict(size=64, overlap=-1)), 'overlap -1 has to be from 0'),
+        (tasks(kind='classification', tile=dict(size=64)), 'a classifier sees pictures whole'),
         (dict(budget=dict(hours=1)), 'give dict'),
         (dict(budget=dict(minutes=0)), 'budget.minutes=0'),
         (dict(learning_rates=dict(grid=[1e-3, 1e-4], seeds=[1])), '1, which is a seed of the'),

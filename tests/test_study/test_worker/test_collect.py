@@ -9,9 +9,11 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
+from mkbackbones.predict.tiles import Tiling
 from mkbackbones.study.evidence.base import FALSE_ALARMS
 from mkbackbones.study.evidence.groups import groups_of
 from mkbackbones.study.worker.collect import collect, collector_of, good_scores
+from mkbackbones.study.worker.tiles import Tiles
 
 from ...test_engine.tiny import (
     MANIFOLD_SWIN,
@@ -144,6 +146,14 @@ def test_scores_of_defect_free_images(tmp_path, monkeypatch):
     evidence = collector.evidence()
     assert np.array_equal(found, evidence.defect_score[~evidence.defective])
     assert len(found) == 2 and 0 < found.min() < found.max() < 1
+    # Where the test is in tiles, so is what a threshold follows from.
+    config.study = dict(kind='segmentation')
+    tiles = Tiles(config, Tiling(SIZE // 2, 4))
+    again = collector_of('segmentation', loader.dataset, str(images), tmp_path)
+    collect(runner.model, loader, again, tiles)
+    cut = good_scores(runner.model, loader, 'segmentation', str(images), tiles)
+    assert np.array_equal(cut, again.evidence().defect_score[~evidence.defective])
+    assert (cut != found).all()
 
 
 class TestGroups:

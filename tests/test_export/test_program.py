@@ -1,0 +1,126 @@
+"""Whole models as programs of ``torch.export``: they find and say what the model finds."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mkbackbones import Predictor
+from mkbackbones.commands.export import main
+from mkbackbones.export import operators
+from mkbackbones.export.check import check_file
+from mkbackbones.export.program import ExportError
+from mkbackbones.export.run import SavedProgram
+
+from .tiny import KINDS, write_model, write_pictures
+
+#: One of each way through; the others take minutes together.
+FAST = ('mask-rcnn', 'segformer')
+#: What another process does, which has torch, and where that is said a copy of our operators.
+LOAD = """
+import sys
+import numpy, torch
+for name in ('mkbackbones', 'mmcv', 'mmdet', 'mmengine', 'mmseg', 'timm', 'onnx'):
+    sys.modules[name] = None  # cannot be imported
+if {copied}:
+    import operators
+module = torch.export.load('model.pt2').module(check_guards=False)
+images, size = torch.from_numpy(numpy.load('images.npy')), torch.tensor([80, 130])
+numpy.savez('found.npz', *module(images, size))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    write_pictures(tmp_path / 'pictures')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    'kind', [k if k in FAST else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
+)
+def test_a_program_finds_what_the_model_finds(kind, folder, capsys):
+    given = write_model(folder, kind)
+    assert main([*given, 'model.pt2', '--images', 'pictures']) == 0
+    told = capsys.readouterr().out
+    assert 'model.pt2: the whole model' in told and 'torch on 6 pictures' in told
+    program = SavedProgram(folder / 'model.pt2')
+    assert program.notes['resize'] == dict(scale=[96, 64], keep_ratio=True)
+    assert len(program.notes['classes']) == 3 and 'INTER_LINEAR' in program.notes['how']
+    paths = sorted((folder / 'pictures').iterdir())
+    outcomes = list(Predictor(*given, device='cpu').outcomes(paths))
+    agreement = check_file(program, outcomes)
+    assert agreement.maps or agreement.boxes
+    content = Path('model.pt2').read_bytes()
+    for place in (folder, Path(torch.__file__).parent, Path(operators.__file__).parents[2]):
+        assert str(place).encode() not in content  # nothing of this machine
+    # A process that knows nothing of the project finds the same.
+    detects = program.notes['kind'] == 'detection'
+    pictures = [cv2.imread(str(path)) for path in paths[:2]]
+    np.save('images.npy', np.stack([program.resized(picture) for picture in pictures]))
+    shutil.copy(operators.__file__, 'operators.py')
+    code = LOAD.format(copied=detects)
+    subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
+    with np.load('found.npz') as found:
+        for (name, wanted), other in zip(program(pictures).items(), found.values(), strict=True):
+            assert np.array_equal(wanted, other), name
+    outcomes[0].pixels = cv2.imread(str(paths[2]))
+    with pytest.raises(ExportError, match='picture 1 of 3'):
+        check_file(program, outcomes)
+
+
+def test_a_program_that_finds_something_else_is_not_written(folder, capsys, monkeypatch):
+    from mkbackbones.export.segmentors import Segmentor
+
+    former = Segmentor.forward
+
+    def turned(self, images, size):
+        class_map, *others = former(self, images, size)
+        return class_map.flip(1), *others
+
+    monkeypatch.setattr(Segmentor, 'forward', turned)
+    given = write_model(folder, 'segformer')
+    assert main([*given, 'model.pt2', '--images', 'pictures']) == 2
+    assert 'nothing was written' in capsys.readouterr().err
+    assert not list(folder.glob('*.pt2')) and not list(folder.glob('.*partial'))
+
+
+def test_without_onnx_and_with_a_threshold(folder, monkeypatch):
+    from mkbackbones.decide.operating_point import OperatingPoint
+    from mkbackbones.decide.thresholds import Outcome, Wish
+
+    for name in ('onnx', 'onnxruntime', 'onnxscript'):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, 'mkbackbones.export.lower', raising=False)
+    given = write_model(folder, 'segformer')
+    classes = ['background', 'crack', 'dent']
+    OperatingPoint(0.7, Wish(0.1), classes, 'segformer.pth', Outcome(None, None)).save(
+        folder / 'threshold.json'
+    )
+    words = ['--images', 'pictures', '--threshold', 'threshold.json']
+    assert main([*given, 'model.pt2', *words]) == 0
+    texts = {'notes.json': ''}
+    torch.export.load('model.pt2', extra_files=texts)
+    assert json.loads(texts['notes.json'])['alarm_above'] == 0.7
+
+
+@pytest.mark.parametrize(
+    'words, told',
+    [
+        (['model.pt'], 'model.pt has to end with .onnx or .pt2'),
+        (['model.pt2', '--int8'], 'model.pt2 is in float32'),
+        (['model.pt2', '--fp16'], 'model.pt2 is in float32'),
+        (['model.pt2', '--part', 'neck'], 'model.pt2 is for whole models'),
+    ],
+)
+def test_what_no_program_is_told_at_once(words, told, folder, capsys):
+    assert main(['none.py', 'none.pth', *words]) == 2
+    assert told in capsys.readouterr().err
