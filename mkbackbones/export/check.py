@@ -11,14 +11,15 @@ import numpy as np
 from ..predict import Outcome, Prediction
 from .program import ExportError
 from .run import Exported
+from .ties import Boxes, iou, told_by_ties
 
 __all__ = ['Agreement', 'check_file']
 
 LEAST_IOU = 0.99
 MOST_SCORE = 1e-3
 LEAST_PIXELS = 0.9999
-#: Corners this close, in pixels, are the same: the IoU of a sliver says little.
-CLOSE = 0.02
+#: One picture, or one in so many, may differ by what two equal scores decide (``ties.py``).
+TIES = 8
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Agreement:
         scores (float): Largest difference of scores.
         boxes (int): How many boxes were compared.
         edge (int): How many of the model's were not, next to the least score or the most boxes.
+        tied (set[str]): Pictures in which some were not, as two scores are equal.
         iou (float): Least IoU of a box with its own.
         maps (int): How many class maps, and pictures with masks, were compared.
         pixels (float): Least share of equal pixels of a class map, or of the masks of a picture.
@@ -41,6 +43,7 @@ class Agreement:
     scores: float = 0.0
     boxes: int = 0
     edge: int = 0
+    tied: set[str] = field(default_factory=set)
     iou: float = 1.0
     maps: int = 0
     pixels: float = 1.0
@@ -53,6 +56,8 @@ class Agreement:
             parts.append(f'{self.boxes} boxes with IoU from {self.iou:.4f}')
         if self.edge:
             parts.append(f'{self.edge} next to the limits left out')
+        if self.tied:
+            parts.append(f'some of {", ".join(sorted(self.tied))} left out, as scores are equal')
         if self.maps:
             parts.append(
                 f'{self.pixels:.4%} of pixels equal' if self.pixels < 1 else 'no pixel differs'
@@ -93,6 +98,12 @@ def check_file(
                     compare_maps(one, wanted[i], agreement, where)
                 else:
                     compare_boxes(one, wanted[i], agreement, where, least_score)
+    if len(agreement.tied) > max(1, len(pictures) // TIES):
+        raise ExportError(
+            f'in {len(agreement.tied)} of {len(pictures)} pictures the file finds other boxes of '
+            'the same scores than the model, which is more than equal scores explain; nothing was '
+            'written'
+        )
     agreement.pictures = len(pictures)
     return agreement
 
@@ -144,7 +155,7 @@ def compare_boxes(
     """Compare boxes, scores and labels, and masks where there are any.
 
     Which boxes are the last ones, next to the least score or to the most boxes of a picture, may
-    differ.
+    differ, and which of two equal scores comes first.
     """
     compare_score(found['score'], wanted.score, agreement, where)
     kept = found['labels'] >= 0
@@ -164,26 +175,38 @@ def compare_boxes(
         overlaps = np.where(may, iou(truth[i], boxes), -1.0)
         best = int(overlaps.argmax()) if len(boxes) else -1
         if best < 0 or overlaps[best] < LEAST_IOU:
-            if true_scores[i] > edge + MOST_SCORE:
-                raise ExportError(
-                    f'{where}: the model finds a box of class {true_labels[i]} with score '
-                    f'{true_scores[i]:.3f} that the file does not find; nothing was written'
-                )
-            agreement.edge += 1
             continue
         taken[best] = True
         pairs.append((i, best))
         agreement.boxes += 1
         agreement.iou = min(agreement.iou, float(overlaps[best]))
         compare_score(scores[best], true_scores[i], agreement, where)
-    left = scores[~taken]
-    if len(left) and left.max() > edge + MOST_SCORE:
-        raise ExportError(
-            f'{where}: the file finds a box with score {left.max():.3f} that the model does not '
-            'find; nothing was written'
-        )
+    lost = ~np.isin(np.arange(len(truth)), [i for i, _ in pairs])
+    agreement.edge += int((lost & (true_scores <= edge + MOST_SCORE)).sum())
+    lost &= true_scores > edge + MOST_SCORE
+    new = ~taken & (scores > edge + MOST_SCORE)
+    ours = Boxes(truth, true_scores, true_labels).pick(lost)
+    theirs = Boxes(boxes, scores, labels).pick(new)
+    if lost.any() or new.any():
+        mine, its = told_by_ties(ours, theirs)
+        refuse_different(ours.pick(~mine), theirs.pick(~its), where)
+        agreement.tied.add(where)
     if 'masks' in found:
         compare_masks(found['masks'][kept], wanted, pairs, agreement, where)
+
+
+def refuse_different(lost: Boxes, new: Boxes, where: str) -> None:
+    """Raise ExportError for boxes of the model's that the file has not, or the other way round."""
+    if len(lost.scores):
+        raise ExportError(
+            f'{where}: the model finds a box of class {lost.labels[0]} with score '
+            f'{lost.scores[0]:.3f} that the file does not find; nothing was written'
+        )
+    if len(new.scores):
+        raise ExportError(
+            f'{where}: the file finds a box with score {new.scores.max():.3f} that the model does '
+            'not find; nothing was written'
+        )
 
 
 def compare_masks(
@@ -217,12 +240,3 @@ def compare_score(found: Any, wanted: float, agreement: Agreement, where: str) -
             f'model, which differ by more than {MOST_SCORE}; nothing was written'
         )
     agreement.scores = max(agreement.scores, difference)
-
-
-def iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Overlap of a box (4,) with others (N, 4): 1 where all corners are as good as the same."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    both = (high - low).clip(0).prod(1)
-    union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(1) - both
-    found = np.divide(both, union, out=np.zeros(len(boxes)), where=union > 0)
-    return np.where(np.abs(box - boxes).max(1) <= CLOSE, 1.0, found)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mkbackbones.export.boxes import Suppression, pick
-from mkbackbones.export.check import Agreement, compare_boxes, compare_maps
+from mkbackbones.export.check import Agreement, check_file, compare_boxes, compare_maps
 from mkbackbones.export.places import sine_encoding
 from mkbackbones.export.preparation import Preparation, read_pipeline, resized_size
 from mkbackbones.export.program import ExportError
@@ -19,7 +19,7 @@ from mkbackbones.export.stand_ins import (
     put_stand_ins,
 )
 from mkbackbones.export.two_stage import Pooling, pasted
-from mkbackbones.predict import Instance, Prediction
+from mkbackbones.predict import Instance, Outcome, Prediction
 
 SIDES = st.integers(1, 40)
 
@@ -214,6 +214,49 @@ def test_which_boxes_are_the_same(boxes, scores, labels, message):
     else:
         with pytest.raises(ExportError, match=message):
             compare_boxes(found, wanted, agreement, 'picture 1', 0.05)
+
+
+#: Two of one score, and what the second of them suppresses.
+FIRST, SECOND, THIRD = (10, 10, 50, 50), (10, 20, 50, 60), (10, 38, 50, 62)
+
+
+@pytest.mark.parametrize(
+    'boxes, scores, labels, message',
+    [
+        ([SECOND], [0.9], [0], None),
+        ([SECOND], [0.9002], [0], 'with score 0.900'),  # another score
+        ([SECOND], [0.9], [1], 'a box of class 0'),
+        ([OTHER], [0.9], [0], 'with score 0.900'),  # does not overlap
+        ([(10, 10, 51, 51)], [0.9], [0], 'with score 0.900'),  # the same, computed wrongly
+        ([SECOND, OTHER], [0.9, 0.6], [0, 0], 'the file finds a box with score 0.600'),
+    ],
+)
+def test_which_of_two_equal_scores_comes_first_may_differ(boxes, scores, labels, message):
+    # What the first does not suppress is there beside it, and gone beside the second.
+    wanted = wanted_boxes([FIRST, THIRD], [0.9, 0.7], [0, 0])
+    found = found_boxes([*boxes, BOX, BOX], [*scores, 0.0, 0.0], [*labels, -1, -1])
+    agreement = Agreement()
+    if message is None:
+        compare_boxes(found, wanted, agreement, 'picture 1', 0.05)
+        assert agreement.tied == {'picture 1'} and 'picture 1 left out' in str(agreement)
+    else:
+        with pytest.raises(ExportError, match=message):
+            compare_boxes(found, wanted, agreement, 'picture 1', 0.05)
+
+
+def test_equal_scores_do_not_explain_many_pictures():
+    outcomes = [Outcome(wanted_boxes([FIRST], [0.9], [0]), np.zeros((80, 80, 3)))] * 3
+
+    class Moved:
+        runner = 'a test'
+
+        def __call__(self, pictures):
+            found = found_boxes([SECOND, BOX], [0.9, 0.0], [0, -1])
+            return {name: np.stack([value] * len(pictures)) for name, value in found.items()}
+
+    with pytest.raises(ExportError, match='in 3 of 3 pictures'):
+        check_file(Moved(), outcomes)
+    assert check_file(Moved(), outcomes[:1]).tied == {'picture 1 of 1'}
 
 
 def test_what_was_compared_is_told():
