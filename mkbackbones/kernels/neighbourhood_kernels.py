@@ -65,6 +65,19 @@ def convolve(
     return u
 
 
+@triton.jit
+def tile_gradients(
+    z_ptr, du_ptr, token, alone, channels, inside, total_tokens, CHANNELS: tl.constexpr
+):
+    """Where a tile lies, what of it is there, its z, and the gradient of tokens that are alone."""
+    at = token.to(tl.int64)[:, None] * CHANNELS + channels[None, :]
+    mask = (token < total_tokens)[:, None] & inside[None, :]
+    z = tl.load(z_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    alone = alone[:, None] & inside[None, :]
+    dz = tl.load(du_ptr + at, mask=alone, other=0.0).to(tl.float32)
+    return at, mask, z, dz
+
+
 @triton.jit(do_not_specialize=SIZES)
 def spatial_backward(
     du_ptr,
@@ -101,11 +114,9 @@ def spatial_backward(
     for start in range(tl.program_id(0) * TILE, total_tokens, tl.num_programs(0) * TILE):
         token = start + tl.arange(0, TILE)
         row, column, alone = grid_cells(token, num_tokens, total_tokens, grid_width, prefix)
-        at_z = token.to(tl.int64)[:, None] * CHANNELS + channels[None, :]
-        mask = (token < total_tokens)[:, None] & inside[None, :]
-        z = tl.load(z_ptr + at_z, mask=mask, other=0.0).to(tl.float32)
-        alone = alone[:, None] & inside[None, :]
-        dz = tl.load(du_ptr + at_z, mask=alone, other=0.0).to(tl.float32)
+        at_z, mask, z, dz = tile_gradients(
+            z_ptr, du_ptr, token, alone, channels, inside, total_tokens, CHANNELS
+        )
         for tap in range(KERNEL * KERNEL):
             dy = KERNEL // 2 - tap // KERNEL
             dx = KERNEL // 2 - tap % KERNEL
@@ -194,11 +205,9 @@ def spatial_backward_3x3(
     for start in range(tl.program_id(0) * TILE, total_tokens, tl.num_programs(0) * TILE):
         token = start + tl.arange(0, TILE)
         row, column, alone = grid_cells(token, num_tokens, total_tokens, w, prefix)
-        at = token.to(tl.int64)[:, None] * CHANNELS + channels[None, :]
-        mask = (token < total_tokens)[:, None] & inside[None, :]
-        z = tl.load(z_ptr + at, mask=mask, other=0.0).to(tl.float32)
-        alone = alone[:, None] & inside[None, :]
-        dz = tl.load(du_ptr + at, mask=alone, other=0.0).to(tl.float32)
+        at, mask, z, dz = tile_gradients(
+            z_ptr, du_ptr, token, alone, channels, inside, total_tokens, CHANNELS
+        )
         dz, d0 = add_tap(0, dz, d0, z, du_ptr, at, taps, row, column, inside, h, w, CHANNELS)
         dz, d1 = add_tap(1, dz, d1, z, du_ptr, at, taps, row, column, inside, h, w, CHANNELS)
         dz, d2 = add_tap(2, dz, d2, z, du_ptr, at, taps, row, column, inside, h, w, CHANNELS)

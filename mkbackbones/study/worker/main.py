@@ -116,16 +116,18 @@ def time_inference(runner: Runner, folder: Path, num_images: int = 12) -> dict:
         def add(self, sample: object) -> None:
             pass
 
-    loader = runner.build_dataloader(Config.fromfile(folder / 'config.py').val_dataloader)
+    cfg = Config.fromfile(folder / 'config.py')
+    loader = runner.build_dataloader(cfg.val_dataloader)
     dataset: Any = loader.dataset
     images = Subset(dataset, range(min(num_images, len(dataset))))
     part = DataLoader(images, batch_size=1, collate_fn=loader.collate_fn)
-    return {'inference_seconds': collect(runner.model, part, Nothing(), tiles_of(folder, 'val'))}
+    return {'inference_seconds': collect(runner.model, part, Nothing(), tiles_of(cfg, 'val'))}
 
 
 def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: Heartbeat) -> None:
     """Test the weights that validation picked, and write evidence, predictions and result."""
     import torch
+    from mmengine.config import Config
 
     from ...cost import count_cost
     from ..records.results import RunResult
@@ -143,13 +145,14 @@ def write_result(runner: Runner, recorder: RecordHook, folder: Path, heartbeat: 
     partial.mkdir()
     collector = collector_of(study.kind, loader.dataset, study.data_root, partial)
     model: Any = unwrap(runner.model)
-    tiles = tiles_of(folder, 'test')
+    cfg = Config.fromfile(folder / 'config.py')
+    tiles = tiles_of(cfg, 'test')
     inference_seconds = collect(model, loader, collector, tiles)
     evidence = collector.evidence()
     if hasattr(evidence, 'good_scores'):
         val = runner.val_dataloader
         evidence.good_scores = good_scores(
-            *(model, val, study.kind, study.data_root), tiles_of(folder, 'val')
+            *(model, val, study.kind, study.data_root), tiles_of(cfg, 'val')
         )
     shutil.rmtree(folder / 'predictions', ignore_errors=True)
     partial.rename(folder / 'predictions')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -91,13 +90,12 @@ class Timed:
         return found
 
 
-def tiles_of(folder: Path, split: Split) -> Tiles | None:
-    """How the run of a folder looks at pictures; None: as its loader gives them.
+def tiles_of(cfg: Config, split: Split) -> Tiles | None:
+    """How a run looks at pictures; None: as its loader gives them.
 
     Args:
-        folder (Path): The run's folder.
+        cfg (Config): The run's config, as it was written.
         split (str): The split.
     """
-    cfg = Config.fromfile(folder / 'config.py')
     tile = cfg.study.get('tile')
     return None if tile is None else Tiles(cfg, Tiling(tile['size'], tile['overlap']), split)
