@@ -10,8 +10,12 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-# Resuming computes what training without a stop computes, bit by bit, in one process.
-custom_hooks = [dict(type='mkbackbones.ExactResumeHook')]
+custom_hooks = [
+    # Resuming computes what training without a stop computes, bit by bit, in one process.
+    dict(type='mkbackbones.ExactResumeHook'),
+    # In half precision on a GPU, passes of the backbone start as a whole and not kernel by kernel.
+    dict(type='mkbackbones.RecordBackboneHook'),
+]
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

@@ -13,6 +13,7 @@ model = dict(
 )
 custom_hooks = [
     dict(type='mkbackbones.ExactResumeHook'),
+    dict(type='mkbackbones.RecordBackboneHook'),
     dict(
         type='EMAHook',
         ema_type='ExpMomentumEMA',

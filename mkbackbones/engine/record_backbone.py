@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from ..arguments import check, integer
+from ..arguments import check, integer, number
 from ..backbones.base import Backbone
 from ..recorded import RecordedForward
 from ..registry import HOOKS
@@ -24,38 +26,45 @@ class RecordBackboneHook(Hook):
     whatever recordings do not serve (see :class:`mkbackbones.recorded.RecordedForward`), run as
     without this hook, and the log says why. Results and random numbers are the same.
 
+    It stands in the provided configs. A backbone that is none of mkbackbones, and one that
+    :class:`CompileBackboneHook` compiles, is left alone; the log says so.
+
     Args:
         after (int): Passes of a shape before it is recorded, which takes the time of a few.
         most (int): Recordings that are kept.
+        memory (float): What the process may hold with recordings of the GPU's memory, as far as
+            other processes leave it: 0 to 1. Where it would be more, passes run as without.
 
     Raises:
-        ValueError: An argument is out of range, the model's backbone is none of mkbackbones, or it
-            is compiled, too.
+        ValueError: An argument is out of range.
     """
 
-    def __init__(self, after: int = 3, most: int = 16) -> None:
+    def __init__(self, after: int = 3, most: int = 16, memory: float = 0.8) -> None:
         check('after', after, integer(1, 10**9))
         check('most', most, integer(1, 10**4))
+        check('memory', memory, number(0, 1))
         self.after = after
         self.most = most
+        self.memory = memory
         self.backbone: Backbone | None = None
 
     def before_run(self, runner: Runner) -> None:
         """Put the recorded pass in."""
         model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = getattr(model, 'backbone', None)
+        reason = ''
         if not isinstance(backbone, Backbone):
-            raise ValueError(
-                f'RecordBackboneHook records backbones of mkbackbones; {type(model).__name__}'
-                f'.backbone is a {type(backbone).__name__}'
-            )
-        if any(isinstance(hook, CompileBackboneHook) for hook in runner.hooks):
-            raise ValueError(
-                'RecordBackboneHook and CompileBackboneHook both run the backbone; keep one of '
-                'them in custom_hooks'
-            )
+            reason = 'RecordBackboneHook records backbones of mkbackbones'
+        elif any(isinstance(hook, CompileBackboneHook) for hook in runner.hooks):
+            reason = 'CompileBackboneHook runs it'
+        if reason:
+            name = f'{type(model).__name__}.backbone, a {type(backbone).__name__},'
+            print_log(f'{name} runs without recordings: {reason}', 'current', logging.INFO)
+            return
+        assert isinstance(backbone, Backbone)
         self.backbone = backbone
-        backbone.forward = RecordedForward(backbone, self.after, self.most)  # type: ignore[method-assign]
+        forward = RecordedForward(backbone, self.after, self.most, self.memory)
+        backbone.forward = forward  # type: ignore[method-assign]
 
     def after_run(self, runner: Runner) -> None:
         if self.backbone is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, OrderedDict
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,11 +16,10 @@ from ..backbones.base import Backbone
 from ..compat.modes import autocast_dtype, is_autocast_enabled, is_compiling, is_exporting
 from ..fused.exact import Cached
 from .capture import CudaGraphs
+from .often import Often
 from .recording import Graphs, Recording, Replay, Turn
+from .statics import Statics
 from .tree import Tree
-
-#: Shapes that are counted at a time.
-MOST_COUNTED = 1024
 
 
 class RecordedForward:
@@ -33,10 +32,16 @@ class RecordedForward:
     Results, gradients and random numbers are those of passes as ever. The backward pass of a
     recorded pass runs once.
 
+    Recordings share their memory. A shape that is larger than all before makes room for itself:
+    the others are recorded again beside it, since what fits small images is no use to large ones.
+
     Args:
         backbone (Backbone): The backbone.
         after (int): Passes of a shape before it is recorded.
-        most (int): Recordings that are kept; the one that was used least recently goes first.
+        most (int): Recordings that are kept; one that has come rarely gives way to a shape that has
+            come twice as often.
+        memory (float): What this process may hold with recordings, 0 to 1, of the GPU's memory that
+            others leave. Where it is more, shapes of that size are not recorded.
         graphs (Callable): Makes what records on a device.
     """
 
@@ -45,16 +50,21 @@ class RecordedForward:
         backbone: Backbone,
         after: int = 3,
         most: int = 16,
+        memory: float = 0.8,
         graphs: Callable[[torch.device], Graphs] = CudaGraphs,
     ) -> None:
         self.backbone = backbone
         self.plain: Callable[[Tensor], tuple[Tensor, ...]] = backbone.forward
-        self.after = after
-        self.most = most
+        self.often = Often(after, most)
+        self.memory = memory
         self.make_graphs = graphs
-        self.graphs: dict[torch.device, tuple[Graphs, Turn]] = {}
-        self.counts: Counter[tuple] = Counter()
-        self.recordings: OrderedDict[tuple, Recording] = OrderedDict()
+        self.turn = Turn()
+        self.graphs: Graphs | None = None
+        self.statics = Statics()
+        self.recordings: dict[Hashable, Recording] = {}
+        self.largest = 0
+        self.too_large = math.inf
+        self.refused: set[Hashable] = set()
         self.weights: list[tuple[int, bool]] = []
         self.cached = Cached()
         self.told: set[str] = set()
@@ -64,27 +74,25 @@ class RecordedForward:
         if tree is None:
             return self.plain(x)
         tensors = tree.tensors()
-        self.forget_if_moved(tensors)
+        self.drop_if_moved(tensors)
+        if not self.turn.is_free():
+            return self.plain(x)
         parameters = [t for t in tensors if isinstance(t, nn.Parameter) and t.requires_grad]
         training = torch.is_grad_enabled() and bool(parameters)
-        device = x.device
-        if device not in self.graphs:
-            self.graphs[device] = self.make_graphs(device), Turn()
-        graphs, turn = self.graphs[device]
-        if not turn.is_free():
-            return self.plain(x)
-        autocast = is_autocast_enabled(device.type) and autocast_dtype(device.type)
-        place = x.shape, x.dtype, device, training, autocast, tree.modes()
+        autocast = is_autocast_enabled(x.device.type) and autocast_dtype(x.device.type)
+        place = x.shape, x.dtype, x.device, training, autocast, tree.modes()
+        self.often.count(place)
         recording = self.recordings.get(place)
+        if recording is None and not self.is_due(place, x):
+            return self.plain(x)
+        self.turn.end_loan()
         if recording is None:
-            recording = self.new(place, x, parameters if training else [], graphs)
+            recording = self.record(place, x, parameters if training else [])
             if recording is None:
                 return self.plain(x)
-        self.recordings.move_to_end(place)
-        turn.end_loan()
         if not training:
             return recording.forward(x)
-        return Replay.apply(recording, turn, x, *recording.parameters)
+        return Replay.apply(recording, self.turn, x, *recording.parameters)
 
     def tree(self, x: Tensor) -> Tree | None:
         """The backbone as it is, if a pass may be recorded or run from a recording."""
@@ -106,35 +114,60 @@ class RecordedForward:
         """Whether the Triton kernels serve a pass: half precision, on a GPU."""
         return self.backbone.decision.plan(self.backbone, x) is not None
 
-    def forget_if_moved(self, tensors: list[Tensor]) -> None:
+    def drop_if_moved(self, tensors: list[Tensor]) -> None:
         """Drop all recordings where weights are no more where they were, or frozen now."""
         weights = [(t.data_ptr(), t.requires_grad) for t in tensors]
         if weights != self.weights:
             self.weights = weights
-            self.recordings.clear()
-            self.graphs.clear()  # and their memory
+            self.drop()
 
-    def new(
-        self, place: tuple, x: Tensor, parameters: list[nn.Parameter], graphs: Graphs
+    def drop(self) -> None:
+        """Drop all recordings, and their memory."""
+        self.recordings.clear()
+        self.statics = Statics()
+        self.largest = 0
+        if self.graphs is not None:
+            self.graphs.free()
+            self.graphs = None
+
+    def is_due(self, place: Hashable, x: Tensor) -> bool:
+        """Whether to record a shape now."""
+        if x.numel() >= self.too_large or place in self.refused:
+            return False
+        return self.often.is_due(place, self.recordings)
+
+    def record(
+        self, place: Hashable, x: Tensor, parameters: list[nn.Parameter]
     ) -> Recording | None:
-        """A recording of a shape, where it is time for one and there is memory for it."""
-        if len(self.counts) >= MOST_COUNTED and place not in self.counts:
-            self.counts.clear()
-        self.counts[place] += 1
-        if self.counts[place] <= self.after:
-            return None
-        while len(self.recordings) >= self.most:
-            self.recordings.popitem(last=False)
+        """Record a shape; None where it cannot be, or takes too much memory."""
+        if x.numel() > self.largest:
+            self.drop()
+            self.largest = x.numel()
+        if self.graphs is None:
+            self.graphs = self.make_graphs(x.device)
+        if len(self.recordings) >= self.often.most:
+            del self.recordings[self.often.rarest(self.recordings)]
         try:
             with uncached_autocast(x.device.type):
-                recording = Recording(self.plain, x, parameters, graphs)
+                recording = Recording(self.plain, x, parameters, self.graphs, self.statics)
         except RuntimeError as error:
             # What is recorded draws from the generator as it was; a pool may be left half open.
-            self.recordings.clear()
-            self.graphs.clear()
-            self.counts[place] = -(10**12)
+            self.drop()
+            self.refused.add(place)
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                self.too_large = x.numel()
             reason = ' '.join(str(error).split())[:300]
             self.tell(f'images {tuple(x.shape)}: {type(error).__name__}: {reason}')
+            return None
+        held = self.graphs.held()
+        if held > self.memory:
+            del recording
+            self.drop()
+            self.too_large = x.numel()
+            self.tell(
+                f'images {tuple(x.shape)}: with recordings the process holds {held:.0%} of the '
+                f'memory that is left to it, more than memory={self.memory:g}'
+            )
             return None
         self.recordings[place] = recording
         return recording

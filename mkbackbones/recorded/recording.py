@@ -10,15 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..compat.private import copy_all
+from .statics import Statics
+
 
 class Graphs(Protocol):
-    """What records, see :class:`mkbackbones.recorded.capture.CudaGraphs`."""
+    """What records, see :class:`mkbackbones.recorded.capture.CudaGraphs`.
+
+    What is recorded reads tensors that stay where they are, and leaves its results in such ones.
+    """
 
     def warming_up(self) -> Any: ...
 
-    def record(
-        self, run: Callable[[], Sequence[Tensor | None]]
-    ) -> tuple[Callable[[], None], list[Tensor | None]]: ...
+    def record(self, run: Callable[[], None]) -> Callable[[], None]: ...
+
+    def held(self) -> float: ...
+
+    def free(self) -> None: ...
 
 
 class Awaited:
@@ -33,6 +41,7 @@ class Recording:
         x (Tensor): Images of the shape to record.
         parameters (list[nn.Parameter]): What gets gradients; none without a backward pass.
         graphs (Graphs): What records.
+        statics (Statics): Memory for images, maps and gradients, shared with other recordings.
     """
 
     def __init__(
@@ -41,38 +50,54 @@ class Recording:
         x: Tensor,
         parameters: list[nn.Parameter],
         graphs: Graphs,
+        statics: Statics,
     ) -> None:
         self.parameters = parameters
-        self.images = x.detach().clone()
+        self.images = statics.like('images', x).copy_(x)
+        self.maps: list[Tensor] = []
+        self.map_gradients: list[Tensor] = []
         self.gradients: list[Tensor | None] = []
         maps: Sequence[Tensor] = ()
 
-        def forward() -> Sequence[Tensor]:
+        def forward() -> None:
             nonlocal maps
             maps = run(self.images)
-            return maps
+            if not self.maps:
+                self.maps = [statics.like(('map', i), one) for i, one in enumerate(maps)]
+            with torch.no_grad():
+                copy_all(self.maps, list(maps))
 
-        def backward() -> Sequence[Tensor | None]:
-            return torch.autograd.grad(maps, parameters, self.map_gradients, allow_unused=True)
+        def backward() -> None:
+            found = torch.autograd.grad(maps, parameters, self.map_gradients, allow_unused=True)
+            if not self.gradients:
+                self.gradients = [
+                    None if one is None else statics.like(('gradient', i), one)
+                    for i, one in enumerate(found)
+                ]
+            copy_all(
+                *([t for t in several if t is not None] for several in (self.gradients, found))
+            )
 
         # In the calling thread: nothing of a recording may be another thread's.
         with torch.autograd.set_multithreading_enabled(False):
             with graphs.warming_up() as rounds:
                 for _ in rounds:
-                    self.map_gradients = [torch.zeros_like(one) for one in forward()]
+                    forward()
                     if parameters:
+                        self.map_gradients = [
+                            statics.like(('to map', i), one).zero_()
+                            for i, one in enumerate(self.maps)
+                        ]
                         backward()
-            self.run_forward, self.maps = graphs.record(forward)
-            self.run_backward: Callable[[], None] | None = None
-            if parameters:
-                self.run_backward, self.gradients = graphs.record(backward)
+            self.run_forward = graphs.record(forward)
+            self.run_backward = graphs.record(backward) if parameters else None
         maps = ()  # what the forward pass has left is in the graph; its memory is free to the next
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps of images, in tensors that the next pass leaves alone."""
         self.images.copy_(x)
         self.run_forward()
-        return tuple(one.clone() for one in self.maps if one is not None)
+        return tuple(one.clone() for one in self.maps)
 
     def backward(self, map_gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Gradients of the parameters, in tensors that the next recorded pass overwrites."""

@@ -31,14 +31,14 @@ class Counted(CudaGraphs):
         self.made.append(self)
 
     def record(self, run):
-        replay, results = super().record(run)
+        replay = super().record(run)
         self.recorded += 1
 
         def counted():
             self.replayed += 1
             replay()
 
-        return counted, results
+        return counted
 
 
 Graphs = Counted if CUDA else SimulatedGraphs
@@ -52,12 +52,12 @@ def everywhere(monkeypatch):
         monkeypatch.setattr(RecordedForward, 'is_on_kernels', lambda self, x: True)
 
 
-def pair(build=small_swin, key=None, after=1, most=16, **kwargs):
+def pair(build=small_swin, key=None, after=1, most=16, memory=1.0, **kwargs):
     """A backbone, and one with the same weights that is recorded."""
     torch.manual_seed(0)
     plain = filled(build(key, **kwargs))
     recorded = copy.deepcopy(plain)
-    recorded.forward = RecordedForward(recorded, after, most, Graphs)
+    recorded.forward = RecordedForward(recorded, after, most, memory, Graphs)
     return plain, recorded
 
 
@@ -260,15 +260,61 @@ def test_whoever_listens_hears_every_pass():
     assert counts()[1] == before + 2
 
 
-def test_recordings_that_are_used_stay():
-    _, recorded = pair(most=2)
-    shapes = [(1, 3, 32, 32 + 8 * i) for i in range(3)]
+def look_at(recorded, widths):
     with torch.no_grad(), amp():
-        for shape in (0, 0, 1, 1, 0, 2, 2, 0, 1):
-            recorded(images(shapes[shape]))
-    kept = [place[0] for place in recorded.forward.recordings]
-    assert kept == [shapes[0], shapes[1]]
-    assert counts() == (4, 6)
+        for width in widths:
+            recorded(images((1, 3, 32, width)))
+    return sorted(place[0][-1] for place in recorded.forward.recordings)
+
+
+def test_recordings_of_what_comes_often_stay():
+    _, recorded = pair(most=2)
+    assert look_at(recorded, [48, 48, 40, 40, 48]) == [40, 48]
+    assert counts() == (2, 3)
+    # The third shape comes again and again, but no more than twice as often as another one.
+    assert look_at(recorded, [32, 40] * 6) == [40, 48]
+    assert counts() == (2, 9)
+    assert look_at(recorded, [32]) == [32, 40]
+    assert counts() == (3, 10)
+    # and the one that has gone does not take its place back at once
+    assert look_at(recorded, [48, 48]) == [32, 40]
+    assert counts() == (3, 10)
+
+
+def test_shapes_of_former_days_give_way(monkeypatch):
+    monkeypatch.setattr('mkbackbones.recorded.often.HALVED_AFTER', 10)
+    _, recorded = pair(most=1)
+    look_at(recorded, [32] * 59)
+    assert look_at(recorded, [24] * 20) == [24]
+
+
+def test_a_larger_shape_makes_room_for_itself():
+    plain, recorded = pair()
+    assert look_at(recorded, [32, 32, 40, 40]) == [40]
+    assert Graphs.made[0].freed if not CUDA else len(Graphs.made) == 2
+    assert look_at(recorded, [32, 24, 24, 40]) == [24, 32, 40]
+    assert len(Graphs.made) == 2
+    for width in (24, 32, 40):
+        x = images((1, 3, 32, width), width)
+        with torch.no_grad(), amp():
+            assert all(error(a, b) < CLOSE for a, b in zip(recorded(x), plain(x)))
+
+
+def test_recordings_that_take_too_much_memory_are_given_up(monkeypatch):
+    _, recorded = pair(memory=0.8)
+    told = []
+    monkeypatch.setattr(
+        'mkbackbones.recorded.forward.print_log', lambda text, *_: told.append(text)
+    )
+    monkeypatch.setattr(Graphs, 'held', lambda self: 0.7 if self.recorded < 3 else 0.9)
+    assert look_at(recorded, [24, 24]) == [24]
+    assert look_at(recorded, [16, 16]) == [16, 24]
+    assert look_at(recorded, [8, 8]) == []  # the third one is too much
+    assert 'holds 90% of the memory' in told[0] and 'memory=0.8' in told[0]
+    assert look_at(recorded, [24, 16, 8, 24, 16, 8]) == []
+    assert len(told) == 1
+    monkeypatch.setattr(Graphs, 'held', lambda self: 0.1)
+    assert look_at(recorded, [4, 4]) == [4]
 
 
 def test_what_cannot_be_recorded_runs_plain(monkeypatch):
@@ -322,8 +368,9 @@ def test_modules_of_others_are_not_recorded():
 
 
 def test_wrong_arguments_are_told():
-    with pytest.raises(ValueError, match='after'):
-        RecordBackboneHook(after=0)
+    for name in ('after', 'most', 'memory'):
+        with pytest.raises(ValueError, match=name):
+            RecordBackboneHook(**{name: -1})
 
 
 @pytest.mark.parametrize('most', [1, 2])
@@ -358,7 +405,7 @@ def test_random_numbers_are_drawn_after_a_failed_recording():
         assert torch.equal(*[drawn_after(model, x, step) for model in (plain, recorded)])
     assert not recorded.forward.recordings
     waits = False
-    recorded.forward.counts.clear()
+    recorded.forward.refused.clear()
     for step in range(4):
         plain.zero_grad(), recorded.zero_grad()
         assert torch.equal(*[drawn_after(model, x, step) for model in (plain, recorded)])
