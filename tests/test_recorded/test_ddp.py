@@ -1,0 +1,60 @@
+"""Recorded passes of two processes give the gradients of one process on the whole batch."""
+
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+from mkbackbones.recorded import RecordedForward
+
+from ..test_kernels.small import error, filled, small_swin
+from .simulated import SimulatedGraphs
+
+STEPS = 4
+
+
+def build():
+    torch.manual_seed(0)
+    return filled(small_swin(dict(type='SpatialK', num_charts=2))).cpu()
+
+
+def images(step):
+    return torch.randn(4, 3, 32, 48, generator=torch.Generator().manual_seed(step))
+
+
+def backward(model, x):
+    sum(one.square().mean() for one in model(x)).backward()
+
+
+def worker(rank, port_file, grads_file, accumulate):
+    torch.set_num_threads(1)
+    RecordedForward.is_on_kernels = lambda self, x: True
+    dist.init_process_group('gloo', init_method=f'file://{port_file}', rank=rank, world_size=2)
+    model = DistributedDataParallel(build())
+    backbone = model.module
+    backbone.forward = RecordedForward(backbone, after=1, graphs=SimulatedGraphs)
+    for step in range(STEPS):
+        if not accumulate:
+            model.zero_grad()
+        backward(model, images(step)[2 * rank : 2 * rank + 2])
+    if rank == 0:
+        replayed = sum(graphs.replayed for graphs in SimulatedGraphs.made)
+        torch.save((replayed, [p.grad for p in backbone.parameters()]), grads_file)
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize('accumulate', [False, True])
+def test_gradients_of_two_processes(accumulate, tmp_path):
+    files = str(tmp_path / 'port'), str(tmp_path / 'grads.pth')
+    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
+    mp.spawn(worker, args=(*files, accumulate), nprocs=2)
+    replayed, grads = torch.load(files[1])
+    assert replayed == 2 * (STEPS - 1)
+    model = build()
+    for step in range(0 if accumulate else STEPS - 1, STEPS):
+        backward(model, images(step))
+    for p, grad in zip(model.parameters(), grads, strict=True):
+        assert error(grad, p.grad) < 1e-5
