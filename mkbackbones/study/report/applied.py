@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from ..records.results import RunResult, StudyResults
 from ..statistics.chance import unlearnt_seeds
 from ..statistics.headline import listed
 from .blocks import Block, Heading, Table, Text
+
+if TYPE_CHECKING:
+    from ..define.arms import Role
 
 __all__ = ['applied', 'idle']
 
@@ -54,13 +58,22 @@ def applied(results: StudyResults) -> list[Block]:
         Heading('Was the treatment applied?'),
         Text(text),
         Table(header, [[str(cell) for cell in row] for row in rows], text_columns=2, cards=True),
+        # Those of candidates stand beside the answer.
+        *map(Text, idle(results, ('baseline', 'control'))),
     ]
 
 
-def idle(results: StudyResults) -> list[str]:
-    """A sentence for each arm whose charts did nothing in tasks that the baseline has learnt."""
+def idle(results: StudyResults, roles: tuple[Role, ...] = ('candidate',)) -> list[str]:
+    """A sentence for each arm whose charts did nothing in tasks that the baseline has learnt.
+
+    Args:
+        results (StudyResults): The runs.
+        roles (tuple[str, ...]): Roles of the arms that are looked at.
+    """
     named: dict[tuple[str, str], list[str]] = {}
     for task, arm, runs in looked_at(results):
+        if results.info.arms[arm].role not in roles:
+            continue
         changes = lost(results, task, runs)
         if not changes or abs(fmean(changes)) >= IDLE or unlearnt_seeds(results, task):
             continue

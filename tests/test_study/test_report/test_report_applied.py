@@ -62,6 +62,17 @@ def test_idle_charts_are_told_in_the_first_paragraph(off, words, tmp_path):
     assert told in lead and words in lead and '## Was the treatment applied?' in text
 
 
+def test_idle_charts_of_controls_are_told_further_down(tmp_path):
+    treated(tmp_path, 'scale', [0.05, 0.01])
+    study = json.loads((tmp_path / 'study.json').read_text())
+    study['arms']['spatial']['role'] = 'control'
+    (tmp_path / 'study.json').write_text(json.dumps(study))
+    text = write_report(tmp_path, examples=False).text.read_text(encoding='utf-8')
+    told = 'The charts of SpatialK, 8 charts did nothing in segmentation (-0.03 mIoU): so little'
+    before, after = text.split('## Was the treatment applied?')
+    assert told not in before and told in after
+
+
 def test_studies_from_before_have_no_section(tmp_path):
     FakeStudy(tmp_path, seeds=2).run_all()
     results = load_results(tmp_path)
