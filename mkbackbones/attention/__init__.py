@@ -1,1 +1,1 @@
-"""Keys in attention layers: the drop-in for ``qkv``, and how it gets into a model and out again."""
+"""Keys in attention layers: the drop-in for ``qkv``, its way into a model and out; what they see."""

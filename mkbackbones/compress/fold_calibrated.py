@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..attention.inject import fold_manifold_keys, parent_of
 from ..attention.qkv import ManifoldQKV
+from ..attention.weights import AttentionWeights, divergence
 from ..keys import BasedKey
-from .attention_weights import AttentionWeights, divergence
 from .linear_fit import LinearFit
 
 __all__ = ['BlockFold', 'charted_layers', 'check_tokens', 'fold_calibrated']

@@ -9,8 +9,8 @@ from torch import nn
 
 from mkbackbones.attention.inject import parent_of
 from mkbackbones.attention.qkv import ManifoldQKV
+from mkbackbones.attention.weights import AttentionWeights, divergence
 from mkbackbones.backbones import ManifoldSwin, ManifoldViT
-from mkbackbones.compress.attention_weights import AttentionWeights, divergence
 from mkbackbones.compress.checkpoint import kept_keys
 from mkbackbones.compress.fold_calibrated import (
     calls_of,

@@ -13,13 +13,8 @@ pytest.importorskip('mmseg')
 
 from mkbackbones.commands.train import main as command
 from mkbackbones.engine import teacher
-from mkbackbones.engine.distill import (
-    DistillHook,
-    add_distillation,
-    feature_loss,
-    key_loss,
-    logit_loss,
-)
+from mkbackbones.engine.distill import DistillHook, add_distillation
+from mkbackbones.engine.distill_losses import feature_loss, key_loss, logit_loss
 from mkbackbones.engine.teacher import TeacherError
 from mkbackbones.runner.preflight import check_teachers
 
@@ -75,7 +70,7 @@ def test_the_losses_are_their_formulas():
     ],
 )
 def test_the_student_of_a_config_comes_closer(build, wrapper, images, tmp_path):
-    hook = dict(teacher_of(build, images, tmp_path), keys=1.0, features=5.0)
+    hook = dict(teacher_of(build, images, tmp_path), keys=1.0, features=5.0, attention=1.0)
     if build is segmentation_config:
         hook.update(logits=1.0, temperature=2.0)
     optim_wrapper = dict(type=wrapper, optimizer=dict(type='AdamW', lr=3e-3))
@@ -84,7 +79,7 @@ def test_the_student_of_a_config_comes_closer(build, wrapper, images, tmp_path):
         optim_wrapper=optim_wrapper,
     )  # fmt: skip
     runner = train(cfg)
-    names = ['features', 'keys'] + ['logits'] * (build is segmentation_config)
+    names = ['features', 'keys', 'attention'] + ['logits'] * (build is segmentation_config)
     for losses in runner.losses:
         parts = [v for n, v in losses.items() if 'loss' in n and n != 'loss']
         assert losses['loss'] == pytest.approx(sum(parts), rel=2e-2)
@@ -144,9 +139,9 @@ def test_the_same_weights_have_nothing_to_learn(images, tmp_path):
     student = Called(copy.deepcopy(teacher).requires_grad_(True)).train()
     student.decode_head.eval()  # of which dropout and batch norm make something else
     before = copy.deepcopy(teacher.state_dict())
-    remove = add_distillation(student, teacher, 1.0, 1.0, 1.0)
+    remove = add_distillation(student, teacher, 1.0, 1.0, 1.0, attention=1.0)
     losses = student(x)
-    for name in ('features', 'keys', 'logits'):
+    for name in ('features', 'keys', 'attention', 'logits'):
         assert float(losses[f'loss_distill_{name}']) == pytest.approx(0, abs=1e-6)
     sum(losses.values()).backward()
     assert all(p.grad is None for p in teacher.parameters()) and not teacher.training
@@ -156,6 +151,7 @@ def test_the_same_weights_have_nothing_to_learn(images, tmp_path):
     student.train()
     remove()
     assert list(student(x)) == ['loss'] and not teacher.backbone._forward_hooks
+    assert not any('forward' in vars(m) for m in [*student.modules(), *teacher.modules()])
 
 
 def test_recomputed_blocks_give_the_same_gradients(images, tmp_path):
@@ -168,7 +164,7 @@ def test_recomputed_blocks_give_the_same_gradients(images, tmp_path):
         student.backbone = backbone
         student = Called(student).train()
         student.decode_head.eval()
-        add_distillation(student, teacher, 1.0, 1.0)
+        add_distillation(student, teacher, 1.0, 1.0, attention=1.0)
         sum(student(x).values()).backward()
         found.append([p.grad for p in student.backbone.parameters()])
     for a, b in zip(*found):
@@ -181,6 +177,7 @@ def test_recomputed_blocks_give_the_same_gradients(images, tmp_path):
         (dict(teacher=3), 'teacher=3'),
         (dict(checkpoint=''), 'checkpoint='),
         (dict(features=-1.0), 'features=-1.0'),
+        (dict(attention='yes'), 'attention='),
         (dict(temperature=0), 'temperature=0'),
         (dict(features=0), 'all 0'),
         (dict(trusted='yes'), 'trusted='),
@@ -217,6 +214,9 @@ def damaged(damage, images, tmp_path):
     elif damage == 'blocks':
         hook['keys'] = 1.0
         backbone = dict(STOCK_SWIN, depths=(1, 1, 1, 1))
+    elif damage == 'heads':
+        hook['attention'] = 1.0
+        backbone = dict(STOCK, arch=dict(STOCK['arch'], num_heads=(1, 2, 2, 2)))
     elif damage == 'logits':
         hook['logits'] = 1.0
     else:
@@ -240,6 +240,7 @@ EARLY = {
 WRONG = {'argument': 'features=-1.0', 'name': "'feature'"}
 TOGETHER = {
     'blocks': 'the same blocks in both',
+    'heads': 'layers.1.blocks.0.attn has 2 heads in the student and 1 in the teacher',
     'logits': 'no decode_head.conv_seg',
     'width': 'have to be the same',
 }

@@ -34,7 +34,8 @@ class Small(nn.Module):
 
 def distilled(wrap):
     student = Small(None, 0)
-    add_distillation(student, Small(dict(type='KUA', num_charts=2), 1).eval(), 1.0, 1.0)
+    teacher = Small(dict(type='KUA', num_charts=2), 1).eval()
+    add_distillation(student, teacher, 1.0, 1.0, attention=1.0)
     wrapped = wrap(student)
     # Equal pictures in both processes: variances are those of a process's own pictures.
     x = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
