@@ -1,1 +1,1 @@
-"""Keys in attention layers: the drop-in for ``qkv``, its way into a model and out; what they see."""
+"""The drop-in for ``qkv`` with a key in it, its way into models and out; what layers attend to."""
