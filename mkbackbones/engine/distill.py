@@ -11,9 +11,11 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..arguments import FLAG, check, number, short
 from ..registry import HOOKS
+from .distill_adapters import Adapters
 from .distill_losses import attention_loss, feature_loss, key_loss, logit_loss
 from .distill_recorder import Recorder
 from .teacher import (
@@ -26,6 +28,8 @@ from .teacher import (
 
 __all__ = ['DistillHook', 'add_distillation']
 
+#: Entry of a checkpoint with adapters.
+ENTRY = 'mkbackbones_distill_adapters'
 #: What each loss compares, in words.
 WHAT = dict(features='feature maps', keys='keys', attention='attention', logits='logits')
 WEIGHT, TEMPERATURE = number(0, 1e6), number(0, 1e3, above=True)
@@ -39,10 +43,16 @@ class Distillation:
         teacher (nn.Module): The teacher; it is no part of the student, nor of its checkpoints.
         weights (dict[str, float]): Of each loss.
         temperature (float): Of the logits.
+        adapters (Adapters | None): What bridges widths of maps; None where nothing does.
     """
 
     def __init__(
-        self, model: nn.Module, teacher: nn.Module, weights: dict[str, float], temperature: float
+        self,
+        model: nn.Module,
+        teacher: nn.Module,
+        weights: dict[str, float],
+        temperature: float,
+        adapters: Adapters | None,
     ) -> None:
         keys, attention, logits = (bool(weights[n]) for n in ('keys', 'attention', 'logits'))
         names = attention_layers(model, teacher) if keys or attention else []
@@ -52,6 +62,7 @@ class Distillation:
             require_logits(model, teacher)
         self.teacher: Any = teacher
         self.weights = weights
+        self.adapters = adapters
         self.losses: dict[str, Callable[[Any, Any], Tensor]] = dict(
             features=feature_loss,
             keys=key_loss,
@@ -88,7 +99,10 @@ class Distillation:
             for name, weight in self.weights.items():
                 if weight:
                     own, theirs = getattr(found, name), getattr(wanted, name)
-                    alike(WHAT[name], own, theirs)
+                    require_gradients(WHAT[name], own)
+                    if name == 'features' and self.adapters is not None:
+                        own = self.adapters(own, theirs)
+                    require_alike(WHAT[name], own, theirs)
                     output[f'loss_distill_{name}'] = weight * self.losses[name](own, theirs)
         found.start()
         wanted.start()
@@ -154,24 +168,29 @@ def require_logits(model: Any, teacher: Any) -> None:
             )
 
 
-def alike(what: str, found: Sequence[Any], wanted: Sequence[Any]) -> None:
-    """Raise TeacherError where the two give other shapes, or nothing has arrived."""
+def require_gradients(what: str, found: Sequence[Any]) -> None:
+    """Raise TeacherError where nothing has arrived of the student, or nothing to learn by."""
     if not found:
         raise TeacherError(
             f"the student's {what} did not arrive at DistillHook, e.g. as the backbone is compiled "
             '(CompileBackboneHook); leave one of the two out'
-        )
-    own, theirs = ([tuple(each.shape) for each in both] for both in (found, wanted))
-    if own != theirs:
-        raise TeacherError(
-            f"the student's {what} have the shapes {own}, the teacher's {theirs}; they have to be "
-            'the same: only what costs nothing in shape, such as keys and charts, may differ'
         )
     if torch.is_grad_enabled() and not any(each.requires_grad for each in found):
         raise TeacherError(
             f"the student's {what} have no gradients: what they come from is frozen, or the "
             'backbone recomputes its blocks in the way of reentrant checkpoints (with_cp=True of '
             'other libraries); set their weight to 0'
+        )
+
+
+def require_alike(what: str, found: Sequence[Any], wanted: Sequence[Any]) -> None:
+    """Raise TeacherError where the two give other shapes."""
+    own, theirs = ([tuple(each.shape) for each in both] for both in (found, wanted))
+    if own != theirs:
+        raise TeacherError(
+            f"the student's {what} have the shapes {own}, the teacher's {theirs}; they have to be "
+            'the same: only what costs nothing in shape, such as keys and charts, may differ, and '
+            'the channels of feature maps'
         )
 
 
@@ -183,6 +202,7 @@ def add_distillation(
     logits: float = 0.0,
     temperature: float = 1.0,
     attention: float = 0.0,
+    adapters: Adapters | None = None,
 ) -> Callable[[], None]:
     """Let a model's losses have entries ``loss_distill_...`` in training.
 
@@ -195,6 +215,8 @@ def add_distillation(
         logits (float): Weight of the loss of a segmentor's logits.
         temperature (float): Of the logits.
         attention (float): Weight of the loss of what blocks attend to.
+        adapters (Adapters | None): What bridges other widths of feature maps, trained by an
+            optimiser of the student; without, they have to be the same.
 
     Returns:
         Callable: Takes it away again.
@@ -211,7 +233,7 @@ def add_distillation(
                 f'the {who} is a {type(each).__name__} without backbone and extract_feat; '
                 'detectors of mmdet and segmentors of mmseg can be distilled'
             )
-    return Distillation(model, teacher, weights, temperature).remove
+    return Distillation(model, teacher, weights, temperature, adapters).remove
 
 
 def check_weights(temperature: Any = 1.0, **weights: Any) -> None:
@@ -226,14 +248,75 @@ def check_weights(temperature: Any = 1.0, **weights: Any) -> None:
         )
 
 
+class TaughtHook(Hook):
+    """Adds the losses while a model is trained, with a teacher that :meth:`build` gives.
+
+    Args:
+        weights (dict[str, float]): As :func:`add_distillation` takes them.
+    """
+
+    def __init__(self, weights: dict[str, float]) -> None:
+        self._weights = weights
+        self._adapters: Adapters | None = None
+        self._remove: Callable[[], None] | None = None
+
+    def build(self, runner: Runner) -> nn.Module:
+        """The teacher."""
+        raise NotImplementedError
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Go on with the adapters of a training that is resumed; the optimiser's state is next."""
+        optimizer, state = optimizer_of(runner), checkpoint.get(ENTRY)
+        begins = self._adapters is None and isinstance(optimizer, Optimizer)
+        if begins and runner._resume and state is not None:  # load_from is for the weights alone
+            self._adapters = Adapters(optimizer)
+            self._adapters.load(state, device_of(runner))
+
+    def before_train(self, runner: Runner) -> None:
+        """Build the teacher and add the losses."""
+        if self._adapters is None:
+            self._adapters = Adapters(optimizer_of(runner))
+        teacher = self.build(runner).to(device_of(runner))
+        student = student_of(runner)
+        self._remove = add_distillation(student, teacher, **self._weights, adapters=self._adapters)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Adapters are kept beside the student's weights, for a training that is resumed."""
+        if self._adapters is not None and (state := self._adapters.state()) is not None:
+            checkpoint[ENTRY] = state
+
+    def after_train(self, runner: Runner) -> None:
+        """Take it away again."""
+        if self._remove is not None:
+            self._remove()
+            self._remove = None
+
+
+def student_of(runner: Runner) -> Any:
+    """The model of a runner, without its wrapper."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def device_of(runner: Runner) -> torch.device:
+    """Where the model of a runner is."""
+    return next(runner.model.parameters()).device
+
+
+def optimizer_of(runner: Runner) -> Any:
+    """The optimiser of a runner; whatever is there instead where it has several."""
+    return getattr(runner.optim_wrapper, 'optimizer', runner.optim_wrapper)
+
+
 @HOOKS.register_module()
-class DistillHook(Hook):
+class DistillHook(TaughtHook):
     """Learn from a trained model: entries ``loss_distill_...`` among the losses.
 
     ``custom_hooks=[dict(type='mkbackbones.DistillHook', teacher='my_config.py',
     checkpoint='epoch_12.pth')]`` in the config of the student, e.g. one with stock keys or fewer
     charts that starts from what ``fold --calibrate`` or ``prune-charts`` wrote. For detectors of
-    mmdet and segmentors of mmseg with the same preprocessing and feature maps of the same shapes.
+    mmdet and segmentors of mmseg with the same preprocessing and feature maps of the same sizes.
+    Where their channels differ, 1x1 convolutions bridge them, which are trained along; a checkpoint
+    has them beside the weights, for a training that is resumed.
 
     The teacher sees the same augmented pictures, in evaluation mode and without gradients. It is no
     part of the student: checkpoints do not hold it, and optimisers and wrappers for several GPUs do
@@ -273,11 +356,10 @@ class DistillHook(Hook):
             if not isinstance(value, str) or not value:
                 raise ValueError(f'{name}={short(value)} is not allowed; it must be a path')
         weights = dict(features=features, keys=keys, attention=attention, logits=logits)
-        self._weights = dict(weights, temperature=temperature)
-        check_weights(**self._weights)
+        check_weights(temperature, **weights)
         check('trusted', trusted, FLAG)
+        super().__init__(dict(weights, temperature=temperature))
         self._teacher, self._checkpoint, self._trusted = teacher, checkpoint, trusted
-        self._remove: Callable[[], None] | None = None
 
     def check_config(self, cfg: Config) -> None:
         """Look at the teacher's files and preprocessing, before a runner is built.
@@ -293,17 +375,7 @@ class DistillHook(Hook):
         check_preprocessing(cfg.get('model') or {}, theirs.model)
         check_teacher(theirs, self._checkpoint, self._trusted)
 
-    def before_train(self, runner: Runner) -> None:
-        """Build the teacher and add the losses."""
-        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    def build(self, runner: Runner) -> nn.Module:
         cfg = read_teacher_config(self._teacher)
         check_preprocessing(runner.cfg.get('model') or {}, cfg.model)
-        teacher = build_teacher(cfg, self._checkpoint, self._trusted)
-        teacher.to(next(model.parameters()).device)
-        self._remove = add_distillation(model, teacher, **self._weights)
-
-    def after_train(self, runner: Runner) -> None:
-        """Take it away again."""
-        if self._remove is not None:
-            self._remove()
-            self._remove = None
+        return build_teacher(cfg, self._checkpoint, self._trusted)

@@ -108,6 +108,66 @@ def test_the_teacher_stays_as_it_is_and_the_student_is_as_without_but_for_the_lo
         assert {n: v for n, v in b.items() if 'distill' not in n} == a
     for a, b in zip(*(run.model.state_dict().values() for run in runs)):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-20)
+    stored = [torch.load(tmp_path / name / 'iter_3.pth', weights_only=False) for name in 'ab']
+    assert stored[0].keys() == stored[1].keys()  # nothing has to be bridged
+
+
+def wide(images, folder, hooks, **changes):
+    """A student of twice the teacher's width, whose training can be resumed."""
+    arch = dict(STOCK['arch'], embed_dims=16)
+    return segmentation_config(
+        images, folder, dict(STOCK, arch=arch), channels=128, custom_hooks=hooks,
+        param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=4)],
+        **changes,
+    )  # fmt: skip
+
+
+def test_a_student_of_another_width_learns_and_resumes(images, tmp_path):
+    hook = teacher_of(segmentation_config, images, tmp_path)
+    hooks = [hook, dict(type='mkbackbones.ExactResumeHook')]
+    changes = {'default_hooks.checkpoint.interval': 2, 'optim_wrapper.clip_grad': dict(max_norm=9)}
+    whole = train(wide(images, tmp_path / 'a', hooks, max_iters=12, **changes))
+    losses = [each['loss_distill_features'] for each in whole.losses]
+    assert losses[-1] < 0.9 * losses[0]
+    # The optimiser trains the adapters, at the rate of all else.
+    (group,) = whole.optim_wrapper.param_groups
+    own = {id(parameter) for parameter in whole.model.parameters()}
+    adapters = [p for p in group['params'] if id(p) not in own]
+    assert [tuple(p.shape[:2]) for p in adapters if p.dim() == 4] == [
+        (8, 16), (16, 32), (32, 64), (64, 128),
+    ]  # fmt: skip
+    assert all(whole.optim_wrapper.optimizer.state[p]['exp_avg'].any() for p in adapters)
+    # What is stored is the student as it is.
+    stored = torch.load(tmp_path / 'a/iter_2.pth', weights_only=False)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        plain = MODELS.build(whole.cfg.model)
+    plain.load_state_dict(stored['state_dict'])
+    # And the training goes on as if it had not been interrupted.
+    (tmp_path / 'b').mkdir()
+    changes['resume'] = True
+    changes['load_from'] = str(tmp_path / 'a/iter_2.pth')
+    resumed = train(wide(images, tmp_path / 'b', hooks, max_iters=12, **changes))
+    assert resumed.losses == whole.losses[2:]
+    for a, b in zip(*(run.optim_wrapper.param_groups[0]['params'] for run in (whole, resumed))):
+        assert torch.equal(a, b)
+
+
+def test_load_from_takes_no_adapters(images, tmp_path):
+    hook = teacher_of(segmentation_config, images, tmp_path)
+    changes = {
+        'default_hooks.checkpoint.interval': 1,
+        'max_iters': 1,
+        'optim_wrapper.type': 'mkbackbones.BFloat16OptimWrapper',
+        'optim_wrapper.optimizer.lr': 0.0,  # so that they stay what they are at first
+    }
+    first = train(wide(images, tmp_path / 'a', [hook], **changes))
+    changes |= {'load_from': str(tmp_path / 'a/iter_1.pth'), 'randomness.seed': 4}
+    second = train(wide(images, tmp_path / 'b', [hook], **changes))
+    (a, *own), (b, *others) = (
+        run.optim_wrapper.param_groups[0]['params'] for run in (first, second)
+    )
+    assert torch.equal(a, b) and len(own) == len(others)
+    assert own[-1].shape == others[-1].shape and not torch.equal(own[-1], others[-1])
 
 
 def parts(images, tmp_path, key_cfg=None):
@@ -220,8 +280,7 @@ def damaged(damage, images, tmp_path):
     elif damage == 'logits':
         hook['logits'] = 1.0
     else:
-        backbone = dict(STOCK, arch=dict(STOCK['arch'], embed_dims=16))
-        changes['model.decode_head.in_channels'] = 128
+        backbone = dict(STOCK, out_indices=(3,))
     cfg = build(images, tmp_path / 'a', backbone, custom_hooks=[hook], **changes)
     cfg.custom_imports = dict(imports=['mkbackbones'])
     return cfg
@@ -242,7 +301,7 @@ TOGETHER = {
     'blocks': 'the same blocks in both',
     'heads': 'layers.1.blocks.0.attn has 2 heads in the student and 1 in the teacher',
     'logits': 'no decode_head.conv_seg',
-    'width': 'have to be the same',
+    'levels': 'have to be the same',
 }
 
 
