@@ -10,8 +10,11 @@ from torch import nn
 
 from mkbackbones import ManifoldDINOv3, ManifoldSwin, ManifoldSwinV2, ManifoldViT
 from mkbackbones.attention.qkv import head_views
+from mkbackbones.backbones.swin_block import SwinBlock
+from mkbackbones.backbones.vit_block import ViTBlock
 from mkbackbones.engine.distill import add_distillation
 from mkbackbones.engine.teacher import TeacherError
+from mkbackbones.fused.exact import unit_departure
 
 SWIN = dict(arch=dict(embed_dims=8, depths=(2, 2), num_heads=(1, 2)), out_indices=1, window_size=4)
 VIT = dict(arch=dict(embed_dims=16, depth=2, num_heads=2), patch_size=8)
@@ -167,6 +170,22 @@ def test_a_few_steps_bring_attention_closer(name):
         losses[-1].backward()
         optimizer.step()
     assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize('name', ['swin', 'vit'])
+def test_blocks_that_are_listened_to_run_without_the_kernels(name):
+    student, teacher = Model(name), Model(name, seed=1).eval()
+    blocks = [
+        module
+        for model in (student, teacher)
+        for module in model.modules()
+        if isinstance(module, SwinBlock | ViTBlock)
+    ]
+    before = list(map(unit_departure, blocks))
+    remove = add_distillation(student, teacher, 0.0, attention=1.0)
+    assert {unit_departure(block) for block in blocks} == {"'attn' has a forward of its own"}
+    remove()
+    assert list(map(unit_departure, blocks)) == before
 
 
 def test_a_layer_that_attends_otherwise_is_told():
