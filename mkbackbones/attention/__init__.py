@@ -1,1 +1,1 @@
-"""Keys in attention layers: the drop-in for ``qkv``, and how it gets into a model and out again."""
+"""The drop-in for ``qkv`` with a key in it, its way into models and out; what layers attend to."""

@@ -261,7 +261,7 @@ def pruned(
 
     from ..compress.prune.blocks import costs_of_charts
     from ..compress.prune.choice import choices
-    from ..compress.prune.search import Pruner, fewest
+    from ..compress.prune.search import Pruner, fewest, tried
 
     if args.keep_metric is not None:
         name, factor = metric_of(cfg, before)
@@ -272,21 +272,25 @@ def pruned(
     whole = tuple(each.charts for each in costs)
     measured: dict[Choice, dict[str, float]] = {}
     if args.keep_metric is not None:
+        lost: dict[Choice, float] = {}
+        most = args.keep_metric + 1e-9
 
         def allowed(choice: Choice) -> bool:
             pruner(choice)
             measured[choice] = runner.val_loop.run()
-            points = (before[name] - measured[choice][name]) * factor
+            points = lost[choice] = (before[name] - measured[choice][name]) * factor
             stay = f'{choice.share:.1%} of the operations of charts'
             print(f'{stay}: {points:.2f} points of {name} less', flush=True)
-            return points <= args.keep_metric + 1e-9
+            return points <= most
 
         found = [choice for choice in found if choice.counts != whole]
         last = fewest(found, allowed)
+        if lost:
+            print(tried(lost, most, found))
         if last < 0:
             raise CommandError(
-                f'no chart can go: even without the one that changes least, {name} loses more than '
-                f'{args.keep_metric} points; nothing is written'
+                f'no chart can go: {name} loses more than {args.keep_metric} points in each choice '
+                'that was tried, also without the chart that changes least; nothing is written'
             )
         choice = found[last]
     else:

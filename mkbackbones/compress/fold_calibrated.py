@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from ..attention.inject import fold_manifold_keys, parent_of
 from ..attention.qkv import ManifoldQKV
+from ..attention.weights import AttentionWeights, divergence
 from ..keys import BasedKey
-from .attention_weights import AttentionWeights, divergence
 from .linear_fit import LinearFit
+from .pictures import first_pictures
 
 __all__ = ['BlockFold', 'charted_layers', 'check_tokens', 'fold_calibrated']
 
 RIDGE = 1e-6
-#: Batches whose attention is compared before and after.
+#: Pictures whose attention is compared before and after.
 COMPARED = 2
 #: Mean divergence that rounding may make.
 UNCHANGED = 1e-6
@@ -96,7 +97,7 @@ def fold_calibrated(
     for name in progress(order):
         layer = layers[name]
         attention = parent_of(model, name)
-        seen = calls_of(model, attention, batches)
+        seen = calls_of(model, {name: attention}, batches)[name]
         within = is_blind_to_shifts(attention, layer, seen)
         fit = fit_layer(model, layer, batches, within)
         refuse_few(name, layer, fit.seen)
@@ -174,20 +175,54 @@ def fit_layer(model: Any, layer: ManifoldQKV, batches: Sequence[Any], within: bo
     return fit
 
 
-def calls_of(model: Any, attention: nn.Module | None, batches: Sequence[Any]) -> list[Call]:
-    """What an attention layer is called with, of some pictures; [] for one that nobody calls."""
-    seen: list[Call] = []
+def calls_of(
+    model: Any, attentions: Mapping[str, nn.Module | None], batches: Sequence[Any]
+) -> dict[str, list[Call]]:
+    """What attention layers are called with, of the first pictures.
 
-    def keep(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        seen.append((args, kwargs))
-        raise Enough
+    Args:
+        model (nn.Module): As in :func:`fold_calibrated`.
+        attentions (Mapping): The layers, by any name; None for one that nobody calls.
+        batches (Sequence): The pictures.
 
-    if attention is not None:
-        with removed_after([attention.register_forward_pre_hook(keep, with_kwargs=True)]):
-            for batch in batches[:COMPARED]:
-                with suppress(Enough):
-                    model.test_step(batch)
-    return seen
+    Returns:
+        dict[str, list[Call]]: The first call of each layer in each batch.
+    """
+    found: dict[str, list[Call]] = {name: [] for name in attentions}
+    called = {name: layer for name, layer in attentions.items() if layer is not None}
+    missing: set[str] = set()
+
+    def keep(name: str, args: tuple, kwargs: dict) -> None:
+        if name in missing:
+            # What comes behind may change it in place.
+            found[name].append((copied(args), copied(kwargs)))
+            missing.remove(name)
+        if not missing:
+            raise Enough
+
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs, name=name: keep(name, args, kwargs), with_kwargs=True
+        )
+        for name, layer in called.items()
+    ]
+    with removed_after(hooks):
+        for batch in first_pictures(batches, COMPARED) if called else []:
+            missing.update(called)
+            with suppress(Enough):
+                model.test_step(batch)
+    return found
+
+
+def copied(value: Any) -> Any:
+    """Arguments with tensors of their own."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if type(value) in (list, tuple):
+        return type(value)(map(copied, value))
+    if isinstance(value, dict):
+        return {name: copied(each) for name, each in value.items()}
+    return value
 
 
 class Shifted(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..attention.inject import parent_of
 from ..attention.qkv import ManifoldQKV
-from .fold_calibrated import COMPARED, Call, Enough, removed_after
+from .fold_calibrated import Call, Enough, calls_of, removed_after
 
 __all__ = ['Seen', 'Tokens', 'seen_by']
 
@@ -42,7 +42,7 @@ class Seen:
 
     Args:
         tokens (list[Tokens]): Whole windows, drawn at random, about as many of each batch.
-        calls (list[Call]): What its attention is called with, of the first batches.
+        calls (list[Call]): What its attention is called with, of the first pictures.
     """
 
     tokens: list[Tokens] = field(default_factory=list)
@@ -51,6 +51,8 @@ class Seen:
 
 def seen_by(model: Any, most: Mapping[str, int], batches: Sequence[Any]) -> dict[str, Seen]:
     """What layers see of pictures, in one pass over these, which ends behind the last layer.
+
+    A second one over the first pictures shows what their attention is called with.
 
     Args:
         model (nn.Module): A model of mmengine, with ``test_step``.
@@ -75,35 +77,14 @@ def seen_by(model: Any, most: Mapping[str, int], batches: Sequence[Any]) -> dict
         if not missing:
             raise Enough
 
-    def listen(name: str, args: tuple, kwargs: dict) -> None:
-        if name in missing and len(found[name].calls) < COMPARED:
-            found[name].calls.append((copied(args), copied(kwargs)))
-
-    hooks = []
-    for name in most:
-        layer = model.get_submodule(name)
-        hooks.append(layer.register_forward_pre_hook(partial(look, name)))
-        attention = parent_of(model, name)
-        if attention is not None:
-            hooks.append(
-                attention.register_forward_pre_hook(
-                    lambda _, args, kwargs, name=name: listen(name, args, kwargs), with_kwargs=True
-                )
-            )
+    layers = {name: model.get_submodule(name) for name in most}
+    hooks = [layer.register_forward_pre_hook(partial(look, name)) for name, layer in layers.items()]
     with removed_after(hooks):
         for batch in batches:
             missing.update(most)
             with suppress(Enough):
                 model.test_step(batch)
+    attentions = {name: parent_of(model, name) for name in most}
+    for name, calls in calls_of(model, attentions, batches).items():
+        found[name].calls = calls
     return found
-
-
-def copied(value: Any) -> Any:
-    """Arguments with tensors of their own."""
-    if isinstance(value, Tensor):
-        return value.clone()
-    if type(value) in (list, tuple):
-        return type(value)(map(copied, value))
-    if isinstance(value, dict):
-        return {name: copied(each) for name, each in value.items()}
-    return value

@@ -1,21 +1,8 @@
-"""Losses by which a model learns from a trained one, its teacher.
-
-With f_l (B, C, H, W) the maps of level l that the heads are given (of the neck, or of the backbone
-where there is none), k_b the keys of block b, less their mean over each window, and ' for the
-teacher's::
-
-    features   mean_l  ||f_l - f'_l||^2 / ||f'_l - mean f'_l||^2      mean: over B, H and W
-    keys       mean_b  ||k_b - k'_b||^2 / ||k'_b||^2
-    logits     T^2 KL(softmax(y' / T), softmax(y / T)), mean over pixels
-
-so that a student that knows nothing but the teacher's mean has about 1 in the first two, whatever
-the scale of a level or block. (The weighting is our definition, the logits' loss is that of Hinton
-et al., arXiv 1503.02531.)
-"""
+"""Losses by which a model learns from a trained one, its teacher."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,9 +11,13 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..arguments import FLAG, check, number, short
 from ..registry import HOOKS
+from .distill_adapters import Adapters
+from .distill_losses import attention_loss, feature_loss, key_loss, logit_loss
+from .distill_recorder import Recorder
 from .teacher import (
     TeacherError,
     build_teacher,
@@ -35,100 +26,13 @@ from .teacher import (
     read_teacher_config,
 )
 
-__all__ = ['DistillHook', 'add_distillation', 'feature_loss', 'key_loss', 'logit_loss']
+__all__ = ['DistillHook', 'add_distillation']
 
+#: Entry of a checkpoint with adapters.
+ENTRY = 'mkbackbones_distill_adapters'
+#: What each loss compares, in words.
+WHAT = dict(features='feature maps', keys='keys', attention='attention', logits='logits')
 WEIGHT, TEMPERATURE = number(0, 1e6), number(0, 1e3, above=True)
-
-
-def feature_loss(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
-    """See :mod:`mkbackbones.engine.distill`.
-
-    Args:
-        found (list[Tensor]): The student's maps (B, C, H, W), one a level.
-        wanted (list[Tensor]): The teacher's.
-    """
-    return torch.stack([relative(a, b, (0, 2, 3)) for a, b in zip(found, wanted)]).mean()
-
-
-def key_loss(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
-    """See :mod:`mkbackbones.engine.distill`.
-
-    Args:
-        found (list[Tensor]): The student's keys (windows, N, C), one a block.
-        wanted (list[Tensor]): The teacher's.
-    """
-    losses = []
-    for a, b in zip(found, wanted):
-        a, b = a.float(), b.float()
-        losses.append(relative(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), (0, 1)))
-    return torch.stack(losses).mean()
-
-
-def relative(found: Tensor, wanted: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Squared error over the variance of what is wanted, in float32."""
-    found, wanted = found.float(), wanted.float()
-    variance = (wanted - wanted.mean(dims, keepdim=True)).square().mean()
-    return (found - wanted).square().mean() / variance.clamp(min=1e-12)
-
-
-def logit_loss(found: Tensor, wanted: Tensor, temperature: float = 1.0) -> Tensor:
-    """See :mod:`mkbackbones.engine.distill`.
-
-    Args:
-        found (Tensor): The student's logits (B, classes, H, W).
-        wanted (Tensor): The teacher's.
-        temperature (float): T.
-    """
-    found, wanted = found.float() / temperature, wanted.float() / temperature
-    log, sure = found.log_softmax(1), wanted.log_softmax(1)
-    return temperature**2 * (sure.exp() * (sure - log)).sum(1).mean()
-
-
-class Recorder:
-    """Keeps what parts of a model give, while it is asked to.
-
-    Args:
-        model (nn.Module): A detector or segmentor.
-        keys (list[str]): Names of the ``qkv`` layers whose keys count.
-        logits (bool): Whether a segmentor's logits count.
-    """
-
-    def __init__(self, model: Any, keys: list[str], logits: bool) -> None:
-        self.features: list[Tensor] = []
-        self.keys: list[Tensor] = []
-        self.logits: list[Tensor] = []
-        self.on = False
-        last = model.neck if getattr(model, 'neck', None) is not None else model.backbone
-        self.handles = [last.register_forward_hook(self.keep_features)]
-        for name in keys:
-            self.handles.append(model.get_submodule(name).register_forward_hook(self.keep_keys))
-        if logits:
-            self.handles.append(model.decode_head.conv_seg.register_forward_hook(self.keep_logits))
-
-    def start(self) -> None:
-        """Forget, and keep from now on."""
-        self.features, self.keys, self.logits = [], [], []
-        self.on = True
-
-    def keep_features(self, module: nn.Module, args: tuple, output: Any) -> None:
-        """Forward hook of the neck or backbone."""
-        if self.on:
-            self.features = list(output) if isinstance(output, list | tuple) else [output]
-
-    def keep_keys(self, module: nn.Module, args: tuple, output: Tensor) -> None:
-        """Forward hook of a qkv layer, (windows, N, 3 C) or (windows, rows, columns, 3 C)."""
-        if self.on:
-            self.keys.append(output.chunk(3, -1)[1].flatten(1, -2))
-
-    def keep_logits(self, module: nn.Module, args: tuple, output: Tensor) -> None:
-        """Forward hook of a segmentor's last layer."""
-        if self.on:
-            self.logits.append(output)
-
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for handle in self.handles:
-            handle.remove()
 
 
 class Distillation:
@@ -137,29 +41,36 @@ class Distillation:
     Args:
         model (nn.Module): The student, not wrapped for several GPUs.
         teacher (nn.Module): The teacher; it is no part of the student, nor of its checkpoints.
-        features (float): Weight of the loss of feature maps.
-        keys (float): Weight of the loss of keys.
-        logits (float): Weight of the loss of a segmentor's logits.
+        weights (dict[str, float]): Of each loss.
         temperature (float): Of the logits.
+        adapters (Adapters | None): What bridges widths of maps; None where nothing does.
     """
 
     def __init__(
         self,
         model: nn.Module,
         teacher: nn.Module,
-        features: float,
-        keys: float,
-        logits: float,
+        weights: dict[str, float],
         temperature: float,
+        adapters: Adapters | None,
     ) -> None:
-        names = attention_layers(model, teacher) if keys else []
+        keys, attention, logits = (bool(weights[n]) for n in ('keys', 'attention', 'logits'))
+        names = attention_layers(model, teacher) if keys or attention else []
+        owners = [name.rpartition('.')[0] for name in names] if attention else []
+        require_heads(model, teacher, owners)
         if logits:
             require_logits(model, teacher)
         self.teacher: Any = teacher
-        self.weights = dict(features=features, keys=keys, logits=logits)
-        self.temperature = temperature
-        self.own = Recorder(model, names, bool(logits))
-        self.theirs = Recorder(teacher, names, bool(logits))
+        self.weights = weights
+        self.adapters = adapters
+        self.losses: dict[str, Callable[[Any, Any], Tensor]] = dict(
+            features=feature_loss,
+            keys=key_loss,
+            attention=attention_loss,
+            logits=lambda found, wanted: logit_loss(found[0], wanted[0], temperature),
+        )
+        parts = names if keys else [], owners, logits
+        self.own, self.theirs = Recorder(model, *parts), Recorder(teacher, *parts)
         self.inputs: Any = None
         self.handles = [
             model.register_forward_pre_hook(self.observe, with_kwargs=True),
@@ -185,18 +96,14 @@ class Distillation:
         self.look(inputs)
         found, wanted = self.own, self.theirs
         with torch.autocast(inputs.device.type, enabled=False):
-            if self.weights['features']:
-                alike('feature maps', found.features, wanted.features)
-                loss = feature_loss(found.features, wanted.features)
-                output['loss_distill_features'] = self.weights['features'] * loss
-            if self.weights['keys']:
-                alike('keys', found.keys, wanted.keys)
-                loss = key_loss(found.keys, wanted.keys)
-                output['loss_distill_keys'] = self.weights['keys'] * loss
-            if self.weights['logits']:
-                alike('logits', found.logits, wanted.logits)
-                loss = logit_loss(found.logits[0], wanted.logits[0], self.temperature)
-                output['loss_distill_logits'] = self.weights['logits'] * loss
+            for name, weight in self.weights.items():
+                if weight:
+                    own, theirs = getattr(found, name), getattr(wanted, name)
+                    require_gradients(WHAT[name], own)
+                    if name == 'features' and self.adapters is not None:
+                        own = self.adapters(own, theirs)
+                    require_alike(WHAT[name], own, theirs)
+                    output[f'loss_distill_{name}'] = weight * self.losses[name](own, theirs)
         found.start()
         wanted.start()
         found.on = wanted.on = False
@@ -231,10 +138,24 @@ def attention_layers(model: nn.Module, teacher: nn.Module) -> list[str]:
     )
     if not own or own != theirs:
         raise TeacherError(
-            f"keys={len(own)} layers called 'qkv' in the student, {len(theirs)} in the teacher: "
-            'the loss of keys needs the same blocks in both; set keys=0'
+            f"{len(own)} layers called 'qkv' in the student, {len(theirs)} in the teacher: the "
+            'losses of keys and of attention need the same blocks in both; set keys=0 and '
+            'attention=0'
         )
     return own
+
+
+def require_heads(model: nn.Module, teacher: nn.Module, layers: list[str]) -> None:
+    """Raise TeacherError where attention layers of the two have not as many heads."""
+    for name in layers:
+        own, theirs = (
+            getattr(each.get_submodule(name), 'num_heads', None) for each in (model, teacher)
+        )
+        if own != theirs:
+            raise TeacherError(
+                f'{name} has {own} heads in the student and {theirs} in the teacher: the loss of '
+                'attention compares head by head; give the student as many, or set attention=0'
+            )
 
 
 def require_logits(model: Any, teacher: Any) -> None:
@@ -247,24 +168,29 @@ def require_logits(model: Any, teacher: Any) -> None:
             )
 
 
-def alike(what: str, found: list[Tensor], wanted: list[Tensor]) -> None:
-    """Raise TeacherError where the two give other shapes, or nothing has arrived."""
+def require_gradients(what: str, found: Sequence[Any]) -> None:
+    """Raise TeacherError where nothing has arrived of the student, or nothing to learn by."""
     if not found:
         raise TeacherError(
             f"the student's {what} did not arrive at DistillHook, e.g. as the backbone is compiled "
             '(CompileBackboneHook); leave one of the two out'
-        )
-    own, theirs = ([tuple(each.shape) for each in both] for both in (found, wanted))
-    if own != theirs:
-        raise TeacherError(
-            f"the student's {what} have the shapes {own}, the teacher's {theirs}; they have to be "
-            'the same: only what costs nothing in shape, such as keys and charts, may differ'
         )
     if torch.is_grad_enabled() and not any(each.requires_grad for each in found):
         raise TeacherError(
             f"the student's {what} have no gradients: what they come from is frozen, or the "
             'backbone recomputes its blocks in the way of reentrant checkpoints (with_cp=True of '
             'other libraries); set their weight to 0'
+        )
+
+
+def require_alike(what: str, found: Sequence[Any], wanted: Sequence[Any]) -> None:
+    """Raise TeacherError where the two give other shapes."""
+    own, theirs = ([tuple(each.shape) for each in both] for both in (found, wanted))
+    if own != theirs:
+        raise TeacherError(
+            f"the student's {what} have the shapes {own}, the teacher's {theirs}; they have to be "
+            'the same: only what costs nothing in shape, such as keys and charts, may differ, and '
+            'the channels of feature maps'
         )
 
 
@@ -275,6 +201,8 @@ def add_distillation(
     keys: float = 0.0,
     logits: float = 0.0,
     temperature: float = 1.0,
+    attention: float = 0.0,
+    adapters: Adapters | None = None,
 ) -> Callable[[], None]:
     """Let a model's losses have entries ``loss_distill_...`` in training.
 
@@ -286,6 +214,9 @@ def add_distillation(
         keys (float): Weight of the loss of keys.
         logits (float): Weight of the loss of a segmentor's logits.
         temperature (float): Of the logits.
+        attention (float): Weight of the loss of what blocks attend to.
+        adapters (Adapters | None): What bridges other widths of feature maps, trained by an
+            optimiser of the student; without, they have to be the same.
 
     Returns:
         Callable: Takes it away again.
@@ -294,49 +225,114 @@ def add_distillation(
         ValueError: A weight is not allowed.
         TeacherError: The two do not go together.
     """
-    check_weights(features, keys, logits, temperature)
+    weights = dict(features=features, keys=keys, attention=attention, logits=logits)
+    check_weights(temperature=temperature, **weights)
     for who, each in (('student', model), ('teacher', teacher)):
         if not (hasattr(each, 'backbone') and hasattr(each, 'extract_feat')):
             raise TeacherError(
                 f'the {who} is a {type(each).__name__} without backbone and extract_feat; '
                 'detectors of mmdet and segmentors of mmseg can be distilled'
             )
-    return Distillation(model, teacher, features, keys, logits, temperature).remove
+    return Distillation(model, teacher, weights, temperature, adapters).remove
 
 
-def check_weights(features: Any, keys: Any, logits: Any, temperature: Any) -> None:
-    """Raise ValueError for weights that are none."""
-    for name, value in dict(features=features, keys=keys, logits=logits).items():
+def check_weights(temperature: Any = 1.0, **weights: Any) -> None:
+    """Raise ValueError for weights of losses that are none."""
+    for name, value in weights.items():
         check(name, value, WEIGHT)
     check('temperature', temperature, TEMPERATURE)
-    if not (features or keys or logits):
+    if not any(weights.values()):
         raise ValueError(
-            'features, keys and logits are all 0, so that nothing is learnt from the teacher; give '
-            'one a weight, e.g. features=1.0, or leave DistillHook out'
+            f'{", ".join(weights)} are all 0, so that nothing is learnt from the teacher; give one '
+            'a weight, e.g. features=1.0, or leave DistillHook out'
         )
 
 
+class TaughtHook(Hook):
+    """Adds the losses while a model is trained, with a teacher that :meth:`build` gives.
+
+    Args:
+        weights (dict[str, float]): As :func:`add_distillation` takes them.
+    """
+
+    def __init__(self, weights: dict[str, float]) -> None:
+        self._weights = weights
+        self._adapters: Adapters | None = None
+        self._remove: Callable[[], None] | None = None
+
+    def build(self, runner: Runner) -> nn.Module:
+        """The teacher."""
+        raise NotImplementedError
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Go on with the adapters of a training that is resumed; the optimiser's state is next."""
+        optimizer, state = optimizer_of(runner), checkpoint.get(ENTRY)
+        begins = self._adapters is None and isinstance(optimizer, Optimizer)
+        if begins and runner._resume and state is not None:  # load_from is for the weights alone
+            self._adapters = Adapters(optimizer)
+            self._adapters.load(state, device_of(runner))
+
+    def before_train(self, runner: Runner) -> None:
+        """Build the teacher and add the losses."""
+        if self._adapters is None:
+            self._adapters = Adapters(optimizer_of(runner))
+        teacher = self.build(runner).to(device_of(runner))
+        student = student_of(runner)
+        self._remove = add_distillation(student, teacher, **self._weights, adapters=self._adapters)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Adapters are kept beside the student's weights, for a training that is resumed."""
+        if self._adapters is not None and (state := self._adapters.state()) is not None:
+            checkpoint[ENTRY] = state
+
+    def after_train(self, runner: Runner) -> None:
+        """Take it away again."""
+        if self._remove is not None:
+            self._remove()
+            self._remove = None
+
+
+def student_of(runner: Runner) -> Any:
+    """The model of a runner, without its wrapper."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def device_of(runner: Runner) -> torch.device:
+    """Where the model of a runner is."""
+    return next(runner.model.parameters()).device
+
+
+def optimizer_of(runner: Runner) -> Any:
+    """The optimiser of a runner; whatever is there instead where it has several."""
+    return getattr(runner.optim_wrapper, 'optimizer', runner.optim_wrapper)
+
+
 @HOOKS.register_module()
-class DistillHook(Hook):
+class DistillHook(TaughtHook):
     """Learn from a trained model: entries ``loss_distill_...`` among the losses.
 
     ``custom_hooks=[dict(type='mkbackbones.DistillHook', teacher='my_config.py',
     checkpoint='epoch_12.pth')]`` in the config of the student, e.g. one with stock keys or fewer
     charts that starts from what ``fold --calibrate`` or ``prune-charts`` wrote. For detectors of
-    mmdet and segmentors of mmseg with the same preprocessing and feature maps of the same shapes.
+    mmdet and segmentors of mmseg with the same preprocessing and feature maps of the same sizes.
+    Where their channels differ, 1x1 convolutions bridge them, which are trained along; a checkpoint
+    has them beside the weights, for a training that is resumed.
 
     The teacher sees the same augmented pictures, in evaluation mode and without gradients. It is no
     part of the student: checkpoints do not hold it, and optimisers and wrappers for several GPUs do
     not see it. The student's other losses are as they were. A loss of keys has both models run
-    their attention projections without the Triton kernels.
+    their attention projections without the Triton kernels, one of attention all of their blocks.
 
     Args:
         teacher (str): Config of the teacher.
         checkpoint (str): Its weights.
-        features (float): Weight of the loss of feature maps, see :mod:`mkbackbones.engine.distill`.
+        features (float): Weight of the loss of feature maps, see
+            :mod:`mkbackbones.engine.distill_losses`.
         keys (float): Weight of the loss of keys, for models of the same blocks.
         logits (float): Weight of the loss of logits, for segmentors with ``conv_seg``.
         temperature (float): Of the logits.
+        attention (float): Weight of the loss of what blocks attend to, for models of the same
+            blocks with as many heads.
         trusted (bool): Load a pickle that holds more than weights, which can run code.
 
     Raises:
@@ -353,16 +349,17 @@ class DistillHook(Hook):
         keys: float = 0.0,
         logits: float = 0.0,
         temperature: float = 1.0,
+        attention: float = 0.0,
         trusted: bool = False,
     ) -> None:
         for name, value in dict(teacher=teacher, checkpoint=checkpoint).items():
             if not isinstance(value, str) or not value:
                 raise ValueError(f'{name}={short(value)} is not allowed; it must be a path')
-        check_weights(features, keys, logits, temperature)
+        weights = dict(features=features, keys=keys, attention=attention, logits=logits)
+        check_weights(temperature, **weights)
         check('trusted', trusted, FLAG)
+        super().__init__(dict(weights, temperature=temperature))
         self._teacher, self._checkpoint, self._trusted = teacher, checkpoint, trusted
-        self._weights = dict(features=features, keys=keys, logits=logits, temperature=temperature)
-        self._remove: Callable[[], None] | None = None
 
     def check_config(self, cfg: Config) -> None:
         """Look at the teacher's files and preprocessing, before a runner is built.
@@ -378,17 +375,7 @@ class DistillHook(Hook):
         check_preprocessing(cfg.get('model') or {}, theirs.model)
         check_teacher(theirs, self._checkpoint, self._trusted)
 
-    def before_train(self, runner: Runner) -> None:
-        """Build the teacher and add the losses."""
-        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    def build(self, runner: Runner) -> nn.Module:
         cfg = read_teacher_config(self._teacher)
         check_preprocessing(runner.cfg.get('model') or {}, cfg.model)
-        teacher = build_teacher(cfg, self._checkpoint, self._trusted)
-        teacher.to(next(model.parameters()).device)
-        self._remove = add_distillation(model, teacher, **self._weights)
-
-    def after_train(self, runner: Runner) -> None:
-        """Take it away again."""
-        if self._remove is not None:
-            self._remove()
-            self._remove = None
+        return build_teacher(cfg, self._checkpoint, self._trusted)

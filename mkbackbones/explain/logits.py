@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..compress.attention_weights import SOFTMAX, is_last, logits_of
+from ..attention.weights import SOFTMAX, is_last, logits_of
 from .watch import Enough, Seen
 
 __all__ = ['logits_with']
@@ -90,6 +90,7 @@ class QueryLogits(TorchFunctionMode):
         return logits_of(query[here][:, row], key[here], attn_mask, False, scale)[:, 0]
 
 
+@torch.no_grad()
 def logits_with(seen: Seen, keys: Tensor, window: int, token: int) -> Tensor | None:
     """Logits of one query if a layer had these keys, all else being as it was.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compress.attention_weights import divergence
+from ..attention.weights import divergence
 from ..keys import BasedKey, ManifoldKey
 from ..keys.measures import gamma_spread, pairwise_distances
 from .logits import logits_with

@@ -9,8 +9,8 @@ from torch import nn
 
 from mkbackbones.attention.inject import parent_of
 from mkbackbones.attention.qkv import ManifoldQKV
+from mkbackbones.attention.weights import AttentionWeights, divergence
 from mkbackbones.backbones import ManifoldSwin, ManifoldViT
-from mkbackbones.compress.attention_weights import AttentionWeights, divergence
 from mkbackbones.compress.checkpoint import kept_keys
 from mkbackbones.compress.fold_calibrated import (
     calls_of,
@@ -20,6 +20,7 @@ from mkbackbones.compress.fold_calibrated import (
     running_order,
 )
 from mkbackbones.compress.linear_fit import LinearFit
+from mkbackbones.compress.pictures import first_pictures
 
 from ..test_backbones.common import tiny_dinov3, tiny_swin, tiny_swin_v2, tiny_vit
 
@@ -92,7 +93,22 @@ def test_it_is_measured_whether_a_shift_of_all_keys_is_seen(build, blind):
     model = Network(build, SPATIAL)
     for name, layer in charted_layers(model).items():
         attention = parent_of(model, name)
-        assert is_blind_to_shifts(attention, layer, calls_of(model, attention, BATCHES)) is blind
+        (seen,) = calls_of(model, {name: attention}, BATCHES).values()
+        assert is_blind_to_shifts(attention, layer, seen) is blind
+
+
+@pytest.mark.parametrize('sizes', [(3, 3), (1, 1, 4), (2, 4)])
+def test_attention_is_compared_in_two_pictures_however_they_are_batched(sizes):
+    model = Network(tiny_vit, SPATIAL)
+    pictures = torch.cat(BATCHES)[: sum(sizes)]
+    (name, *_) = charted_layers(model)
+    attention = {name: parent_of(model, name)}
+    (wanted,) = calls_of(model, attention, [pictures[:2]])[name]
+    calls = calls_of(model, attention, pictures.split(sizes))[name]
+    torch.testing.assert_close(torch.cat([args[0] for args, _ in calls]), wanted[0][0])
+    samples = list(range(len(pictures)))
+    batches = [dict(inputs=[*pictures[i : i + 3]], data_samples=samples[i : i + 3]) for i in (0, 3)]
+    assert [each['data_samples'] for each in first_pictures(batches, 2)] == [samples[:2]]
 
 
 def test_what_is_common_to_a_window_does_not_spoil_the_fit():

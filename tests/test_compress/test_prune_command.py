@@ -1,12 +1,15 @@
 """``prune-charts`` from a training to a checkpoint and a config that train on, fold and export."""
 
 import logging
+import math
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
@@ -21,7 +24,7 @@ from mkbackbones.commands.train import main as train
 from mkbackbones.compress.prune import clock
 from mkbackbones.compress.prune.blocks import charted
 from mkbackbones.compress.prune.choice import Choice
-from mkbackbones.compress.prune.search import fewest
+from mkbackbones.compress.prune.search import fewest, tried
 from mkbackbones.engine.chart_sparsity import ChartGroups
 from mkbackbones.registry import MODELS
 
@@ -251,6 +254,7 @@ def test_the_metric_is_kept(images, tmp_path, capsys, monkeypatch):
     text = capsys.readouterr().out
     before, after = (float(text.split('mIoU: ')[1].split()[i]) for i in (0, 2))
     assert after >= before - 0.5
+    assert 'choices were tried' in text and ' yes\n' in text
 
 
 def test_where_no_chart_can_go_nothing_is_written(images, tmp_path, capsys, monkeypatch):
@@ -278,17 +282,51 @@ def test_a_checkpoint_that_cannot_be_written_leaves_no_config(images, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+CHOICES = [Choice((9 - i,), 1 - i / 9, False) for i in range(9)]
+
+
 @pytest.mark.parametrize('best', range(-1, 9))
 def test_the_fewest_charts_that_are_allowed_are_found(best):
-    all_of_them = [Choice((9 - i,), 1 - i / 9, False) for i in range(9)]
     looks = []
 
     def allowed(choice):
         looks.append(choice)
-        return all_of_them.index(choice) <= best
+        return CHOICES.index(choice) <= best
 
-    assert fewest(all_of_them, allowed) == best
-    assert len(looks) <= 4
+    assert fewest(CHOICES, allowed) == best
+    assert len(looks) == len(set(looks)) <= 6
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_of_those_tried_the_fewest_charts_that_are_allowed_are_taken(curve):
+    """Whatever the curve; one that is not looked at is not claimed."""
+    looks = []
+
+    def allowed(place):
+        looks.append(place)
+        return curve[place]
+
+    found = fewest(range(len(curve)), allowed)
+    assert found == max((place for place in looks if curve[place]), default=-1)
+    assert len(looks) <= math.log2(len(curve) + 1) + 4
+
+
+def test_a_loss_that_falls_again_is_seen_and_told():
+    """By bisection alone, the second of nine was found."""
+    losses = dict(zip(CHOICES, [0.1, 0.2, 0.7, 0.9, 0.8, 0.6, 0.4, 0.5, 0.9], strict=True))
+    lost = {}
+
+    def allowed(choice):
+        lost[choice] = losses[choice]
+        return losses[choice] <= 0.5
+
+    assert fewest(CHOICES, allowed) == 7
+    head, *rows, rest = tried(lost, 0.5, CHOICES).splitlines()
+    assert head.split()[-1] == 'allowed' and len(rows) == len(lost) < 9
+    assert [row.split()[1:] for row in rows[-2:]] == [['2', '0.50', 'yes'], ['1', '0.90', 'no']]
+    assert rest.startswith(f'{len(lost)} of 9 choices were tried; loss grew')
+    lost[CHOICES[4]] = 0.8
+    assert 'one that was not tried may have fewer' in tried(lost, 0.5, CHOICES)
 
 
 @pytest.mark.parametrize(

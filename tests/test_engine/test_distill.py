@@ -13,13 +13,8 @@ pytest.importorskip('mmseg')
 
 from mkbackbones.commands.train import main as command
 from mkbackbones.engine import teacher
-from mkbackbones.engine.distill import (
-    DistillHook,
-    add_distillation,
-    feature_loss,
-    key_loss,
-    logit_loss,
-)
+from mkbackbones.engine.distill import DistillHook, add_distillation
+from mkbackbones.engine.distill_losses import feature_loss, key_loss, logit_loss
 from mkbackbones.engine.teacher import TeacherError
 from mkbackbones.runner.preflight import check_teachers
 
@@ -75,7 +70,7 @@ def test_the_losses_are_their_formulas():
     ],
 )
 def test_the_student_of_a_config_comes_closer(build, wrapper, images, tmp_path):
-    hook = dict(teacher_of(build, images, tmp_path), keys=1.0, features=5.0)
+    hook = dict(teacher_of(build, images, tmp_path), keys=1.0, features=5.0, attention=1.0)
     if build is segmentation_config:
         hook.update(logits=1.0, temperature=2.0)
     optim_wrapper = dict(type=wrapper, optimizer=dict(type='AdamW', lr=3e-3))
@@ -84,7 +79,7 @@ def test_the_student_of_a_config_comes_closer(build, wrapper, images, tmp_path):
         optim_wrapper=optim_wrapper,
     )  # fmt: skip
     runner = train(cfg)
-    names = ['features', 'keys'] + ['logits'] * (build is segmentation_config)
+    names = ['features', 'keys', 'attention'] + ['logits'] * (build is segmentation_config)
     for losses in runner.losses:
         parts = [v for n, v in losses.items() if 'loss' in n and n != 'loss']
         assert losses['loss'] == pytest.approx(sum(parts), rel=2e-2)
@@ -113,6 +108,66 @@ def test_the_teacher_stays_as_it_is_and_the_student_is_as_without_but_for_the_lo
         assert {n: v for n, v in b.items() if 'distill' not in n} == a
     for a, b in zip(*(run.model.state_dict().values() for run in runs)):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-20)
+    stored = [torch.load(tmp_path / name / 'iter_3.pth', weights_only=False) for name in 'ab']
+    assert stored[0].keys() == stored[1].keys()  # nothing has to be bridged
+
+
+def wide(images, folder, hooks, **changes):
+    """A student of twice the teacher's width, whose training can be resumed."""
+    arch = dict(STOCK['arch'], embed_dims=16)
+    return segmentation_config(
+        images, folder, dict(STOCK, arch=arch), channels=128, custom_hooks=hooks,
+        param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=4)],
+        **changes,
+    )  # fmt: skip
+
+
+def test_a_student_of_another_width_learns_and_resumes(images, tmp_path):
+    hook = teacher_of(segmentation_config, images, tmp_path)
+    hooks = [hook, dict(type='mkbackbones.ExactResumeHook')]
+    changes = {'default_hooks.checkpoint.interval': 2, 'optim_wrapper.clip_grad': dict(max_norm=9)}
+    whole = train(wide(images, tmp_path / 'a', hooks, max_iters=12, **changes))
+    losses = [each['loss_distill_features'] for each in whole.losses]
+    assert losses[-1] < 0.9 * losses[0]
+    # The optimiser trains the adapters, at the rate of all else.
+    (group,) = whole.optim_wrapper.param_groups
+    own = {id(parameter) for parameter in whole.model.parameters()}
+    adapters = [p for p in group['params'] if id(p) not in own]
+    assert [tuple(p.shape[:2]) for p in adapters if p.dim() == 4] == [
+        (8, 16), (16, 32), (32, 64), (64, 128),
+    ]  # fmt: skip
+    assert all(whole.optim_wrapper.optimizer.state[p]['exp_avg'].any() for p in adapters)
+    # What is stored is the student as it is.
+    stored = torch.load(tmp_path / 'a/iter_2.pth', weights_only=False)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        plain = MODELS.build(whole.cfg.model)
+    plain.load_state_dict(stored['state_dict'])
+    # And the training goes on as if it had not been interrupted.
+    (tmp_path / 'b').mkdir()
+    changes['resume'] = True
+    changes['load_from'] = str(tmp_path / 'a/iter_2.pth')
+    resumed = train(wide(images, tmp_path / 'b', hooks, max_iters=12, **changes))
+    assert resumed.losses == whole.losses[2:]
+    for a, b in zip(*(run.optim_wrapper.param_groups[0]['params'] for run in (whole, resumed))):
+        assert torch.equal(a, b)
+
+
+def test_load_from_takes_no_adapters(images, tmp_path):
+    hook = teacher_of(segmentation_config, images, tmp_path)
+    changes = {
+        'default_hooks.checkpoint.interval': 1,
+        'max_iters': 1,
+        'optim_wrapper.type': 'mkbackbones.BFloat16OptimWrapper',
+        'optim_wrapper.optimizer.lr': 0.0,  # so that they stay what they are at first
+    }
+    first = train(wide(images, tmp_path / 'a', [hook], **changes))
+    changes |= {'load_from': str(tmp_path / 'a/iter_1.pth'), 'randomness.seed': 4}
+    second = train(wide(images, tmp_path / 'b', [hook], **changes))
+    (a, *own), (b, *others) = (
+        run.optim_wrapper.param_groups[0]['params'] for run in (first, second)
+    )
+    assert torch.equal(a, b) and len(own) == len(others)
+    assert own[-1].shape == others[-1].shape and not torch.equal(own[-1], others[-1])
 
 
 def parts(images, tmp_path, key_cfg=None):
@@ -144,9 +199,9 @@ def test_the_same_weights_have_nothing_to_learn(images, tmp_path):
     student = Called(copy.deepcopy(teacher).requires_grad_(True)).train()
     student.decode_head.eval()  # of which dropout and batch norm make something else
     before = copy.deepcopy(teacher.state_dict())
-    remove = add_distillation(student, teacher, 1.0, 1.0, 1.0)
+    remove = add_distillation(student, teacher, 1.0, 1.0, 1.0, attention=1.0)
     losses = student(x)
-    for name in ('features', 'keys', 'logits'):
+    for name in ('features', 'keys', 'attention', 'logits'):
         assert float(losses[f'loss_distill_{name}']) == pytest.approx(0, abs=1e-6)
     sum(losses.values()).backward()
     assert all(p.grad is None for p in teacher.parameters()) and not teacher.training
@@ -156,6 +211,7 @@ def test_the_same_weights_have_nothing_to_learn(images, tmp_path):
     student.train()
     remove()
     assert list(student(x)) == ['loss'] and not teacher.backbone._forward_hooks
+    assert not any('forward' in vars(m) for m in [*student.modules(), *teacher.modules()])
 
 
 def test_recomputed_blocks_give_the_same_gradients(images, tmp_path):
@@ -168,7 +224,7 @@ def test_recomputed_blocks_give_the_same_gradients(images, tmp_path):
         student.backbone = backbone
         student = Called(student).train()
         student.decode_head.eval()
-        add_distillation(student, teacher, 1.0, 1.0)
+        add_distillation(student, teacher, 1.0, 1.0, attention=1.0)
         sum(student(x).values()).backward()
         found.append([p.grad for p in student.backbone.parameters()])
     for a, b in zip(*found):
@@ -181,6 +237,7 @@ def test_recomputed_blocks_give_the_same_gradients(images, tmp_path):
         (dict(teacher=3), 'teacher=3'),
         (dict(checkpoint=''), 'checkpoint='),
         (dict(features=-1.0), 'features=-1.0'),
+        (dict(attention='yes'), 'attention='),
         (dict(temperature=0), 'temperature=0'),
         (dict(features=0), 'all 0'),
         (dict(trusted='yes'), 'trusted='),
@@ -217,11 +274,13 @@ def damaged(damage, images, tmp_path):
     elif damage == 'blocks':
         hook['keys'] = 1.0
         backbone = dict(STOCK_SWIN, depths=(1, 1, 1, 1))
+    elif damage == 'heads':
+        hook['attention'] = 1.0
+        backbone = dict(STOCK, arch=dict(STOCK['arch'], num_heads=(1, 2, 2, 2)))
     elif damage == 'logits':
         hook['logits'] = 1.0
     else:
-        backbone = dict(STOCK, arch=dict(STOCK['arch'], embed_dims=16))
-        changes['model.decode_head.in_channels'] = 128
+        backbone = dict(STOCK, out_indices=(3,))
     cfg = build(images, tmp_path / 'a', backbone, custom_hooks=[hook], **changes)
     cfg.custom_imports = dict(imports=['mkbackbones'])
     return cfg
@@ -240,8 +299,9 @@ EARLY = {
 WRONG = {'argument': 'features=-1.0', 'name': "'feature'"}
 TOGETHER = {
     'blocks': 'the same blocks in both',
+    'heads': 'layers.1.blocks.0.attn has 2 heads in the student and 1 in the teacher',
     'logits': 'no decode_head.conv_seg',
-    'width': 'have to be the same',
+    'levels': 'have to be the same',
 }
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from mkbackbones import ManifoldDINOv3, ManifoldSwin, ManifoldSwinV2, ManifoldViT
 from mkbackbones.attention.inject import apply_manifold_key
-from mkbackbones.compress.attention_weights import AttentionWeights
+from mkbackbones.attention.weights import AttentionWeights
 from mkbackbones.explain.logits import logits_with
 from mkbackbones.explain.look import choose, look_at, measure
 from mkbackbones.explain.parts import split_key

@@ -13,6 +13,7 @@ from ...attention.inject import parent_of
 from ...attention.qkv import ManifoldQKV
 from ...keys import KUA, ManifoldKey, SimpleK, SpatialK, VanillaK
 from ..fold_calibrated import change_of, is_blind_to_shifts, running_order
+from ..pictures import pictures_of
 from ..tokens import Seen, seen_by
 from .fit import ChartFit
 from .membership import MembershipFit
@@ -247,11 +248,6 @@ def costs_of_charts(
             )
         )
     return found
-
-
-def pictures_of(batch: Any) -> int:
-    """Pictures in a batch."""
-    return len(batch['inputs']) if isinstance(batch, Mapping) and 'inputs' in batch else len(batch)
 
 
 @torch.no_grad()

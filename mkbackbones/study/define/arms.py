@@ -23,7 +23,7 @@ __all__ = [
 Role = Literal['baseline', 'control', 'candidate']
 ROLES: tuple[Role, ...] = get_args(Role)
 #: What can be learnt from a teacher.
-LOSSES = ('features', 'keys', 'logits')
+LOSSES = ('features', 'keys', 'attention', 'logits')
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def parse_arm(key: str, arm: dict) -> Arm:
 
 def parse_teacher(teacher: Any, where: str) -> Teacher:
     """The entry ``teacher`` of an arm: an arm's key, or that and weights of losses."""
+    # Without attention, so that studies which do not name it stay what they are.
     losses = dict(features=1.0, keys=0.0, logits=0.0, temperature=1.0)
     entries = dict(arm=teacher) if isinstance(teacher, str) else teacher
     if not isinstance(entries, dict) or not isinstance(entries.get('arm'), str):
@@ -93,7 +94,7 @@ def parse_teacher(teacher: Any, where: str) -> Teacher:
             f"{where}: teacher={teacher!r}; give an arm, e.g. 'spatial', or dict(arm='spatial', "
             'features=1.0, logits=1.0)'
         )
-    allow(entries, ('arm', *losses), f'{where}: teacher')
+    allow(entries, ('arm', *LOSSES, 'temperature'), f'{where}: teacher')
     losses |= {name: weight for name, weight in entries.items() if name != 'arm'}
     from ...engine.distill import check_weights  # heavy, and few studies have teachers
 
@@ -192,10 +193,12 @@ def check_parts(arms: dict[str, Arm], tasks: dict[str, Task]) -> None:
                 'so it would have no run'
             )
         for task in own:
-            if arm.teacher and not any(arm.teacher.losses_of(task.kind)[n] for n in LOSSES):
+            if arm.teacher and not any(
+                arm.teacher.losses_of(task.kind).get(name) for name in LOSSES
+            ):
                 raise StudyError(
                     f'arm {arm.key}: of its teacher it learns logits alone, which {task.key} has '
-                    'not; give features or keys a weight'
+                    'not; give features, keys or attention a weight'
                 )
         lost = [t.key for t in own if t.source and not takes_part(arm, tasks[t.source].kind, False)]
         if lost and arm.initial_arm is None:

@@ -78,7 +78,7 @@ def fairness(study: Study, configs: dict[str, Config]) -> list[str]:
             )
         if arm.teacher:
             losses = arm.teacher.losses
-            weights = [f'{name} {losses[name]:g}' for name in LOSSES if losses[name]]
+            weights = [f'{name} {losses[name]:g}' for name in LOSSES if losses.get(name)]
             sentences.append(
                 f'{arm.label} also learns from the trained network of '
                 f'{study.arms[arm.teacher.arm].label} of the same task and seed (weights of the '

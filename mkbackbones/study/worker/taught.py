@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
-from ...engine.distill import add_distillation
+from ...engine.distill import TaughtHook
 from ...engine.teacher import build_teacher
 
 __all__ = ['TeacherHook']
 
 
-class TeacherHook(Hook):
+class TeacherHook(TaughtHook):
     """As ``DistillHook``, with a teacher that the study describes.
 
     Args:
@@ -26,18 +22,8 @@ class TeacherHook(Hook):
     """
 
     def __init__(self, teacher: dict, trusted: bool) -> None:
+        super().__init__(teacher['losses'])
         self.teacher, self.trusted = teacher, trusted
-        self.remove: Callable[[], None] | None = None
 
-    def before_train(self, runner: Runner) -> None:
-        """Build the teacher and add the losses."""
-        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        teacher = build_teacher(Config(self.teacher), self.teacher['checkpoint'], self.trusted)
-        teacher.to(next(model.parameters()).device)
-        self.remove = add_distillation(model, teacher, **self.teacher['losses'])
-
-    def after_train(self, runner: Runner) -> None:
-        """Take it away again."""
-        if self.remove is not None:
-            self.remove()
-            self.remove = None
+    def build(self, runner: Runner) -> nn.Module:
+        return build_teacher(Config(self.teacher), self.teacher['checkpoint'], self.trusted)
