@@ -177,7 +177,7 @@ class RecordedForward:
         if reason not in self.told:
             self.told.add(reason)
             name = type(self.backbone).__name__
-            print_log(f'{name} runs without recordings: {reason}', 'current', logging.WARNING)
+            print_log(f'{name} runs without recordings: {reason}', 'current', logging.INFO)
 
 
 def uncached_autocast(device_type: str) -> AbstractContextManager[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from ..arguments import CONFIG, check
+from ..backbones.base import Backbone
 from ..checkpoints.fold import names_of_key
 from .carry import carry_over, left_behind
 from .check import check_model
@@ -102,6 +103,8 @@ def swap_backbone(cfg: Config, backbone: dict) -> Swap:
     fit_normalisation(cfg, model, where, changes)
     forget_old_weights(model, where, touched.places, filled[0] == filled[1], changes)
     add_import(cfg, changes)
+    if isinstance(new_module, Backbone):
+        add_recording(cfg, changes)
     advice = advise_weights(cfg, new_cfg, filled, old_cfg.get('init_cfg'))
     if behind:
         advice.append(f'of the old backbone these settings do not go along: {", ".join(behind)}')
@@ -321,3 +324,12 @@ def add_import(cfg: Config, changes: list[str]) -> None:
     if 'mkbackbones' not in names:
         cfg.custom_imports = dict(imports, imports=['mkbackbones', *names])
         changes.append("custom_imports: + 'mkbackbones'")
+
+
+def add_recording(cfg: Config, changes: list[str]) -> None:
+    """Have passes of the backbone recorded, unless the config says how it runs."""
+    hooks = cfg.get('custom_hooks') or []
+    kinds = [hook.get('type') if isinstance(hook, dict) else type(hook) for hook in hooks]
+    if not any(str(kind).endswith(('RecordBackboneHook', 'CompileBackboneHook')) for kind in kinds):
+        cfg.custom_hooks = [*hooks, dict(type='mkbackbones.RecordBackboneHook')]
+        changes.append("custom_hooks: + 'mkbackbones.RecordBackboneHook'")

@@ -154,6 +154,10 @@ def test_every_change_is_told():
     preprocessor = swap.cfg.model.data_preprocessor
     assert preprocessor.bgr_to_rgb and preprocessor.std == [58.395, 57.12, 57.375]
     assert swap.cfg.custom_imports['imports'] == ['mkbackbones']
+    assert swap.cfg.custom_hooks == [dict(type='mkbackbones.RecordBackboneHook')]
+    assert "custom_hooks: + 'mkbackbones.RecordBackboneHook'" in changes
+    again = swap_backbone(swap.cfg, VIT)
+    assert again.cfg.custom_hooks == swap.cfg.custom_hooks
     advice = '\n'.join(swap.advice)
     assert 'SGD' in advice and 'init_cfg' in advice
 
