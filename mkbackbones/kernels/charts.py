@@ -21,7 +21,7 @@ from .projections import ChartOperator, KeyWeights, project
 TUNING = {'forward': ((64, 64, 8), (64, 32, 4)), 'backward': ((64, 32, 4), (64, 32, 4))}
 #: The same of the kernels for the neighbourhood's gradients, of any size and of 3x3, and how many
 #: programs they start for each multiprocessor: each sums up weight gradients of its own.
-SPATIAL_TUNING = ((64, 16, 1, 48), (32, 32, 4, 8))
+SPATIAL_TUNING = ((64, 16, 1, 48), (16, 64, 4, 8))
 
 
 def channel_block(channels: int, largest: int) -> int:

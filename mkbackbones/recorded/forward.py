@@ -87,7 +87,7 @@ class RecordedForward:
             return self.plain(x)
         self.turn.end_loan()
         if recording is None:
-            recording = self.record(place, x, parameters if training else [])
+            recording = self.record(place, x, tree, parameters if training else [])
             if recording is None:
                 return self.plain(x)
         if not training:
@@ -137,7 +137,7 @@ class RecordedForward:
         return self.often.is_due(place, self.recordings)
 
     def record(
-        self, place: Hashable, x: Tensor, parameters: list[nn.Parameter]
+        self, place: Hashable, x: Tensor, tree: Tree, parameters: list[nn.Parameter]
     ) -> Recording | None:
         """Record a shape; None where it cannot be, or takes too much memory."""
         if x.numel() > self.largest:
@@ -147,9 +147,20 @@ class RecordedForward:
             self.graphs = self.make_graphs(x.device)
         if len(self.recordings) >= self.often.most:
             del self.recordings[self.often.rarest(self.recordings)]
+        # Whatever still holds a former pass, as a loss or DistributedDataParallel may, keeps what
+        # takes its parameters' gradients on the stream of that pass, for which a recording must not
+        # wait. So others stand in for the parameters, which nobody holds.
+        others = tree.stand_ins()
+
+        def run(x: Tensor) -> tuple[Tensor, ...]:
+            with tree.standing_in(others):
+                return self.plain(x)
+
         try:
             with uncached_autocast(x.device.type):
-                recording = Recording(self.plain, x, parameters, self.graphs, self.statics)
+                leaves = [others[id(p)] for p in parameters]
+                recording = Recording(run, x, leaves, self.graphs, self.statics)
+            recording.parameters = parameters
         except RuntimeError as error:
             # What is recorded draws from the generator as it was; a pool may be left half open.
             self.drop()

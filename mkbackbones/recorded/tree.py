@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,6 +48,31 @@ class Tree:
         """Parameters and buffers, each once."""
         found = map(dict.get, self.owners, self.names)
         return list({id(t): t for t in found if t is not None}.values())
+
+    def stand_ins(self) -> dict[int, nn.Parameter]:
+        """Other parameters with the memory of the backbone's, by the ``id`` of those."""
+        found = map(dict.get, self.owners, self.names)
+        return {
+            id(p): nn.Parameter(p.detach(), p.requires_grad)
+            for p in found
+            if isinstance(p, nn.Parameter)
+        }
+
+    @contextmanager
+    def standing_in(self, others: dict[int, nn.Parameter]) -> Iterator[None]:
+        """Have others in the places of the backbone's parameters.
+
+        Args:
+            others (dict[int, nn.Parameter]): What :meth:`stand_ins` gave.
+        """
+        found = list(map(dict.get, self.owners, self.names))
+        try:
+            for owner, name, value in zip(self.owners, self.names, found):
+                owner[name] = others.get(id(value), value)
+            yield
+        finally:
+            for owner, name, value in zip(self.owners, self.names, found):
+                owner[name] = value
 
     def is_observed(self) -> bool:
         """Whether somebody wants to see what a layer computes in each pass."""

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from mkbackbones.engine import RecordBackboneHook
+from mkbackbones.kernels import support
 from mkbackbones.recorded import RecordedForward
 from mkbackbones.recorded.capture import CudaGraphs
 
-from ..test_kernels.small import error, filled, small_swin, small_vit
+from ..test_kernels.small import INTERPRETED, error, filled, small_swin, small_vit
 from .simulated import SimulatedGraphs
 
 CUDA = torch.cuda.is_available()
@@ -182,6 +183,36 @@ def test_a_pass_that_waits_for_its_backward_pass_is_left_alone():
     gc.collect()
     loss_of(recorded, x)
     assert counts()[1] == before + 2
+
+
+def test_former_passes_may_be_held():
+    """As a loop does that keeps its last loss, or DistributedDataParallel."""
+    plain, recorded = pair()
+    held = []
+    for step in range(5):
+        for model in (plain, recorded):
+            model.zero_grad()
+            held.append(loss_of(model, images(SHAPES[0], step)))
+            held[-1].backward()
+        for p, q in zip(plain.parameters(), recorded.parameters()):
+            assert error(q.grad, p.grad) < CLOSE
+    assert counts() == (2, 8)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason='on a GPU all tests here run on the kernels')
+@pytest.mark.parametrize('build, key', [(small_swin, KEYS[1]), (small_vit, KEYS[2])])
+def test_the_kernels_are_recorded(build, key, monkeypatch):
+    pytest.importorskip('triton')
+    monkeypatch.setattr(support, 'fused_dtype', lambda x: torch.float32)
+    plain, recorded = pair(build, key)
+    for step in range(2):
+        for model in (plain, recorded):
+            model.zero_grad()
+            loss_of(model, images((1, 3, 16, 32), step)).backward()
+        for (name, p), q in zip(plain.named_parameters(), recorded.parameters()):
+            assert (p.grad is None) == (q.grad is None), name
+            assert p.grad is None or error(q.grad, p.grad) < 1e-5, name
+    assert counts() == (2, 2)
 
 
 def test_the_backward_pass_runs_once():
