@@ -145,6 +145,8 @@ class RecordedForward:
             self.largest = x.numel()
         if self.graphs is None:
             self.graphs = self.make_graphs(x.device)
+            if not self.has_room(self.graphs, 0):
+                return None
         if len(self.recordings) >= self.often.most:
             del self.recordings[self.often.rarest(self.recordings)]
         # Whatever still holds a former pass, as a loss or DistributedDataParallel may, keeps what
@@ -159,8 +161,8 @@ class RecordedForward:
         try:
             with uncached_autocast(x.device.type):
                 leaves = [others[id(p)] for p in parameters]
-                recording = Recording(run, x, leaves, self.graphs, self.statics)
-            recording.parameters = parameters
+                self.recordings[place] = Recording(run, x, leaves, self.graphs, self.statics)
+            self.recordings[place].parameters = parameters
         except RuntimeError as error:
             # What is recorded draws from the generator as it was; a pool may be left half open.
             self.drop()
@@ -170,18 +172,20 @@ class RecordedForward:
             reason = ' '.join(str(error).split())[:300]
             self.tell(f'images {tuple(x.shape)}: {type(error).__name__}: {reason}')
             return None
-        held = self.graphs.held()
-        if held > self.memory:
-            del recording
-            self.drop()
-            self.too_large = x.numel()
-            self.tell(
-                f'images {tuple(x.shape)}: with recordings the process holds {held:.0%} of the '
-                f'memory that is left to it, more than memory={self.memory:g}'
-            )
-            return None
-        self.recordings[place] = recording
-        return recording
+        return self.recordings[place] if self.has_room(self.graphs, x.numel()) else None
+
+    def has_room(self, graphs: Graphs, size: int) -> bool:
+        """Whether the process may hold what it does; else images of a size are not recorded."""
+        held = graphs.held()
+        if held <= self.memory:
+            return True
+        self.drop()
+        self.too_large = size
+        self.tell(
+            f'the process holds {held:.0%} of the GPU memory that others leave, more than '
+            f'memory={self.memory:g}; images of {size} values and more are not recorded'
+        )
+        return False
 
     def tell(self, reason: str) -> None:
         """Say once why passes are not recorded."""

@@ -341,11 +341,15 @@ def test_recordings_that_take_too_much_memory_are_given_up(monkeypatch):
     assert look_at(recorded, [24, 24]) == [24]
     assert look_at(recorded, [16, 16]) == [16, 24]
     assert look_at(recorded, [8, 8]) == []  # the third one is too much
-    assert 'holds 90% of the memory' in told[0] and 'memory=0.8' in told[0]
+    assert 'holds 90% of the GPU memory' in told[0] and 'memory=0.8' in told[0]
     assert look_at(recorded, [24, 16, 8, 24, 16, 8]) == []
     assert len(told) == 1
-    monkeypatch.setattr(Graphs, 'held', lambda self: 0.1)
     assert look_at(recorded, [4, 4]) == [4]
+    Graphs.made.clear()
+    monkeypatch.setattr(Graphs, 'held', lambda self: 0.9)
+    _, recorded = pair(memory=0.8)
+    assert look_at(recorded, [24] * 5 + [16] * 5) == [] and counts() == (0, 0)
+    assert len(told) == 2
 
 
 def test_what_cannot_be_recorded_runs_plain(monkeypatch):
