@@ -177,6 +177,8 @@ def read_tiles(content: dict[str, Any]) -> Tiles:
     tiles = Tiles(**content)
     if not is_int(tiles.tile) or not is_int(tiles.overlap):
         raise ValueError(f'{tiles} are none: both have to be whole numbers')
+    if not 0 <= 2 * tiles.overlap <= tiles.tile or not tiles.tile:
+        raise ValueError(f'{tiles} are none: the overlap is at most half of a tile')
     return tiles
 
 

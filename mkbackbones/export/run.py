@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,9 @@ class SavedProgram(Exported):
 
     Args:
         path (Path): The file.
+
+    Raises:
+        ValueError: It is no program, or one that export has not written.
     """
 
     runner = 'torch'
@@ -105,15 +109,16 @@ class SavedProgram(Exported):
 
         from . import operators  # noqa: F401 - registers those that a detector has
 
+        check_notes(path)
         texts = {NOTES: ''}
         with open(path, 'rb') as file, data_alone():
             program: Any = torch.export.load(file, extra_files=texts)
         self.module = without_guards(program)
-        super().__init__(json.loads(texts[NOTES] or '{}'))
+        super().__init__(json.loads(texts[NOTES]))
 
     @property
     def outputs(self) -> list[str]:
-        return list(self.notes.get('outputs', ()))
+        return list(self.notes['outputs'])
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         import torch
@@ -121,6 +126,15 @@ class SavedProgram(Exported):
         with torch.no_grad():
             outputs = self.module(*(torch.from_numpy(inputs[name]) for name in ('images', 'size')))
         return {name: one.numpy() for name, one in zip(self.outputs, outputs)}
+
+
+def check_notes(path: Path) -> None:
+    """Raise ValueError unless a program has notes; torch says of others what tells nobody much."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith(f'/{NOTES}') for name in archive.namelist()):
+                return
+    raise ValueError(f'it has no {NOTES}, which export writes into programs')
 
 
 def open_exported(path: Path) -> Exported:
