@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,6 +267,7 @@ def opened(
     from .threshold_images import Split, open_file
 
     if tiling is None and not is_exported(args.checkpoint):
+        prepare_as_test(cfg)
         runner, _ = runner_aside(cfg, args.checkpoint, args.trusted, scratch)
 
         def load(_: Split) -> Any:
@@ -290,6 +292,19 @@ def opened(
             cfg.test_dataloader = cfg.val_dataloader
         predictor = predictor_in_tiles(args, cfg, tiling)
         yield open_split, lambda _: predictor
+
+
+def prepare_as_test(cfg: Config) -> None:
+    """Let validation images be prepared as those of the test set are, and by predict all others."""
+    from ..predict.preparation import test_dataset
+    from ..runner.preflight import iter_datasets
+
+    if cfg.get('test_dataloader') is None:
+        return
+    pipeline = test_dataset(cfg).get('pipeline')
+    for dataset in iter_datasets(cfg.val_dataloader.dataset):
+        if pipeline and dataset.get('pipeline'):
+            dataset['pipeline'] = copy.deepcopy(pipeline)
 
 
 def check_number(split: Split, wish: Wish) -> None:

@@ -151,3 +151,15 @@ def test_tiles_are_kept(tmp_path_factory, tiles):
     point = replace(POINT, tiles=tiles)
     point.save(file)
     assert OperatingPoint.load(file) == point
+
+
+def test_scores_of_whole_pictures_are_those_of_predict_too(tmp_path, monkeypatch):
+    """Whatever the pipeline of the validation images is."""
+    monkeypatch.chdir(tmp_path)
+    cfg = project(segmentation_config, tmp_path)
+    cfg.val_dataloader.dataset.pipeline[1].scale = (32, 32)
+    cfg.dump('config.py')
+    assert main([*GIVEN, '--max-false-alarms', '0.4', *CPU]) == 0
+    threshold = OperatingPoint.load(Path('threshold.json')).threshold
+    found = mkbackbones.Predictor(*GIVEN, device='cpu')([f'val/img/{i}.png' for i in range(6)])
+    assert min(abs(threshold - one.score) for one in found) < 1e-6
