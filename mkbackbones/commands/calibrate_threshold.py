@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..exported_files import PROGRAM, SUFFIXES, is_exported
 from ..hints import did_you_mean
 from ..runner.preflight import check_checkpoint, check_classes, check_paths
 from .errors import CommandError, run_command
 from .launch import add_launch_arguments, prepare_config, runner_aside, told_in_a_sentence
 from .targets import check_target
+from .tile_arguments import add_tile_arguments, chosen_tiling, predictor_in_tiles
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from ..decide.by_class import ByClass
     from ..decide.looked import Looked
     from ..decide.thresholds import Wish
+    from ..predict.tiles import Tiling
     from .threshold_images import Split
 
 EXAMPLES = """
@@ -30,7 +34,10 @@ examples:
       --out line3.json --report line3.html
   python -m mkbackbones calibrate-threshold my_config.py epoch_12.pth --min-recall 0.9 \\
       --per-class crack=0.98
+  python -m mkbackbones calibrate-threshold my_config.py epoch_12.pth --min-recall 0.98 \\
+      --tile 1024 --overlap 128
   python -m mkbackbones calibrate-threshold my_config.py model_int8.onnx --max-false-alarms 0.01
+  python -m mkbackbones calibrate-threshold my_config.py model.pt2 --max-false-alarms 0.01
 
 The threshold comes from the validation images of the config; what it gives is told for them and,
 with exact intervals, for its test images.
@@ -47,7 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('config', help='path of a config, or the name of a shipped one')
     parser.add_argument(
-        'checkpoint', help='path of the weights, or of a file that export has written: .onnx'
+        'checkpoint',
+        help='path of the weights, or of a file that export has written: ' + ' or '.join(SUFFIXES),
     )
     wish = parser.add_mutually_exclusive_group(required=True)
     wish.add_argument(
@@ -66,6 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='CLASS=SHARE',
         help='choose a threshold for each class, too, by the same wish or by one of its own; an '
         'image then raises an alarm if any class is above its threshold',
+    )
+    add_tile_arguments(
+        parser,
+        'cut larger images, as predict does; the threshold is then for predict with such tiles',
     )
     parser.add_argument(
         '--out', type=Path, default=Path('threshold.json'), help='default: threshold.json'
@@ -88,7 +100,7 @@ def calibrate(args: argparse.Namespace) -> None:
         CommandError: If the input cannot work, or the images are too few to tell.
     """
     from ..decide.by_class import decide_by_class
-    from ..decide.operating_point import OperatingPoint, digest_of
+    from ..decide.operating_point import OperatingPoint, Tiles, digest_of
     from ..decide.page import write_page
     from ..decide.thresholds import Wish, choose_threshold, outcome_of
     from ..decide.words import told_lines
@@ -98,6 +110,8 @@ def calibrate(args: argparse.Namespace) -> None:
         own = own_wishes(args.per_class or [], wish)
     except ValueError as error:
         raise CommandError(error) from error
+    tiling = chosen_tiling(args)
+    check_file(args, tiling)
     check_target(args.out, '.json', args.force)
     if args.report is not None:
         check_target(args.report, '.html', args.force)
@@ -107,7 +121,7 @@ def calibrate(args: argparse.Namespace) -> None:
     with (
         tempfile.TemporaryDirectory() as scratch,
         told_in_a_sentence(cfg),
-        opened(args, cfg, kind, scratch) as (open_split, load),
+        opened(args, cfg, kind, scratch, tiling) as (open_split, load),
     ):
         first = open_split(cfg.val_dataloader)
         check_number(first, wish)
@@ -118,8 +132,13 @@ def calibrate(args: argparse.Namespace) -> None:
             threshold = choose_threshold(found.score, found.defective, wish)
         except ValueError as error:
             raise CommandError(error) from error
+        cut = first.cut
         if 'test' in splits:
-            looked['test'] = open_split(cfg.test_dataloader).look(model)
+            second = open_split(cfg.test_dataloader)
+            looked['test'] = second.look(model)
+            cut += second.cut
+    if tiling is not None and not cut:
+        print(f'no image is larger than a tile, {tiling.tile} pixels: all were looked at whole')
     outcomes = {
         name: outcome_of(each.score, each.defective, each.groups, threshold)
         for name, each in looked.items()
@@ -139,6 +158,7 @@ def calibrate(args: argparse.Namespace) -> None:
         outcomes.get('test'),
         digest_of(Path(args.checkpoint)),
         by_class,
+        None if tiling is None else Tiles(tiling.tile, tiling.overlap),
     )
     point.save(args.out)
     print('\n'.join(told_lines(point, looked['validation'])))
@@ -182,14 +202,27 @@ def check_names(own: dict[str, Wish], classes: list[str]) -> None:
             )
 
 
+def check_file(args: argparse.Namespace, tiling: Tiling | None) -> None:
+    """Raise CommandError for what does not go with an exported file."""
+    if not is_exported(args.checkpoint):
+        return
+    if args.device == 'cuda':
+        runs = 'torch' if args.checkpoint.endswith(PROGRAM) else 'onnxruntime'
+        raise CommandError(f'--device cuda: {args.checkpoint} runs in {runs} on the CPU')
+    if tiling is not None:
+        raise CommandError(
+            f'--tile {tiling.tile}: {args.checkpoint} is an exported file, which looks at whole '
+            'pictures and joins nothing that tiles show; leave out --tile, or give the checkpoint, '
+            'whose threshold is then for predict --tile'
+        )
+
+
 def prepare(args: argparse.Namespace) -> tuple[Config, Any, list[str]]:
     """The config, the kind of its model, and which of its splits are looked at.
 
     Raises:
         CommandError: One of them cannot work.
     """
-    if args.checkpoint.endswith('.onnx') and args.device == 'cuda':
-        raise CommandError(f'--device cuda: {args.checkpoint} runs in onnxruntime on the CPU')
     cfg = prepare_config(args)
     kinds = dict(mmdet='detection', mmseg='segmentation')
     kind = kinds.get(cfg.get('default_scope', ''))
@@ -222,7 +255,7 @@ def same_images(cfg: Any) -> bool:
 
 @contextlib.contextmanager
 def opened(
-    args: argparse.Namespace, cfg: Config, kind: Any, scratch: str
+    args: argparse.Namespace, cfg: Config, kind: Any, scratch: str, tiling: Tiling | None
 ) -> Iterator[tuple[Callable[[dict], Split], Callable[[Split], Any]]]:
     """What opens a split, and what loads the model that is asked for its classes.
 
@@ -233,7 +266,8 @@ def opened(
 
     from .threshold_images import Split, open_file
 
-    if not args.checkpoint.endswith('.onnx'):
+    if tiling is None and not is_exported(args.checkpoint):
+        prepare_as_test(cfg)
         runner, _ = runner_aside(cfg, args.checkpoint, args.trusted, scratch)
 
         def load(_: Split) -> Any:
@@ -248,12 +282,29 @@ def opened(
     from ..runner.config_values import settle_loaders
 
     settle_loaders(cfg)
-    by_class = args.per_class is not None
+    open_split = partial(Split, Runner.build_dataloader, kind=kind, scratch=Path(scratch))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        yield (
-            partial(Split, Runner.build_dataloader, kind=kind, scratch=Path(scratch), by_file=True),
-            lambda split: open_file(args.checkpoint, split.classes, by_class),
-        )
+        if tiling is None:
+            by_class = args.per_class is not None
+            yield open_split, lambda split: open_file(args.checkpoint, split.classes, by_class)
+            return
+        if cfg.get('test_dataloader') is None:  # by which tiles are prepared, as predict does it
+            cfg.test_dataloader = cfg.val_dataloader
+        predictor = predictor_in_tiles(args, cfg, tiling)
+        yield open_split, lambda _: predictor
+
+
+def prepare_as_test(cfg: Config) -> None:
+    """Let validation images be prepared as those of the test set are, and by predict all others."""
+    from ..predict.preparation import test_dataset
+    from ..runner.preflight import iter_datasets
+
+    if cfg.get('test_dataloader') is None:
+        return
+    pipeline = test_dataset(cfg).get('pipeline')
+    for dataset in iter_datasets(cfg.val_dataloader.dataset):
+        if pipeline and dataset.get('pipeline'):
+            dataset['pipeline'] = copy.deepcopy(pipeline)
 
 
 def check_number(split: Split, wish: Wish) -> None:

@@ -7,19 +7,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..exported_files import ONNX, PROGRAM, SUFFIXES
 from ..runner.config_files import find_config, read_config
 from ..runner.preflight import check_cv2, check_scope
 from .errors import CommandError, run_command
 from .export_lower import export_lower, lower_config, size_of, tell_left_out
+from .given_threshold import check_point, read_point
 from .launch import add_weights_arguments
-from .predict import check_point, read_point
 from .targets import check_target
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-#: How the name of a file ends that is a program of torch.export.
-PROGRAM = '.pt2'
 EXAMPLES = """
 examples:
   python -m mkbackbones export faster-rcnn_swin-t-spatial_neu-det.py \\
@@ -52,7 +51,7 @@ def build_parser(name: str = 'export', part: str | None = 'model') -> argparse.A
     )
     parser.add_argument('config', help='config of the model, or name of a shipped one')
     parser.add_argument('checkpoint', help='the trained model')
-    parser.add_argument('out', type=Path, help='file to write: .onnx or .pt2')
+    parser.add_argument('out', type=Path, help=f'file to write: {" or ".join(SUFFIXES)}')
     parser.add_argument(
         '--part',
         choices=['model', 'neck', 'backbone'],
@@ -107,7 +106,7 @@ def export(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If the input cannot be exported or the file not be written.
     """
-    check_target(args.out, ('.onnx', PROGRAM), args.force)
+    check_target(args.out, SUFFIXES, args.force)
     check_cv2()
     check_program(args)
     path = find_config(args.config)
@@ -136,11 +135,11 @@ def check_program(args: argparse.Namespace) -> None:
     if args.part != 'model':
         raise CommandError(
             f'{args.out} is for whole models; maps (--part) are written to a file that ends with '
-            '.onnx'
+            f'{ONNX}'
         )
     if args.fp16 or args.int8 is not None:
         raise CommandError(
-            f'{args.out} is in float32; --fp16 and --int8 are for a file that ends with .onnx'
+            f'{args.out} is in float32; --fp16 and --int8 are for a file that ends with {ONNX}'
         )
 
 
@@ -153,7 +152,7 @@ def export_whole(args: argparse.Namespace, cfg: Config) -> None:
 
     if args.out.suffix != PROGRAM:
         require_packages()
-    point = None if args.threshold is None else read_point(args.threshold)
+    point = None if args.threshold is None else read_point(args, None)
     lower_cfg = lower_config(args) if args.fp16 or args.int8 is not None else None
     predictor = Predictor(cfg, args.checkpoint, device='cpu', trusted=args.trusted)
     more: dict[str, Any] = {}

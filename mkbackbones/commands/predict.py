@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import CommandError, run_skipping
+from .given_threshold import check_point, read_point
 from .launch import add_weights_arguments, force_cpu
-from .tile_arguments import add_tile_arguments, chosen_overlap
+from .tile_arguments import add_tile_arguments, chosen_tiling
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ..decide.operating_point import OperatingPoint
     from ..predict.inputs import Picture
     from ..predict.output import Output
     from ..predict.predictor import Predictor
+    from ..predict.tiles import Tiling
 
 FORMATS = ('coco', 'csv', 'labelme', 'yolo', 'png')
 EPILOG = """
@@ -135,14 +136,15 @@ def predict(args: argparse.Namespace) -> list[str]:
     if not 0 <= args.min_score <= 1:
         raise CommandError(f'--min-score {args.min_score:g} has to be from 0 to 1')
     check_folder(args.out, args.overwrite)
-    point = None if args.threshold is None else read_point(args.threshold)
+    tiling = chosen_tiling(args)
+    point = None if args.threshold is None else read_point(args, tiling)
     if point is not None and not args.report and not {'coco', 'csv'} & set(args.format or ['csv']):
         raise CommandError('--threshold tells alarms in csv, coco or --report: add one of them')
     listed = sys.stdin if '-' in args.inputs else None
     pictures = name_pictures(find_pictures(args.inputs, listed, without=args.out))
     if args.device == 'cpu':  # before torch is there, and after what needs none
         force_cpu()
-    predictor = build(args)
+    predictor = build(args, tiling)
     asked = settings(args, predictor)
     if point is not None:
         check_point(point, args, predictor)
@@ -167,9 +169,10 @@ def predict(args: argparse.Namespace) -> list[str]:
     return faults
 
 
-def build(args: argparse.Namespace) -> Predictor:
+def build(args: argparse.Namespace, tiling: Tiling | None) -> Predictor:
     """The model."""
     from ..predict.predictor import Predictor
+    from ..predict.tiles import OVERLAP
 
     return Predictor(
         args.config,
@@ -178,49 +181,11 @@ def build(args: argparse.Namespace) -> Predictor:
         amp=args.amp,
         batch_size=args.batch_size,
         tile=args.tile,
-        overlap=chosen_overlap(args),
+        overlap=OVERLAP if tiling is None else tiling.overlap,
         bit_depth=args.bit_depth,
         trusted=args.trusted,
         cfg_options=args.cfg_options,
     )
-
-
-def read_point(path: Path) -> OperatingPoint:
-    """A threshold as ``calibrate-threshold`` wrote it."""
-    from ..decide.operating_point import OperatingPoint
-
-    if not path.is_file():
-        raise CommandError(f'--threshold {path} does not exist; calibrate-threshold writes one')
-    try:
-        return OperatingPoint.load(path)
-    except ValueError as error:
-        raise CommandError(f'--threshold {error}') from error
-
-
-def check_point(point: OperatingPoint, args: argparse.Namespace, predictor: Predictor) -> None:
-    """Raise CommandError if a threshold is that of other classes or of an exported file.
-
-    That it is of another checkpoint is told.
-    """
-    if point.is_of_export:
-        raise CommandError(
-            f'--threshold {args.threshold} was chosen for the exported file {point.checkpoint}, '
-            f'whose scores {args.checkpoint} does not have: choose one with calibrate-threshold '
-            f'{args.config} {args.checkpoint}'
-        )
-    if list(point.classes) != list(predictor.classes):
-        raise CommandError(
-            f'--threshold {args.threshold} is for the classes {", ".join(point.classes)}; the '
-            f'config has {", ".join(predictor.classes)}'
-        )
-    checkpoint = Path(args.checkpoint)
-    if not point.is_for(checkpoint):
-        other = 'another file' if point.checkpoint == checkpoint.name else point.checkpoint
-        print(
-            f'{args.threshold} was chosen for {other}, not for {checkpoint}: another network has '
-            'other scores',
-            file=sys.stderr,
-        )
 
 
 def settings(args: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:

@@ -18,11 +18,13 @@ from .launch import (
     prepare_config,
     told_in_a_sentence,
 )
-from .tile_arguments import add_tile_arguments, chosen_overlap
+from .tile_arguments import add_tile_arguments, chosen_tiling, predictor_in_tiles
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
+
+    from ..predict.tiles import Tiling
 
 EXAMPLES = """
 example:
@@ -72,9 +74,9 @@ def test(args: argparse.Namespace) -> None:
     cfg.load_from = args.checkpoint
     check_paths(cfg, ('test',))
     check_classes(cfg, ('test',))
-    overlap = chosen_overlap(args)
-    if args.tile is not None:
-        show(test_in_tiles(args, cfg, overlap))
+    tiling = chosen_tiling(args)
+    if tiling is not None:
+        show(test_in_tiles(args, cfg, tiling))
         return
     names = entry_names(args.checkpoint, args.trusted)
     if args.show_dir is not None:
@@ -96,13 +98,12 @@ def show(metrics: dict) -> None:
         print(f'{name}: {value}' if whole else f'{name}: {value:.4f}')
 
 
-def test_in_tiles(args: argparse.Namespace, cfg: Config, overlap: int) -> dict[str, float]:
+def test_in_tiles(args: argparse.Namespace, cfg: Config, tiling: Tiling) -> dict[str, float]:
     """Metrics of pictures that are cut into tiles.
 
     Raises:
         CommandError: if an argument does not go with ``--tile``.
     """
-    from ..predict import Predictor
     from ..predict.evaluation import evaluate
     from .predict import progress
 
@@ -112,18 +113,7 @@ def test_in_tiles(args: argparse.Namespace, cfg: Config, overlap: int) -> dict[s
                 f'{name} {value} does not go with --tile; `predict --tile {args.tile}` writes what '
                 'is found in tiles'
             )
-    if args.launcher != 'none':
-        raise CommandError(
-            f'--launcher {args.launcher} does not go with --tile: tiles are tested by one process'
-        )
-    predictor = Predictor(
-        cfg,
-        args.checkpoint,
-        device='cpu' if args.device == 'auto' and args.gpus == 0 else args.device,
-        tile=args.tile,
-        overlap=overlap,
-        trusted=args.trusted,
-    )
+    predictor = predictor_in_tiles(args, cfg, tiling)
     with told_in_a_sentence(cfg):
         return evaluate(predictor, progress)
 

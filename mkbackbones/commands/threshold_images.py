@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.defect_score import class_probabilities, has_background, largest_by_class
-from ..export.metric import FileModel, said_by_file
+from ..export.metric import FileModel
+from ..exported_files import ONNX
+from ..predict.evaluation import CLASS_SCORES, seen_whole
+from ..predict.passes import Passes
 from ..runner.config_files import one_line
-from ..study.worker.collect import SegmentationCollector, collect, collector_of
+from ..study.worker.collect import collect, collector_of
 from .errors import CommandError
 
 if TYPE_CHECKING:
@@ -22,13 +25,6 @@ if TYPE_CHECKING:
     from ..study.worker.collect import Collector
 
 __all__ = ['Split', 'open_file']
-
-
-class FileMaps(SegmentationCollector):
-    """Class maps of an exported file, which gives scores and no logits."""
-
-    def score(self, sample: Any) -> float:
-        return said_by_file(sample)['score']
 
 
 class Split:
@@ -42,7 +38,6 @@ class Split:
         settings (dict): Those of the loader.
         kind (str): ``'detection'`` or ``'segmentation'``.
         scratch (Path): A folder for what the collector writes.
-        by_file (bool): Whether an exported file will score them.
 
     Raises:
         CommandError: Its annotations are not such as tell which images are good.
@@ -54,19 +49,17 @@ class Split:
         settings: dict,
         kind: Kind,
         scratch: Path,
-        by_file: bool = False,
     ) -> None:
         self.loader, self.kind = build(dict(settings, batch_size=1)), kind
         dataset: Any = self.loader.dataset
         root = getattr(dataset, 'data_root', None) or '.'
         self.collector: Collector
         try:
-            if by_file and kind == 'segmentation':
-                self.collector = FileMaps(dataset, root, scratch)
-            else:
-                self.collector = collector_of(kind, dataset, root, scratch)
+            self.collector = collector_of(kind, dataset, root, scratch)
         except TypeError as error:
             raise CommandError(error) from error
+        #: How many images were cut into tiles.
+        self.cut = 0
         self.class_scores: list[list[float]] = []
         self.truth: dict[Path, list[Any]] = {}
         self.found: dict[Path, list[Any]] = {}
@@ -107,10 +100,9 @@ class Split:
             found = zip(boxes.tolist(), instances.labels.tolist(), instances.scores.tolist())
             self.found[path] = [(box, self.classes[label], score) for box, label, score in found]
             return
-        said = said_by_file(sample)
-        if not said:
-            said['class_scores'] = largest_by_class(class_probabilities(sample.seg_logits.data))
-        scores = said['class_scores']
+        scores = sample.metainfo.get(CLASS_SCORES)
+        if scores is None:  # neither of tiles nor of a file
+            scores = largest_by_class(class_probabilities(sample.seg_logits.data))
         self.class_scores.append(scores)
         truth, labels = (
             each.data.squeeze(0).numpy() for each in (sample.gt_sem_seg, sample.pred_sem_seg)
@@ -124,10 +116,20 @@ class Split:
         ]
 
     def look(self, model: Any) -> Looked:
-        """Score the images."""
+        """Score the images.
+
+        Args:
+            model (nn.Module | Passes): A model, or what looks at images in tiles.
+        """
         from ..decide.looked import Looked, Marks
 
-        collect(model, self.loader, self)
+        if isinstance(model, Passes):
+            for sample, found in seen_whole(model, self.collector.dataset, masks=False):
+                tiling = model.tiling
+                self.cut += bool(tiling and len(tiling.windows(found.width, found.height)) > 1)
+                self.add(sample)
+        else:
+            collect(model, self.loader, self)
         evidence: Any = self.collector.evidence()
         paths: dict[str, Path] = {}
         for index in range(len(self.collector.dataset)):
@@ -182,13 +184,13 @@ def open_file(path: str, classes: list[str], by_class: bool) -> FileModel:
     """
     from importlib.util import find_spec
 
-    if find_spec('onnxruntime') is None:
+    if path.endswith(ONNX) and find_spec('onnxruntime') is None:
         raise CommandError(
             "onnxruntime is missing, which runs it: pip install 'mkbackbones[export]'"
         )
     try:
         model = FileModel(Path(path))
-    except Exception as error:  # onnxruntime raises anything
+    except Exception as error:  # onnxruntime and torch raise anything
         raise CommandError(
             f'{path} cannot be read as an exported file ({one_line(error)})'
         ) from error
@@ -203,8 +205,8 @@ def open_file(path: str, classes: list[str], by_class: bool) -> FileModel:
             f'{path} is for the classes {", ".join(notes["classes"])}; the config has '
             f'{", ".join(classes)}'
         )
-    names = [output.name for output in model.exported.session.get_outputs()]
-    if by_class and 'class_scores' not in names:
+    needed = by_class or notes['kind'] == 'segmentation'
+    if needed and 'class_scores' not in model.exported.outputs:
         raise CommandError(
             f'{path} has no scores of classes, as a former release wrote it: export it anew'
         )

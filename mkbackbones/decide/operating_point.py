@@ -9,16 +9,36 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..arguments import is_int
+from ..exported_files import is_exported
 from ..files import written_aside
 from .by_class import ByClass, ClassOutcome, ClassPoint
 from .interval import Share
 from .thresholds import Outcome, Wish
 
-__all__ = ['OperatingPoint', 'digest_of']
+__all__ = ['OperatingPoint', 'Tiles', 'digest_of']
 
 VERSION = 2
+#: Of a file that names tiles, so that releases that know of none refuse it.
+WITH_TILES = 3
 #: Versions that are read; 1 had no thresholds by class.
-KNOWN = (1, VERSION)
+KNOWN = (1, VERSION, WITH_TILES)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How pictures were cut whose scores a threshold was chosen by.
+
+    Args:
+        tile (int): Longest side of a tile in pixels.
+        overlap (int): Least that neighbours share in pixels.
+    """
+
+    tile: int
+    overlap: int
+
+    def __str__(self) -> str:
+        return f'tiles of {self.tile} pixels with an overlap of {self.overlap}'
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,7 @@ class OperatingPoint:
         test (Outcome | None): And on those that it was not.
         digest (str): Of that file, see :func:`digest_of`; empty if it is not known.
         by_class (ByClass | None): Thresholds of the classes, by which images then raise alarms.
+        tiles (Tiles | None): How images were cut, whose scores are others; None: not at all.
     """
 
     threshold: float
@@ -44,11 +65,12 @@ class OperatingPoint:
     test: Outcome | None = None
     digest: str = ''
     by_class: ByClass | None = None
+    tiles: Tiles | None = None
 
     @property
     def is_of_export(self) -> bool:
         """Whether it was chosen for an exported file, whose scores no checkpoint has."""
-        return self.checkpoint.endswith('.onnx')
+        return is_exported(self.checkpoint)
 
     @property
     def above(self) -> float | dict[str, float]:
@@ -64,7 +86,9 @@ class OperatingPoint:
 
     def save(self, path: Path) -> None:
         """Write a JSON file, whole or not at all."""
-        content = {'version': VERSION, **plain(self)}
+        content = {'version': VERSION if self.tiles is None else WITH_TILES, **plain(self)}
+        if self.tiles is None:
+            del content['tiles']
         with written_aside(path) as work:
             work.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
 
@@ -77,17 +101,20 @@ class OperatingPoint:
         """
         try:
             content = json.loads(Path(path).read_text(encoding='utf-8'))
-            needed = {field.name for field in fields(cls)} - {'digest', 'by_class'}
+            needed = {field.name for field in fields(cls)} - {'digest', 'by_class', 'tiles'}
             lacking = {'version', *needed} - set(content)
             if lacking:
                 raise ValueError(f'it has no {min(lacking)}')
             version = content.pop('version')
             if version not in KNOWN:
-                raise ValueError(f'its version is {version}, and 1 to {VERSION} are known')
+                raise ValueError(f'its version is {version}, and 1 to {WITH_TILES} are known')
+            if (version == WITH_TILES) != ('tiles' in content):
+                raise ValueError(f'tiles are of version {WITH_TILES}, and its version is {version}')
             content['wish'] = Wish(**content['wish'])
             for split in ('validation', 'test'):
                 content[split] = content[split] and read_outcome(content[split])
             content['by_class'] = content.get('by_class') and read_by_class(content['by_class'])
+            content['tiles'] = read_tiles(content['tiles']) if 'tiles' in content else None
             found = cls(**content)
             numbers = [found.threshold]
             if found.by_class is not None:
@@ -139,6 +166,20 @@ def read_by_class(content: dict[str, Any]) -> ByClass:
         )
     test = content['test'] and read_outcome(content['test'])
     return ByClass(tuple(points), content['rest'], read_outcome(content['validation']), test)
+
+
+def read_tiles(content: dict[str, Any]) -> Tiles:
+    """Tiles as they were written.
+
+    Raises:
+        ValueError: There are none such.
+    """
+    tiles = Tiles(**content)
+    if not is_int(tiles.tile) or not is_int(tiles.overlap):
+        raise ValueError(f'{tiles} are none: both have to be whole numbers')
+    if not 0 <= 2 * tiles.overlap <= tiles.tile or not tiles.tile:
+        raise ValueError(f'{tiles} are none: the overlap is at most half of a tile')
+    return tiles
 
 
 def check_names(point: OperatingPoint) -> None:

@@ -17,7 +17,7 @@ from .looked import Box, Looked
 from .operating_point import OperatingPoint
 from .plots import class_plots, plot
 from .thresholds import Outcome
-from .words import by_class_notes, described, doubt_of_groups, limit_words, share_words
+from .words import by_class_notes, described, doubt_of_groups, limit_words, share_words, tile_words
 
 __all__ = ['write_page']
 
@@ -59,6 +59,8 @@ def write_page(path: Path, point: OperatingPoint, splits: Mapping[str, Looked]) 
         f'<p>Asked for: {html.escape(str(point.wish))}. Chosen on the validation images of '
         f'{html.escape(point.checkpoint)}.</p>'
     )
+    if tiles := tile_words(point):
+        parts.append(sentence(tiles))
     parts += tables('h3' if found else 'h2', point.validation, point.test)
     if point.test is None:
         parts.append(f'<p>{OVERFITTED}.</p>')

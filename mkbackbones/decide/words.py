@@ -17,6 +17,7 @@ __all__ = [
     'doubt_of_groups',
     'limit_words',
     'share_words',
+    'tile_words',
     'told_lines',
     'words',
 ]
@@ -139,8 +140,7 @@ def told_lines(point: OperatingPoint, looked: Looked) -> list[str]:
         looked (Looked): The validation images.
     """
     lines = [f'asked for: {point.wish}; alarm above {point.threshold:.6g}']
-    if doubt := doubt_of_groups(looked, point.wish):
-        lines.append(doubt)
+    lines += filter(None, (tile_words(point), doubt_of_groups(looked, point.wish)))
     splits = [('validation', point.validation), ('test', point.test)]
     lines += [
         f'{name}: {what}: {text}'
@@ -161,6 +161,16 @@ def told_lines(point: OperatingPoint, looked: Looked) -> list[str]:
         if together is not None:
             lines += [f'any class, {name}: {what}: {text}' for what, text in described(together)]
     return [*lines, *by_class_notes(found, point.wish, looked)]
+
+
+def tile_words(point: OperatingPoint) -> str:
+    """How the pictures were looked at, unless whole."""
+    if point.tiles is None:
+        return ''
+    return (
+        f'scores are those of {point.tiles}; the threshold is for predict --tile '
+        f'{point.tiles.tile} --overlap {point.tiles.overlap} alone'
+    )
 
 
 def share_words(wish: Wish) -> str:

@@ -10,12 +10,10 @@ import numpy as np
 import torch
 from mmengine.model import BaseModel
 
-from .run import ExportedModel
+from ..predict.evaluation import CLASS_SCORES, SCORE
+from .run import open_exported
 
-__all__ = ['FileModel', 'inputs_of', 'metrics', 'said_by_file']
-
-#: Where a sample keeps the scores that a file gives beside boxes or a class map.
-SAID = 'said_by_file'
+__all__ = ['FileModel', 'inputs_of', 'metrics']
 
 
 class FileModel(BaseModel):
@@ -27,7 +25,7 @@ class FileModel(BaseModel):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.exported = ExportedModel(path)
+        self.exported = open_exported(path)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Not used: :meth:`val_step` is."""
@@ -60,10 +58,9 @@ class FileModel(BaseModel):
 def put(outputs: dict[str, np.ndarray], sample: Any) -> None:
     """Give a sample of mmdet or mmseg what a file has found in its picture."""
     found = {name: value[0] for name, value in outputs.items()}
-    said = dict(score=float(found['score']))
+    sample.set_metainfo({SCORE: float(found['score'])})
     if 'class_scores' in found:
-        said['class_scores'] = found['class_scores'].tolist()
-    sample.set_metainfo({SAID: said})
+        sample.set_metainfo({CLASS_SCORES: found['class_scores'].tolist()})
     if 'class_map' in found:
         from mmengine.structures import PixelData
 
@@ -81,11 +78,6 @@ def put(outputs: dict[str, np.ndarray], sample: Any) -> None:
     if 'masks' in found:
         instances.masks = torch.from_numpy(found['masks'][kept])
     sample.pred_instances = instances
-
-
-def said_by_file(sample: Any) -> dict[str, Any]:
-    """``score`` and ``class_scores`` of a sample that a file has predicted; of another, nothing."""
-    return dict(sample.metainfo.get(SAID, {}))
 
 
 def inputs_of(data: Any) -> list[dict[str, np.ndarray]]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..exported_files import PROGRAM
 from ..files import written_aside
 from ..predict import PictureError, Predictor
 from ..predict.preparation import test_dataset
@@ -137,7 +138,7 @@ def export_model(
     Args:
         predictor (Predictor): The model with its weights, on the CPU.
         path (Path): The file to write or replace: ONNX, or a ``torch.export`` program if its name
-            ends with ``.pt2``.
+            ends so (:mod:`mkbackbones.exported_files`).
         pictures (Sequence[Path]): What to compare file and model on; some noise goes along.
         notes (Mapping[str, Any], optional): More to keep in the file, as JSON.
 
@@ -146,7 +147,7 @@ def export_model(
             file finds something else.
         PictureError: None of the pictures can be used; single ones are left out and told.
     """
-    is_program = path.suffix == '.pt2'
+    is_program = path.suffix == PROGRAM
     if is_program:
         check_torch()
     else:

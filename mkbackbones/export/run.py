@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import zipfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..compat.programs import without_guards
+from ..exported_files import PROGRAM
 from .preparation import resized_size
 from .program import NOTES
 
-__all__ = ['Exported', 'ExportedModel', 'SavedProgram']
+__all__ = ['Exported', 'ExportedModel', 'SavedProgram', 'open_exported']
 
 
 class Exported(ABC):
@@ -49,6 +54,11 @@ class Exported(ABC):
         size = np.array(pictures[0].shape[:2], np.int64)
         return self.run(dict(images=images, size=size))
 
+    @property
+    @abstractmethod
+    def outputs(self) -> list[str]:
+        """Names of what comes out."""
+
     @abstractmethod
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, of inputs by name."""
@@ -74,9 +84,12 @@ class ExportedModel(Exported):
         found = self.session.get_modelmeta().custom_metadata_map
         super().__init__({name: json.loads(value) for name, value in found.items()})
 
+    @property
+    def outputs(self) -> list[str]:
+        return [output.name for output in self.session.get_outputs()]
+
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(None, inputs)))
+        return dict(zip(self.outputs, self.session.run(None, inputs)))
 
 
 class SavedProgram(Exported):
@@ -84,6 +97,9 @@ class SavedProgram(Exported):
 
     Args:
         path (Path): The file.
+
+    Raises:
+        ValueError: It is no program, or one that export has not written.
     """
 
     runner = 'torch'
@@ -93,15 +109,51 @@ class SavedProgram(Exported):
 
         from . import operators  # noqa: F401 - registers those that a detector has
 
+        check_notes(path)
         texts = {NOTES: ''}
-        with open(path, 'rb') as file:
+        with open(path, 'rb') as file, data_alone():
             program: Any = torch.export.load(file, extra_files=texts)
         self.module = without_guards(program)
         super().__init__(json.loads(texts[NOTES]))
+
+    @property
+    def outputs(self) -> list[str]:
+        return list(self.notes['outputs'])
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         import torch
 
         with torch.no_grad():
             outputs = self.module(*(torch.from_numpy(inputs[name]) for name in ('images', 'size')))
-        return {name: one.numpy() for name, one in zip(self.notes['outputs'], outputs)}
+        return {name: one.numpy() for name, one in zip(self.outputs, outputs)}
+
+
+def check_notes(path: Path) -> None:
+    """Raise ValueError unless a program has notes; torch says of others what tells nobody much."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith(f'/{NOTES}') for name in archive.namelist()):
+                return
+    raise ValueError(f'it has no {NOTES}, which export writes into programs')
+
+
+def open_exported(path: Path) -> Exported:
+    """A file as its name says what it is.
+
+    Args:
+        path (Path): The file; what is wrong with it, its library says.
+    """
+    return SavedProgram(path) if path.suffix == PROGRAM else ExportedModel(path)
+
+
+@contextlib.contextmanager
+def data_alone() -> Iterator[None]:
+    """Let torch refuse a file that would run code as it is read, which it else takes."""
+    never, always = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+    former = {name: os.environ.pop(name, None) for name in (never, always)}
+    os.environ[always] = '1'
+    try:
+        yield
+    finally:
+        del os.environ[always]
+        os.environ.update({name: value for name, value in former.items() if value is not None})

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from .passes import Passes
     from .predictor import Predictor
 
-__all__ = ['SCORE', 'evaluate', 'seen_whole']
+__all__ = ['CLASS_SCORES', 'SCORE', 'evaluate', 'seen_whole']
 
 #: Where a sample keeps the score of its picture: logits of tiles are not kept.
 SCORE = 'defect_score'
+#: And where those of the classes.
+CLASS_SCORES = 'class_scores'
 
 Progress = Callable[[int], AbstractContextManager[Callable[[], Any]]]
 
@@ -73,7 +75,7 @@ def seen_whole(passes: Passes, dataset: Any, masks: bool) -> Iterator[tuple[Any,
 
     Yields:
         tuple[Any, Prediction]: A data sample for each, in their order, on the CPU, whose metainfo
-            has the score of the picture (:data:`SCORE`); and what was found.
+            has the scores of the picture (:data:`SCORE`, :data:`CLASS_SCORES`); and what was found.
 
     Raises:
         InputError: A picture cannot be used.
@@ -98,7 +100,7 @@ def filled(sample: Any, prediction: Prediction, masks: bool) -> Any:
     import torch
     from mmengine.structures import InstanceData, PixelData
 
-    sample.set_metainfo({SCORE: prediction.score})
+    sample.set_metainfo({SCORE: prediction.score, CLASS_SCORES: list(prediction.class_scores)})
     if prediction.class_map is not None:
         labels = torch.from_numpy(prediction.class_map.astype(np.int64))
         sample.pred_sem_seg = PixelData(data=labels[None])

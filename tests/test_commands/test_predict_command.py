@@ -13,7 +13,7 @@ import pytest
 from mkbackbones.commands.predict import main
 from mkbackbones.decide.by_class import ByClass, ClassOutcome, ClassPoint
 from mkbackbones.decide.interval import share_of
-from mkbackbones.decide.operating_point import OperatingPoint, digest_of
+from mkbackbones.decide.operating_point import OperatingPoint, Tiles, digest_of
 from mkbackbones.decide.thresholds import Outcome, Wish
 from mkbackbones.predict.findings import Findings
 from mkbackbones.predict.output import Output
@@ -266,7 +266,7 @@ def test_a_gallery_comes_alone_and_after_a_stop(model, pictures, monkeypatch):
     assert main([*argv, '--overwrite']) == 0
 
 
-def write_points_by_class(limits, rest=None, checkpoint='mk_detection.pth'):
+def write_points_by_class(limits, rest=None, checkpoint='mk_detection.pth', tiles=None):
     """A file with thresholds by class; None counts by that of all."""
     nothing, wish = Outcome(None, None), Wish(max_false_alarms=0.25)
     points = tuple(
@@ -274,9 +274,10 @@ def write_points_by_class(limits, rest=None, checkpoint='mk_detection.pth'):
         for name, limit in limits.items()
     )
     by_class = ByClass(points, rest, nothing)
-    OperatingPoint(0.0, wish, ['red', 'white'], checkpoint, nothing, by_class=by_class).save(
-        Path('threshold.json')
+    point = OperatingPoint(
+        0.0, wish, ['red', 'white'], checkpoint, nothing, by_class=by_class, tiles=tiles
     )
+    point.save(Path('threshold.json'))
     return ['--threshold', 'threshold.json']
 
 
@@ -295,7 +296,8 @@ def test_each_class_counts_by_its_own_threshold(model, pictures, capsys, more):
         for name, scores in best.items()
     }
     assert sorted(map(len, wanted.values()))[-1] == 1
-    given = write_points_by_class(dict(limits, white=None), rest=0.99)
+    tiles = Tiles(48, 16) if more else None
+    given = write_points_by_class(dict(limits, white=None), rest=0.99, tiles=tiles)
     again = [*model, str(pictures), '--out', 'out', '--report', *more, *given, *CPU]
     assert main(again) == 0
     assert (

@@ -16,7 +16,7 @@ from mkbackbones.commands import calibrate_threshold, threshold_images
 from mkbackbones.commands.calibrate_threshold import main
 from mkbackbones.commands.threshold_images import Split
 from mkbackbones.decide.looked import Looked
-from mkbackbones.decide.operating_point import OperatingPoint
+from mkbackbones.decide.operating_point import OperatingPoint, Tiles
 
 from ..test_commands.test_help import DOCUMENTED
 from ..test_engine.tiny import (
@@ -164,11 +164,14 @@ def test_lines_of_the_page_of_thresholds(tmp_path, monkeypatch):
     monkeypatch.setattr(Split, 'look', many)
     monkeypatch.setattr(calibrate_threshold, 'check_number', lambda *args: None)
     lines = [words for name, words in DOCUMENTED.items() if name.startswith('thresholds.md: ')]
-    assert len(lines) == 4
-    Path('model_int8.onnx').write_bytes(b'a file')
+    assert len(lines) == 6
+    for name in ('model_int8.onnx', 'model.pt2'):
+        Path(name).write_bytes(b'a file')
     monkeypatch.setattr(threshold_images, 'open_file', lambda *args: None)
     for words in lines:
         assert main([*words[1:], '--device', 'cpu']) == 0
     assert Path('threshold.html').is_file() and Path('line3.json').is_file()
     assert OperatingPoint.load(Path('classes.json')).by_class is not None
     assert OperatingPoint.load(Path('int8.json')).checkpoint == 'model_int8.onnx'
+    assert OperatingPoint.load(Path('program.json')).is_of_export
+    assert OperatingPoint.load(Path('tiles.json')).tiles == Tiles(1024, 128)

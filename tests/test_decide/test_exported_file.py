@@ -20,7 +20,7 @@ from mkbackbones.commands.calibrate_threshold import main
 from mkbackbones.decide.by_class import decide_by_class
 from mkbackbones.decide.operating_point import OperatingPoint, digest_of
 from mkbackbones.decide.thresholds import Wish
-from mkbackbones.export.run import ExportedModel
+from mkbackbones.export.run import open_exported
 
 from ..test_export.tiny import write_model
 from .test_by_class import point_of, scored
@@ -49,7 +49,7 @@ def write_data(folder, is_det):
     (folder / 'coco.json').write_text(json.dumps(coco))
 
 
-def project(folder, kind):
+def project(folder, kind, file='model.onnx'):
     """A config with data, a checkpoint, and the file that they are exported to."""
     config, checkpoint = write_model(folder, kind)
     cfg = Config.fromfile(config)
@@ -74,23 +74,31 @@ def project(folder, kind):
     cfg.dump('my_config.py')
     Path(checkpoint).rename('epoch_12.pth')
     given = ['my_config.py', 'epoch_12.pth']
-    assert export.main([*given, 'model.onnx', '--images', 'val/img']) == 0
+    assert export.main([*given, file, '--images', 'val/img']) == 0
     return given
 
 
-@pytest.mark.parametrize('kind', [pytest.param('faster-rcnn', marks=pytest.mark.slow), 'segformer'])
-def test_the_threshold_is_that_of_the_file(kind, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    'kind, file',
+    [
+        ('segformer', 'model.onnx'),
+        pytest.param('faster-rcnn', 'model.onnx', marks=pytest.mark.slow),
+        pytest.param('segformer', 'model.pt2', marks=pytest.mark.slow),
+        pytest.param('faster-rcnn', 'model.pt2', marks=pytest.mark.slow),
+    ],
+)
+def test_the_threshold_is_that_of_the_file(kind, file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
-    given = project(tmp_path, kind)
+    given = project(tmp_path, kind, file)
     asked = ['--max-false-alarms', '0.4', '--per-class', 'dent=0.25', '--report', 'page.html']
     capsys.readouterr()
-    assert main(['my_config.py', 'model.onnx', *asked]) == 0
+    assert main(['my_config.py', file, *asked]) == 0
     told = capsys.readouterr().out
     assert 'by class' in told and 'any class, test: good images with an alarm: ' in told
     point = OperatingPoint.load(Path('threshold.json'))
-    content = Path('model.onnx').read_bytes()
-    assert point.checkpoint == 'model.onnx' and point.is_of_export
+    content = Path(file).read_bytes()
+    assert point.checkpoint == file and point.is_of_export
     assert point.digest == hashlib.sha256(content).hexdigest()[:16]
     assert [each.wish.share for each in point.by_class.points][:2] in ([0.4, 0.25], [0.25, 0.4])
     # The model itself finds the same, to what export allows.
@@ -101,7 +109,7 @@ def test_the_threshold_is_that_of_the_file(kind, tmp_path, monkeypatch, capsys):
     assert limits == pytest.approx(other.by_class.limits, abs=2e-3)
     assert not other.is_of_export
     # And they are scores of good validation images, as those that use them see them.
-    exported, predictor = ExportedModel(Path('model.onnx')), Predictor(*given, device='cpu')
+    exported, predictor = open_exported(Path(file)), Predictor(*given, device='cpu')
     paths = [f'val/img/{i}.png' for i in range(3)]
     found = [exported([cv2.imread(path)]) for path in paths]
     assert any(point.threshold == pytest.approx(float(each['score'][0])) for each in found)
@@ -115,7 +123,7 @@ def test_the_threshold_is_that_of_the_file(kind, tmp_path, monkeypatch, capsys):
     # It is that of no other file.
     again = [*given, 'second.onnx', '--threshold', 'threshold.json', '--images', 'val/img']
     assert export.main(again) == 2
-    assert 'chosen for the exported file model.onnx' in capsys.readouterr().err
+    assert f'chosen for the exported file {file}' in capsys.readouterr().err
 
 
 def test_other_files_are_told(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Whole models as programs of ``torch.export``: they find and say what the model finds."""
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -12,11 +13,13 @@ import pytest
 import torch
 
 from mkbackbones import Predictor
+from mkbackbones.commands.errors import CommandError
 from mkbackbones.commands.export import main
+from mkbackbones.commands.threshold_images import open_file
 from mkbackbones.export import operators
 from mkbackbones.export.check import check_file
 from mkbackbones.export.program import ExportError
-from mkbackbones.export.run import SavedProgram
+from mkbackbones.export.run import SavedProgram, data_alone
 
 from .tiny import KINDS, write_model, write_pictures
 
@@ -59,6 +62,11 @@ def test_a_program_finds_what_the_model_finds(kind, folder, capsys):
     outcomes = list(Predictor(*given, device='cpu').outcomes(paths))
     agreement = check_file(program, outcomes)
     assert agreement.maps or agreement.boxes
+    classes = program.notes['classes']
+    taken = open_file('model.pt2', classes, by_class=True)  # as calibrate-threshold does
+    assert taken.exported.notes == program.notes
+    with pytest.raises(CommandError, match='is for the classes'):
+        open_file('model.pt2', classes[:2], by_class=True)
     content = Path('model.pt2').read_bytes()
     for place in (folder, Path(torch.__file__).parent, Path(operators.__file__).parents[2]):
         assert str(place).encode() not in content  # nothing of this machine
@@ -124,3 +132,16 @@ def test_without_onnx_and_with_a_threshold(folder, monkeypatch):
 def test_what_no_program_is_told_at_once(words, told, folder, capsys):
     assert main(['none.py', 'none.pth', *words]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_files_that_are_no_programs_of_ours_are_told(folder, monkeypatch):
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    torch.save(dict(weight=torch.zeros(2)), 'model.pt2')
+    Path('text.pt2').write_text('no program')
+    for name in ('model.pt2', 'text.pt2'):
+        with pytest.raises(CommandError, match=r'no notes\.json, which export writes'):
+            open_file(name, ['crack'], by_class=False)
+    torch.save(dict(code=write_pictures), 'code.pt')  # a function, found by its name
+    with data_alone(), pytest.raises(pickle.UnpicklingError):
+        torch.load('code.pt', weights_only=False)
+    assert torch.load('code.pt')['code'] is write_pictures
