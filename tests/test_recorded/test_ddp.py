@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -54,3 +55,28 @@ def test_gradients_of_two_processes_add_up(tmp_path):
         backward(model, images(step))
     for p, grad in zip(model.parameters(), grads, strict=True):
         assert error(grad, p.grad) < 1e-5
+
+
+def gpu_worker(rank, port_file, found_file):
+    dist.init_process_group('nccl', init_method=f'file://{port_file}', rank=rank, world_size=1)
+    plain, recorded = build().cuda(), DistributedDataParallel(build().cuda())
+    backbone = recorded.module
+    backbone.forward = RecordedForward(backbone, after=1, memory=1.0)
+    errors = []
+    for step in range(STEPS):
+        for model in (plain, recorded):
+            model.zero_grad()
+            with torch.autocast('cuda', torch.bfloat16):
+                backward(model, images(step).cuda())
+        pairs = zip(backbone.parameters(), plain.parameters(), strict=True)
+        errors += [error(p.grad, q.grad) for p, q in pairs]
+    torch.save((len(backbone.forward.recordings), max(errors)), found_file)
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='asks for a GPU')
+def test_passes_under_a_wrapper_are_recorded_on_a_gpu(tmp_path):
+    files = str(tmp_path / 'port'), str(tmp_path / 'found.pth')
+    mp.spawn(gpu_worker, args=files, nprocs=1)
+    recordings, worst = torch.load(files[1])
+    assert recordings == 1 and worst < 5e-2
