@@ -23,13 +23,6 @@ pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='forks on Linux 
 
 
 @pytest.fixture(scope='module')
-def executor():
-    found = LocalExecutor(2, [], warm=True)
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
     return prepare_study(read_study(write_study(tmp_path_factory.mktemp('study'))))
 
@@ -117,6 +110,13 @@ def test_when_the_warm_process_is_gone_its_workers_end_and_others_start_from_not
     executor.close()
 
 
+def test_it_has_no_threads(executor, tmp_path):
+    """Else a fork of it could hang."""
+    wait(executor.submit(tmp_path))  # by then it has imported all that it will
+    assert len(os.listdir(f'/proc/{executor.warm.process.pid}/task')) == 1
+
+
+@pytest.mark.slow
 def test_it_imports_without_threads_or_a_word_to_cuda():
     """Else a fork of it could hang, or could not use the GPU."""
     code = (

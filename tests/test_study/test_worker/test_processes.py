@@ -34,13 +34,6 @@ def prepare(folder, gpus, options=PLAIN):
     return prepare_study(read_study(write_study(folder, extra=extra)))
 
 
-@pytest.fixture(scope='module')
-def executor():
-    found = LocalExecutor(1, [], warm=True)
-    yield found
-    found.close()
-
-
 def ready(prepared, folder, model=None):
     """A folder with the config of a run in it."""
     cfg = prepared.config(RUN)
