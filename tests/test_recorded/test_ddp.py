@@ -1,15 +1,13 @@
 """Recorded passes of two processes give the gradients of one process on the whole batch."""
 
-import os
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from mkbackbones.recorded import RecordedForward
 
+from ..processes import in_processes
 from ..test_kernels.small import error, filled, small_swin
 from .simulated import SimulatedGraphs
 
@@ -49,8 +47,7 @@ def worker(rank, port_file, grads_file, accumulate):
 @pytest.mark.parametrize('accumulate', [False, True])
 def test_gradients_of_two_processes(accumulate, tmp_path):
     files = str(tmp_path / 'port'), str(tmp_path / 'grads.pth')
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(worker, args=(*files, accumulate), nprocs=2)
+    in_processes(2, worker, *files, accumulate)
     replayed, grads = torch.load(files[1])
     assert replayed == 2 * (STEPS - 1)
     model = build()
