@@ -22,10 +22,9 @@ from .zoo import (
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
-#: One config of each head, with the key that the paper prefers, and ViTs with a pyramid; the rest
-#: runs with `make test-all`.
+#: One config of each head, with the key that the paper prefers, among them each family of backbones
+#: and ViTs with a pyramid; the rest runs with `make test-all`.
 FAST = {
-    'detection/faster-rcnn_swin-t-spatial_neu-det',
     'detection/faster-rcnn_swinv2-t-spatial_neu-det',
     'detection/faster-rcnn_dinov3-s-vanilla_neu-det',
     'detection/mask-rcnn_swin-t-spatial_coco-3x',
@@ -37,7 +36,6 @@ FAST = {
     'detection/dino_swin-t-spatial_coco',
     'detection/vitdet_vit-s-vanilla_coco',
     'segmentation/upernet_swin-t-spatial_ade20k',
-    'segmentation/upernet_swinv2-t-spatial_neu-seg',
     'segmentation/segformer_swin-t-spatial_neu-seg',
     'segmentation/sem-fpn_vit-s-vanilla_ade20k',
     'segmentation/deeplabv3plus_swin-t-spatial_neu-seg',

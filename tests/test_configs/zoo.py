@@ -58,6 +58,12 @@ def make_heads_small(cfg: Config) -> None:
     stages = (cfg.model.get('train_cfg') or {}).get('rcnn', [])
     for stage in stages if isinstance(stages, list) else [stages]:
         stage.sampler.num = 32
+    mask_heads = cfg.model.get('roi_head', {}).get('mask_head') or []
+    for head in mask_heads if isinstance(mask_heads, list) else [mask_heads]:
+        head.conv_out_channels = 64
+    for stage, count in (('rpn', 100), ('rcnn', 20)):
+        if stage in (cfg.model.get('test_cfg') or {}):
+            cfg.model.test_cfg[stage].max_per_img = count
     if cfg.model.get('decode_head', {}).get('type') == 'UPerHead':
         cfg.model.decode_head.channels = 64
 
