@@ -40,10 +40,10 @@ def exported(kind: str, name: str, factory: pytest.TempPathFactory) -> Exported:
         assert locked(lock.fileno(), patience=3600)
         if not told.exists():
             write_pictures(folder / 'pictures')
-            given = write_model(folder, kind)
-            words = [*given, str(folder / name), '--images', str(folder / 'pictures')]
             with pytest.MonkeyPatch.context() as patch, io.StringIO() as out:
                 patch.syspath_prepend(folder)
+                given = write_model(folder, kind)
+                words = [*given, str(folder / name), '--images', str(folder / 'pictures')]
                 with contextlib.redirect_stdout(out):
                     assert main(words) == 0
                 told.write_text(out.getvalue())

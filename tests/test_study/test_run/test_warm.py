@@ -89,7 +89,7 @@ def test_cancel_and_kill_are_told_apart(executor, prepared, tmp_path):
 
 
 def test_when_the_warm_process_is_gone_its_workers_end_and_others_start_from_nothing(
-    prepared, tmp_path
+    prepared, tmp_path, monkeypatch
 ):
     executor = LocalExecutor(2, [], warm=True)
     job, process = running(executor, prepared, tmp_path / 'a')
@@ -104,9 +104,13 @@ def test_when_the_warm_process_is_gone_its_workers_end_and_others_start_from_not
         time.sleep(0.05)
     else:
         pytest.fail('the worker is still there')
+    monkeypatch.setattr(
+        'mkbackbones.study.run.executors.local.worker_command',
+        lambda folder: ['touch', str(folder / 'from nothing')],
+    )
     folder = tmp_path / 'run'
     folder.mkdir()
-    assert wait(executor.submit(folder)) == '' and (folder / 'error.json').exists()
+    assert wait(executor.submit(folder)) == '' and (folder / 'from nothing').exists()
     executor.close()
 
 
