@@ -86,7 +86,8 @@ OTHERS += [(small_vit, (48, 64), torch.bfloat16)] if INTERPRETED else []
         for k, key in enumerate(KEYS)
         for i, other in enumerate(OTHERS)
     ],
-    ids=str,
+    # Not by where functions lie, which is elsewhere in each process of a run.
+    ids=lambda value: getattr(value, '__name__', str(value)),
 )
 def test_other_half_precisions(switch, monkeypatch, build, size, half, key_cfg):
     serve = (lambda x: half) if INTERPRETED else support.fused_dtype
