@@ -58,7 +58,8 @@ def make_heads_small(cfg: Config) -> None:
     stages = (cfg.model.get('train_cfg') or {}).get('rcnn', [])
     for stage in stages if isinstance(stages, list) else [stages]:
         stage.sampler.num = 32
-    if cfg.model.type != 'DINO':  # its transformer has the same number
+    # DINO's transformer has the same number, and segmentors' heads list it.
+    if cfg.model.type != 'DINO' and 'decode_head' not in cfg.model:
         for part in ('neck', 'rpn_head', 'roi_head', 'bbox_head'):
             narrow(cfg.model.get(part) or {})
     for stage, count in (('rpn', 100), ('rcnn', 20)):
