@@ -15,6 +15,8 @@ JOBS ?= 2
 # other's way.
 test test-all test-oldest: export OMP_NUM_THREADS ?= 1
 test test-all test-oldest: export MKL_NUM_THREADS ?= 1
+# Nor compile the package anew in each of the hundred processes that tests start.
+test test-all test-oldest: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help setup demo test test-all test-oldest lint docs format clean
 

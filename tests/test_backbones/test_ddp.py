@@ -1,13 +1,11 @@
 """Two processes with gloo give the gradients of one process on the whole batch."""
 
-import os
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
+from ..processes import in_processes
 from .common import tiny_dinov3, tiny_swin, tiny_swin_v2, tiny_vit
 
 BUILDERS = {'swin': tiny_swin, 'swin-v2': tiny_swin_v2, 'vit': tiny_vit, 'dinov3': tiny_dinov3}
@@ -45,8 +43,7 @@ def worker(rank, name, port_file, grads_file):
 )
 def test_gradients_of_two_processes(name, tmp_path):
     files = str(tmp_path / 'port'), str(tmp_path / 'grads.pth')
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(worker, args=(name, *files), nprocs=2)
+    in_processes(2, worker, name, *files)
     model = build(name)
     backward(model, images())
     grads = torch.load(files[1])

@@ -3,8 +3,6 @@ reader's own. Each one is run here, or named with the test that runs it."""
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from timm import create_model
 from mkbackbones.__main__ import main
 from mkbackbones.datasets import SyntheticDefects, write_dataset
 
+from ..processes import in_processes
 from ..test_datasets.fakes import neu_det_files, write_tree, write_zip
 from ..test_datasets.test_public.layouts import deep_pcb, magnetic_tile
 from ..test_study.tiny import write_study
@@ -72,10 +71,14 @@ def run(words: list[str], *more: str) -> None:
     """Run a command line; ``iter_12000.pth`` of a run is the last one of the small config."""
     words = [re.sub(r'work_dirs/\.\.\.|iter_12000', filled_in, word) for word in words]
     if words[0] == 'swap-backbone':  # a step of Swin-T takes memory that this process would keep
-        env = {**os.environ, 'PYTHONPATH': str(ROOT)}
-        subprocess.run([sys.executable, '-m', 'mkbackbones', *words, *more], check=True, env=env)
-        return
-    assert main([*words, *more]) == 0, words
+        in_processes(1, run_here, Path.cwd(), [*words, *more])
+    else:
+        run_here(0, Path.cwd(), [*words, *more])
+
+
+def run_here(rank: int, folder: Path, words: list[str]) -> None:
+    os.chdir(folder)
+    assert main(words) == 0, words
 
 
 def filled_in(found: re.Match) -> str:

@@ -22,10 +22,9 @@ from .zoo import (
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
-#: One config of each head, with the key that the paper prefers, and ViTs with a pyramid; the rest
-#: runs with `make test-all`.
+#: One config of each head, with the key that the paper prefers, among them each family of backbones
+#: and ViTs with a pyramid; the rest runs with `make test-all`.
 FAST = {
-    'detection/faster-rcnn_swin-t-spatial_neu-det',
     'detection/faster-rcnn_swinv2-t-spatial_neu-det',
     'detection/faster-rcnn_dinov3-s-vanilla_neu-det',
     'detection/mask-rcnn_swin-t-spatial_coco-3x',
@@ -37,12 +36,16 @@ FAST = {
     'detection/dino_swin-t-spatial_coco',
     'detection/vitdet_vit-s-vanilla_coco',
     'segmentation/upernet_swin-t-spatial_ade20k',
-    'segmentation/upernet_swinv2-t-spatial_neu-seg',
     'segmentation/segformer_swin-t-spatial_neu-seg',
     'segmentation/sem-fpn_vit-s-vanilla_ade20k',
     'segmentation/deeplabv3plus_swin-t-spatial_neu-seg',
     'segmentation/mask2former_swin-t-spatial_ade20k',
 }
+
+
+#: Swin-T with a block a stage, and one that shifts its windows: many CPUs take seconds for each in
+#: bfloat16. All blocks are there in the configs of `make test-all`.
+SHALLOW = dict(embed_dims=96, depths=(1, 1, 2, 1), num_heads=(3, 6, 12, 24))
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +78,8 @@ def test_trains_a_step_and_predicts(name, tmp_path, monkeypatch):
     # Smaller, P6 has one place, where the CPU's bfloat16 convolution yields NaN as the gradient of
     # a 3x3 kernel.
     make_small(cfg, side=128)
+    if name in FAST and cfg.model.backbone.get('arch') == 'tiny':
+        cfg.model.backbone.arch = SHALLOW
     if 'num_queries' in cfg.model:  # DINO and Mask2Former pick them among the places of their maps
         cfg.model.num_queries = 100
     make_heads_small(cfg)

@@ -58,8 +58,26 @@ def make_heads_small(cfg: Config) -> None:
     stages = (cfg.model.get('train_cfg') or {}).get('rcnn', [])
     for stage in stages if isinstance(stages, list) else [stages]:
         stage.sampler.num = 32
+    # DINO's transformer has the same number, and segmentors' heads list it.
+    if cfg.model.type != 'DINO' and 'decode_head' not in cfg.model:
+        for part in ('neck', 'rpn_head', 'roi_head', 'bbox_head'):
+            narrow(cfg.model.get(part) or {})
+    for stage, count in (('rpn', 100), ('rcnn', 20)):
+        if stage in (cfg.model.get('test_cfg') or {}):
+            cfg.model.test_cfg[stage].max_per_img = count
     if cfg.model.get('decode_head', {}).get('type') == 'UPerHead':
         cfg.model.decode_head.channels = 64
+
+
+def narrow(node: object) -> None:
+    """Let 64 channels be where 256 are: bfloat16 is slow on many CPUs."""
+    for value in node.values() if isinstance(node, dict) else node:
+        if isinstance(value, dict | list):
+            narrow(value)
+    if isinstance(node, dict):
+        for name in ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels'):
+            if node.get(name) == 256:
+                node[name] = 64
 
 
 def shrink_transforms(pipeline: list, side: int) -> None:

@@ -1,16 +1,15 @@
-"""Distillation in two processes with gloo, without what takes them long to import."""
-
-import os
+"""Distillation in two processes with gloo."""
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mkbackbones.backbones import ManifoldSwin
 from mkbackbones.engine.distill import add_distillation
 from mkbackbones.engine.distill_adapters import Adapters
+
+from ..processes import in_processes
 
 
 class Small(nn.Module):
@@ -68,8 +67,7 @@ def worker(rank, port_file, grads_file):
 
 def test_two_processes_give_the_gradients_of_one(tmp_path):
     files = str(tmp_path / 'port'), str(tmp_path / 'grads.pth')
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(worker, args=files, nprocs=2)
+    in_processes(2, worker, *files)
     first, second = (torch.load(f'{files[1]}{rank}') for rank in range(2))
     for a, b in zip(distilled(lambda student: student), first[0], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

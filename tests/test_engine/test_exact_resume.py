@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
@@ -19,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from mkbackbones.engine.counted import CountedBatches, Numbered, SeededSamples
 from mkbackbones.engine.exact_resume import ENTRY, Batches, can_count, put_inside
 
+from ..processes import in_processes
 from .tiny import MANIFOLD_SWIN, detection_config, segmentation_config, train
 
 pytest.importorskip('mmdet')
@@ -209,8 +209,7 @@ def test_a_transform_that_keeps_pictures_gets_them_back(workers, images, tmp_pat
 
 
 def test_resume_is_exact_in_two_processes(images, tmp_path):
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(train_in_two, args=(images, tmp_path), nprocs=2)
+    in_processes(2, train_in_two, images, tmp_path)
     for rank in range(2):
         straight, stopped, resumed = torch.load(tmp_path / f'losses-{rank}.pth')
         assert straight[:K] == stopped and straight[K:] == resumed and len(resumed) == K

@@ -1,15 +1,14 @@
-"""The loss of memberships in two processes with gloo, without what takes them long to import."""
-
-import os
+"""The loss of memberships in two processes with gloo."""
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mkbackbones.backbones import ManifoldSwin
 from mkbackbones.engine.membership_loss import add_membership_loss
+
+from ..processes import in_processes
 
 
 class Model(nn.Module):
@@ -53,8 +52,7 @@ def worker(rank, port_file, grads_file):
 
 def test_two_processes_give_the_gradients_of_one(tmp_path):
     files = str(tmp_path / 'port'), str(tmp_path / 'grads.pth')
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(worker, args=files, nprocs=2)
+    in_processes(2, worker, *files)
     model = Model()
     add_membership_loss(model, 3.0, 'tokens')
     backward(model, images())

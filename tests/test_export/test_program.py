@@ -21,6 +21,7 @@ from mkbackbones.export.check import check_file
 from mkbackbones.export.program import ExportError
 from mkbackbones.export.run import SavedProgram, data_alone
 
+from . import shared
 from .tiny import KINDS, write_model, write_pictures
 
 #: One of each way through; the others take minutes together.
@@ -50,10 +51,10 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'kind', [k if k in FAST else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
 )
-def test_a_program_finds_what_the_model_finds(kind, folder, capsys):
-    given = write_model(folder, kind)
-    assert main([*given, 'model.pt2', '--images', 'pictures']) == 0
-    told = capsys.readouterr().out
+def test_a_program_finds_what_the_model_finds(kind, folder, tmp_path_factory):
+    made, given, file, told = shared.exported(kind, 'model.pt2', tmp_path_factory)
+    sys.path.insert(0, str(made))  # the fixture takes it away
+    shutil.copy(file, 'model.pt2')
     assert 'model.pt2: the whole model' in told and 'torch on 6 pictures' in told
     program = SavedProgram(folder / 'model.pt2')
     assert program.notes['resize'] == dict(scale=[96, 64], keep_ratio=True)
@@ -68,7 +69,7 @@ def test_a_program_finds_what_the_model_finds(kind, folder, capsys):
     with pytest.raises(CommandError, match='is for the classes'):
         open_file('model.pt2', classes[:2], by_class=True)
     content = Path('model.pt2').read_bytes()
-    for place in (folder, Path(torch.__file__).parent, Path(operators.__file__).parents[2]):
+    for place in (made, Path(torch.__file__).parent, Path(operators.__file__).parents[2]):
         assert str(place).encode() not in content  # nothing of this machine
     # A process that knows nothing of the project finds the same.
     detects = program.notes['kind'] == 'detection'

@@ -1,11 +1,13 @@
 """Whole models as one file: what is found with it in onnxruntime is what the model finds."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from mkbackbones import Predictor
 from mkbackbones.commands.export import main
@@ -13,6 +15,7 @@ from mkbackbones.export.check import check_file
 from mkbackbones.export.program import ExportError
 from mkbackbones.export.run import ExportedModel
 
+from . import shared
 from .tiny import KINDS, write_model, write_pictures
 
 
@@ -31,12 +34,11 @@ FAST = ('retinanet', 'faster-rcnn', 'segformer')
 @pytest.mark.parametrize(
     'kind', [k if k in FAST else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
 )
-def test_a_file_finds_what_the_model_finds(kind, folder, capsys):
-    given = write_model(folder, kind)
-    assert main([*given, 'model.onnx', '--images', 'pictures']) == 0
-    told = capsys.readouterr().out
+def test_a_file_finds_what_the_model_finds(kind, monkeypatch, tmp_path_factory):
+    folder, given, file, told = shared.exported(kind, 'model.onnx', tmp_path_factory)
+    monkeypatch.syspath_prepend(folder)
     assert 'the whole model' in told
-    exported = ExportedModel(folder / 'model.onnx')
+    exported = ExportedModel(file)
     (images,) = (each for each in exported.session.get_inputs() if each.name == 'images')
     assert images.shape == ['batch', 'height', 'width', 3]
     assert len(exported.notes['classes']) == 3
@@ -67,13 +69,7 @@ def test_a_file_finds_what_the_model_finds(kind, folder, capsys):
         check_file(exported, outcomes)
 
 
-def test_without_pictures_noise_does_and_that_is_told(folder, capsys):
-    given = write_model(folder, 'segformer')
-    assert main([*given, 'model.onnx']) == 0
-    assert 'on noise alone' in capsys.readouterr().out
-
-
-def test_a_threshold_goes_along(folder, capsys):
+def test_a_threshold_goes_along_and_without_pictures_noise_does(folder, capsys):
     from mkbackbones.decide.operating_point import OperatingPoint
     from mkbackbones.decide.thresholds import Outcome, Wish
 
@@ -82,8 +78,9 @@ def test_a_threshold_goes_along(folder, capsys):
         0.7, Wish(0.1), ['background', 'crack', 'dent'], 'segformer.pth', Outcome(None, None)
     )
     point.save(folder / 'threshold.json')
-    arguments = [*given, 'model.onnx', '--images', 'pictures', '--threshold', 'threshold.json']
+    arguments = [*given, 'model.onnx', '--threshold', 'threshold.json']
     assert main(arguments) == 0
+    assert 'on noise alone' in capsys.readouterr().out
     assert ExportedModel(folder / 'model.onnx').notes['alarm_above'] == 0.7
     assert 'alarm_above_by_class' not in ExportedModel(folder / 'model.onnx').notes
     text = (folder / 'threshold.json').read_text().replace('dent', 'scratch')
@@ -112,12 +109,24 @@ def test_options_of_the_config_and_unreadable_pictures(folder, capsys, monkeypat
     assert 'chanels' in capsys.readouterr().err
 
 
-def test_a_file_that_finds_something_else_is_not_written(folder, capsys, monkeypatch):
-    from mkbackbones.export import boxes, dense
-
-    monkeypatch.setattr(dense, 'clipped', lambda *args: boxes.clipped(*args) * 1.05)
-    given = write_model(folder, 'fcos')
-    assert main([*given, 'model.onnx', '--images', 'pictures']) == 2
+def test_a_file_that_finds_something_else_is_not_written(
+    folder, capsys, monkeypatch, tmp_path_factory
+):
+    """Here that of a model whose weights are a little different."""
+    made = shared.exported('retinanet', 'model.onnx', tmp_path_factory)
+    monkeypatch.setattr(
+        'mkbackbones.export.model.write_model',
+        lambda whole, path, *others: shutil.copy(made.file, path),
+    )
+    config, checkpoint = write_model(folder, 'retinanet')
+    asked = [config, checkpoint, 'model.onnx', '--images', 'pictures']
+    assert main(asked) == 0  # the same model
+    content = torch.load(checkpoint)
+    content['state_dict']['bbox_head.retina_reg.weight'] *= 1.3
+    torch.save(content, checkpoint)
+    Path('model.onnx').unlink()
+    capsys.readouterr()
+    assert main(asked) == 2
     assert 'nothing was written' in capsys.readouterr().err
     assert not (folder / 'model.onnx').exists()
 

@@ -57,9 +57,13 @@ CASES = {
     'swin': (swin, 12, 'layers.0.blocks.1', ['patch_embed', 'layers.0.downsample', 'norm0']),
     'vit': (vit, 32, 'blocks.0', ['patch_embed', 'norm']),
 }
+#: Each key with one of them; the interpreter takes ten seconds for each pair.
+LONGER = [('swin', KEYS[0]), ('vit', KEYS[2])]
 every_pair = pytest.mark.parametrize(
     'case, key_cfg',
-    [('swin', cfg) for cfg in (KEYS[0], KEYS[2])] + [('vit', cfg) for cfg in KEYS],
+    [('swin', KEYS[2])]
+    + [('vit', cfg) for cfg in KEYS if cfg != KEYS[2]]
+    + [pytest.param(*pair, marks=pytest.mark.slow) for pair in LONGER],
     ids=lambda value: 'stock' if value is None else str(value),
 )
 

@@ -2,6 +2,7 @@
 Blocks of docs/configs.md are tested with the configs, a key of one's own with the README."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ..test_backbones.common import tiny_vit
 from ..test_compress.test_fold_calibrated import BATCHES, Network
 from ..test_datasets.fakes import write_tree
 from ..test_datasets.test_public.layouts import deep_pcb
+from ..test_export.shared import exported
 from ..test_export.tiny import write_model, write_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,16 +106,15 @@ def test_deployment_of_maps(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('kind', ['segformer', pytest.param('faster-rcnn', marks=pytest.mark.slow)])
-def test_the_consumer_of_a_program_finds_what_predict_finds(kind, tmp_path, monkeypatch, capsys):
+def test_the_consumer_of_a_program_finds_what_predict_finds(
+    kind, tmp_path, monkeypatch, capsys, tmp_path_factory
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
     (block,) = (block for block in blocks('docs/deploy.md') if "'model.pt2'" in block)
     imported = {line.split()[1] for line in block.splitlines() if line.startswith('import')}
     assert imported == {'json', 'cv2', 'torch', 'operators'}
-    config, checkpoint = write_model(tmp_path, kind)
-    next(write_pictures(tmp_path / 'pictures').glob('0.png')).rename('image.png')
-    assert export.main([config, checkpoint, 'model.pt2', '--images', 'image.png']) == 0
-    capsys.readouterr()
+    config, checkpoint = take(exported(kind, 'model.pt2', tmp_path_factory), tmp_path)
     monkeypatch.setitem(sys.modules, 'operators', operators)  # a copy: tests/test_export
     found = run(block)['found']
     (wanted,) = Predictor(config, checkpoint, device='cpu')('image.png')
@@ -127,7 +128,9 @@ def test_the_consumer_of_a_program_finds_what_predict_finds(kind, tmp_path, monk
 
 
 @pytest.mark.parametrize('kind', ['faster-rcnn', 'segformer'])
-def test_the_consumer_finds_what_predict_finds(kind, tmp_path, monkeypatch, capsys):
+def test_the_consumer_finds_what_predict_finds(
+    kind, tmp_path, monkeypatch, capsys, tmp_path_factory
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
     block, *_ = blocks('docs/deploy.md')
@@ -135,13 +138,14 @@ def test_the_consumer_finds_what_predict_finds(kind, tmp_path, monkeypatch, caps
     assert len(lines) <= 40
     imported = {line.split()[1] for line in lines if line.startswith('import')}
     assert imported == {'json', 'cv2', 'numpy', 'onnxruntime'}
-    config, checkpoint = write_model(tmp_path, kind)
-    next(write_pictures(tmp_path / 'pictures').glob('0.png')).rename('image.png')
-    asked = [config, checkpoint, 'model.onnx', '--images', 'image.png']
     if kind == 'segformer':
-        asked += ['--threshold', write_limits(dict(crack=0.0, dent=1.0))]
-    assert export.main(asked) == 0
-    capsys.readouterr()
+        config, checkpoint = write_model(tmp_path, kind)
+        next(write_pictures(tmp_path / 'pictures').glob('0.png')).rename('image.png')
+        asked = [config, checkpoint, 'model.onnx', '--images', 'image.png']
+        assert export.main([*asked, '--threshold', write_limits(dict(crack=0.0, dent=1.0))]) == 0
+        capsys.readouterr()
+    else:
+        config, checkpoint = take(exported(kind, 'model.onnx', tmp_path_factory), tmp_path)
     found = run(block)['found']
     told = capsys.readouterr().out
     (wanted,) = Predictor(config, checkpoint, device='cpu')('image.png')
@@ -158,6 +162,14 @@ def test_the_consumer_finds_what_predict_finds(kind, tmp_path, monkeypatch, caps
     boxes = [[x, y, x + width, y + height] for x, y, width, height in
              (instance.box for instance in wanted.instances)]  # fmt: skip
     np.testing.assert_allclose(found['boxes'][found['labels'] >= 0], boxes, atol=0.1)
+
+
+def take(made, folder):
+    """Copies of an exported model, of the module of its config and of a picture."""
+    for file, name in ((made.file, made.file.name), (made.folder / 'mk_tiny.py', 'mk_tiny.py'),
+                       (made.folder / 'pictures/0.png', 'image.png')):  # fmt: skip
+        shutil.copy(file, folder / name)
+    return made.given
 
 
 def write_limits(limits):

@@ -1,5 +1,6 @@
 """What ``predict`` says is what ``test`` says of the same pictures, to the bit, and a study too."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,22 @@ ARCH = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
 #: Of a head that is not trained, all finds are kept.
 ALL = dict(rcnn=dict(score_thr=0.0, max_per_img=12))
 NECK = dict(neck=dict(in_channels=[8, 16, 32, 64]))
+#: What comes behind the backbone, in a small size.
+REGIONS = dict(roi_extractor=dict(out_channels=16))
+MASKS = dict(
+    neck=dict(NECK['neck'], out_channels=16),
+    rpn_head=dict(in_channels=16, feat_channels=16),
+    roi_head=dict(
+        bbox_roi_extractor=REGIONS,
+        bbox_head=dict(in_channels=16, fc_out_channels=32),
+        mask_roi_extractor=REGIONS,
+        mask_head=dict(in_channels=16, conv_out_channels=16, num_convs=1),
+    ),
+    test_cfg=dict(ALL, rpn=dict(nms_pre=200, max_per_img=100)),
+)
 MODELS = {
     'detection': ('demo/faster-rcnn_swin-nano-spatial.py', dict(NECK, test_cfg=ALL)),
-    'instance-segmentation': (
-        'detection/mask-rcnn_swin-t-stock_synthetic.py',
-        dict(NECK, test_cfg=ALL),
-    ),
+    'instance-segmentation': ('detection/mask-rcnn_swin-t-stock_synthetic.py', MASKS),
     'segmentation': (
         'demo/upernet_swin-nano-stock.py',
         dict(
@@ -56,15 +67,27 @@ class Kept:
         self.collector.add(sample)
 
 
-@pytest.fixture(params=MODELS)
-def tested(request, data, tmp_path, monkeypatch):
+@pytest.fixture(scope='module', params=MODELS)
+def tested_once(request, data, tmp_path_factory):
     """Kind, config, checkpoint, and what the test loop of the runner sees."""
-    monkeypatch.setenv('MKBACKBONES_DATA', str(data))
-    monkeypatch.setattr('mmengine.device.utils.DEVICE', 'cpu')
-    name, model = MODELS[request.param]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('MKBACKBONES_DATA', str(data))
+        patch.setattr('mmengine.device.utils.DEVICE', 'cpu')
+        yield build_and_test(request.param, data, tmp_path_factory.mktemp('tested'))
+
+
+@pytest.fixture
+def tested(tested_once):
+    """The same, with a config that may be changed."""
+    kind, cfg, *others = tested_once
+    return kind, copy.deepcopy(cfg), *others
+
+
+def build_and_test(kind, data, folder):
+    name, model = MODELS[kind]
     cfg = Config.fromfile(ROOT / 'configs' / name)
     cfg.model.backbone.arch = ARCH
-    cfg.merge_from_dict(dict(model=model, work_dir=str(tmp_path / 'work')))
+    cfg.merge_from_dict(dict(model=model, work_dir=str(folder / 'work')))
     for step in cfg.test_dataloader.dataset.pipeline:
         if step.type == 'Resize':
             step.scale = (96, 96)
@@ -72,14 +95,14 @@ def tested(request, data, tmp_path, monkeypatch):
     torch.manual_seed(0)
     runner = build_runner(cfg)
     loader = runner.test_dataloader
-    path = str(tmp_path / 'run.pth')
+    path = str(folder / 'run.pth')
     meta = dict(dataset_meta=loader.dataset.metainfo)
     torch.save(dict(state_dict=runner.model.state_dict(), meta=meta), path)
-    (tmp_path / 'drawn').mkdir()
+    (folder / 'drawn').mkdir()
     root = str(data / 'synthetic')
-    kept = Kept(collector_of(request.param, loader.dataset, root, tmp_path / 'drawn'))
+    kept = Kept(collector_of(kind, loader.dataset, root, folder / 'drawn'))
     collect(runner.model, loader, kept)
-    return request.param, cfg, path, kept, runner
+    return kind, cfg, path, kept, runner
 
 
 def test_predictions_are_those_of_the_test_loop(tested):

@@ -1,15 +1,13 @@
 """Recorded passes of two processes give the gradients of one process on the whole batch."""
 
-import os
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from mkbackbones.recorded import RecordedForward
 
+from ..processes import in_processes
 from ..test_kernels.small import error, filled, small_swin
 from .simulated import SimulatedGraphs
 
@@ -46,8 +44,7 @@ def worker(rank, port_file, grads_file):
 
 def test_gradients_of_two_processes_add_up(tmp_path):
     files = str(tmp_path / 'port'), str(tmp_path / 'grads.pth')
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(worker, args=files, nprocs=2)
+    in_processes(2, worker, *files)
     replayed, grads = torch.load(files[1])
     assert replayed == 2 * (STEPS - 1)
     model = build()

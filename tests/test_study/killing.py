@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,14 @@ def undisturbed(study: Path, out: Path) -> float:
     return time.monotonic() - begin
 
 
-def kill_repeatedly(study: Path, out: Path, kills: int, span: float, seed: int) -> dict[str, int]:
+def kill_repeatedly(
+    study: Path,
+    out: Path,
+    kills: int,
+    span: float,
+    seed: int,
+    finish: Callable[[Path, Path], object] = undisturbed,
+) -> dict[str, int]:
     """Kill a study, process group and all, at random moments, then let it end.
 
     Args:
@@ -76,6 +84,7 @@ def kill_repeatedly(study: Path, out: Path, kills: int, span: float, seed: int) 
         kills (int): How often.
         span (float): Up to this many seconds after the first iteration of a life.
         seed (int): Of the moments.
+        finish (Callable): Lets a study end: its file, its folder.
 
     Returns:
         dict[str, int]: Kills, finished runs that were lost or done again, and studies completed.
@@ -84,15 +93,14 @@ def kill_repeatedly(study: Path, out: Path, kills: int, span: float, seed: int) 
     counts = {'kills': 0, 'lost': 0, 'studies': 0}
     folder, seen = out / '0', {}
     out.mkdir(parents=True, exist_ok=True)
-    while True:
+    while counts['kills'] < kills:
         process = start(study, folder)
-        if counts['kills'] < kills:
-            if rng.random() < 0.85:
-                wait_for_training(process, folder, time.time())
-            time.sleep(rng.uniform(0, span))
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                counts['kills'] += 1
+        if rng.random() < 0.85:
+            wait_for_training(process, folder, time.time())
+        time.sleep(rng.uniform(0, span))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            counts['kills'] += 1
         code = process.wait(1200)
         assert code in (0, -signal.SIGKILL), folder.with_suffix('.log').read_text()[-2000:]
         now = finished(folder)
@@ -100,6 +108,9 @@ def kill_repeatedly(study: Path, out: Path, kills: int, span: float, seed: int) 
         seen = now
         if code == 0:
             counts['studies'] += 1
-            if counts['kills'] >= kills:
-                return counts
             folder, seen = out / str(counts['studies']), {}
+    finish(study, folder)
+    now = finished(folder)
+    counts['lost'] += sum(now.get(name) != when for name, when in seen.items())
+    counts['studies'] += 1
+    return counts

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 import zipfile
 from pathlib import Path
@@ -154,30 +155,38 @@ def test_what_is_written_aside_reaches_the_disk_before_its_name(tmp_path, monkey
 class TestCheckpoints:
     """A damaged latest.pth or best.pth of a run that is resumed."""
 
-    @pytest.fixture
-    def stopped(self, tmp_path):
-        """Validated at iteration 3 (best.pth) and stopped at 4 (latest.pth)."""
+    @pytest.fixture(scope='class')
+    def training(self, tmp_path_factory):
+        """Validated at iteration 3 (best.pth) and stopped at 4 (latest.pth); how to go on."""
         from mkbackbones.study.records.progress import Heartbeat
         from mkbackbones.study.worker.training import build_training, train
 
-        prepared = prepare_study(read_study(write_study(tmp_path)))
-        folder = tmp_path / 'a' / 'run'
-        folder.mkdir(parents=True)
+        root = tmp_path_factory.mktemp('stopped')
+        prepared = prepare_study(read_study(write_study(root)))
         beats = []
 
-        def build():
+        def build(folder):
             for beat in beats:
                 beat.lock.close()
             beats.append(Heartbeat(folder))
             cfg = prepared.config(Run('main', 'classification', 'spatial', 0))
             return build_training(cfg, folder, beats[-1])
 
-        runner, recorder = build()
+        folder = root / 'a' / 'run'
+        folder.mkdir(parents=True)
+        runner, recorder = build(folder)
         stop(recorder, 4)
         with pytest.raises(KeyboardInterrupt):
             train(runner, recorder)
         assert (folder / LATEST).is_file() and (folder / BEST).is_file()
         return folder, build, train
+
+    @pytest.fixture
+    def stopped(self, training, tmp_path):
+        """A copy of what was stopped."""
+        folder, build, train = training
+        shutil.copytree(folder, tmp_path / 'a' / 'run')
+        return tmp_path / 'a' / 'run', lambda: build(tmp_path / 'a' / 'run'), train
 
     def finish(self, stopped):
         _, build, train = stopped

@@ -9,7 +9,6 @@ from mkbackbones.study.define.spec import StudyError, read_study
 from mkbackbones.study.prepare.prepared import prepare_study
 from mkbackbones.study.records.results import ArmInfo, load_results
 from mkbackbones.study.report.write import write_report
-from mkbackbones.study.run.executors import LocalExecutor
 from mkbackbones.study.run.schedule import open_schedule
 from mkbackbones.study.statistics.crossed import find_squares
 
@@ -36,8 +35,14 @@ def read(folder, extra, keys=('detection', 'segmentation'), seeds=(0, 1)):
     return read_study(write_folded(folder, keys, seeds, extra=extra))
 
 
-def test_a_run_waits_for_its_teacher(tmp_path):
-    study = read(tmp_path, TAUGHT)
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """Data sets and configs, written once; study files come and go."""
+    return tmp_path_factory.mktemp('taught')
+
+
+def test_a_run_waits_for_its_teacher(data):
+    study = read(data, TAUGHT)
     runs = {run.key: run for run in plan_runs(study)}
     assert len(runs) == 2 * (3 + 3)
     for task in study.tasks:
@@ -47,9 +52,9 @@ def test_a_run_waits_for_its_teacher(tmp_path):
     assert study.arms['taught'].teacher.losses_of('segmentation')['logits'] == 0.5
 
 
-def test_with_classification_it_starts_from_another_arm(tmp_path):
+def test_with_classification_it_starts_from_another_arm(data):
     extra = TAUGHT + CHAIN + "arms['taught']['initial_arm'] = 'spatial'"
-    study = read(tmp_path, extra, ('classification', 'detection', 'segmentation'))
+    study = read(data, extra, ('classification', 'detection', 'segmentation'))
     assert study.arms_of('classification') == ['stock', 'spatial']
     assert study.arms_of('segmentation') == ['stock', 'spatial', 'taught']
     runs = {run.key: run for run in plan_runs(study)}
@@ -76,17 +81,17 @@ def test_with_classification_it_starts_from_another_arm(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be(tmp_path, extra, words):
+def test_what_cannot_be(data, extra, words):
     with pytest.raises(StudyError, match=words):
-        read(tmp_path, extra)
+        read(data, extra)
 
 
-def test_a_teacher_needs_tasks_and_a_start(tmp_path):
+def test_a_teacher_needs_tasks_and_a_start(data):
     with pytest.raises(StudyError, match='no task of detection or segmentation'):
-        read(tmp_path, TAUGHT, ('classification',))
+        read(data, TAUGHT, ('classification',))
     words = r"which detection starts from; name.*initial_arm='spatial'"
     with pytest.raises(StudyError, match=words):
-        read(tmp_path, TAUGHT + CHAIN, ('classification', 'detection', 'segmentation'))
+        read(data, TAUGHT + CHAIN, ('classification', 'detection', 'segmentation'))
 
 
 def test_a_taught_arm_is_no_part_of_a_square():
@@ -96,14 +101,12 @@ def test_a_taught_arm_is_no_part_of_a_square():
     assert not find_squares(square(arms, {}, [], 2).info)
 
 
-def run(study, folder):
-    executor = LocalExecutor(2, [], warm=True)
+def run(study, folder, executor):
     with open_schedule(prepare_study(study), folder) as schedule:
         schedule.run(executor)
         rows = schedule.ledger.rows().values()
         assert {row.error or row.state for row in rows} == {'done'}
         prints = schedule.fingerprints
-    executor.close()
     assert {key for key, found in prints.items() if 'teacher' in found} == {
         key for key in prints if '/taught/' in key
     }
@@ -113,9 +116,9 @@ def run(study, folder):
 @pytest.mark.parametrize(
     'task', [pytest.param('detection', marks=pytest.mark.slow), 'segmentation']
 )
-def test_a_study_with_a_taught_arm(task, tmp_path):
+def test_a_study_with_a_taught_arm(task, data, tmp_path, executor):
     """The taught arm's losses are more, its network is a stock one; the report tells."""
-    results = run(read(tmp_path, TAUGHT, (task,), (0,)), tmp_path / 'out')
+    results = run(read(data, TAUGHT, (task,), (0,)), tmp_path / 'out', executor)
     stock, taught = (results.of(task, arm)[0] for arm in ('stock', 'taught'))
     assert taught.parameters == stock.parameters and taught.losses[0] > stock.losses[0]
     path = tmp_path / f'out/runs/{task}/taught/seed0/config.json'

@@ -18,7 +18,6 @@ from mkbackbones.study.packs.unpack import LIMITS
 from mkbackbones.study.prepare.prepared import prepare_study
 from mkbackbones.study.records.results import load_results
 from mkbackbones.study.records.run_folder import About
-from mkbackbones.study.run.executors import LocalExecutor
 from mkbackbones.study.run.schedule import open_schedule
 
 from ..killing import numbers
@@ -26,11 +25,10 @@ from ..tiny import write_study
 
 
 @pytest.fixture(scope='module')
-def halves(tmp_path_factory):
+def halves(tmp_path_factory, executor):
     """Folder with a study done as a whole, in two halves, and the packs of these."""
     root = tmp_path_factory.mktemp('parts')
     prepared = prepare_study(read_study(write_study(root)))
-    executor = LocalExecutor(2, [], warm=True)
     for name, part in (('whole', None), ('one', '1/2'), ('two', '2/2')):
         with open_schedule(prepared, root / name) as schedule:
             if part:
@@ -38,7 +36,6 @@ def halves(tmp_path_factory):
             schedule.run(executor)
             states = [row.state for row in schedule.ledger.rows().values()]
         assert states.count('done') == (2 if part else 4), states
-    executor.close()
     assert pack_study(root / 'one', root / 'one.zip', predictions=True) == (2, 2)
     assert pack_study(root / 'two', root / 'two.zip', weights=True) == (2, 2)
     return root, prepared

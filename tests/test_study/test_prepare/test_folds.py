@@ -24,7 +24,6 @@ from mkbackbones.study.records.results import fold_of, load_results
 from mkbackbones.study.report.blocks import Notice
 from mkbackbones.study.report.console.folds_table import folds_table
 from mkbackbones.study.report.examples import examples
-from mkbackbones.study.run.executors import LocalExecutor
 from mkbackbones.study.run.schedule import open_schedule
 from mkbackbones.study.statistics import analyse
 
@@ -203,15 +202,13 @@ def test_a_chain_must_not_test_on_what_it_was_trained_on(tmp_path):
 
 
 @pytest.fixture(scope='module')
-def done(tmp_path_factory):
+def done(tmp_path_factory, executor):
     root = tmp_path_factory.mktemp('folds')
     prepared = prepare(root, keys=KINDS)
-    executor = LocalExecutor(2, [], warm=True)
     with open_schedule(prepared, root / 'out') as schedule:
         schedule.run(executor)
         rows = schedule.ledger.rows().values()
         assert {row.error or row.state for row in rows} == {'done'}
-    executor.close()
     return root / 'out', prepared
 
 

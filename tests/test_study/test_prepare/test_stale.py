@@ -101,16 +101,22 @@ def test_data_outside_of_the_root_count(tmp_path):
     assert fingerprint_of(study)['data'] != before
 
 
+@pytest.fixture(scope='module')
+def package(tmp_path_factory):
+    """A copy of the package to change."""
+    folder = tmp_path_factory.mktemp('copy') / 'mkbackbones'
+    ignored = shutil.ignore_patterns('__pycache__', '.mim')
+    shutil.copytree(fingerprint.PACKAGE, folder, ignore=ignored)
+    return folder
+
+
 @pytest.mark.parametrize(
     'name',
     ['study/evidence/detection.py', 'study/evidence/matching.py', 'cost.py', 'attention/qkv.py',
      'datasets/openmmlab/detection.py', 'datasets/metainfo.py', 'runner/build.py',
      'runner/precision.py', 'study/worker/main.py', 'keys/kua.py', 'a_new_file.py'],
 )  # fmt: skip
-def test_code_of_a_run_counts(tmp_path, monkeypatch, name):
-    package = tmp_path / 'mkbackbones'
-    ignored = shutil.ignore_patterns('__pycache__', '.mim')
-    shutil.copytree(fingerprint.PACKAGE, package, ignore=ignored)
+def test_code_of_a_run_counts(package, monkeypatch, name):
     monkeypatch.setattr(fingerprint, 'PACKAGE', package)
     before = fingerprint.code_hash.__wrapped__()
     with (package / name).open('a') as file:

@@ -4,22 +4,41 @@ import time
 
 import pytest
 
+from mkbackbones.study.define.spec import read_study
+from mkbackbones.study.prepare.prepared import prepare_study
+from mkbackbones.study.records.results import load_results
+from mkbackbones.study.run.schedule import open_schedule
+
 from ..killing import kill_repeatedly, numbers, undisturbed
 from ..tiny import write_study
 
 
 @pytest.fixture(scope='module')
-def calm(tmp_path_factory):
-    """A study file, and the folder and the seconds of an undisturbed run."""
+def finish(executor):
+    """Lets a study end in this process, whose workers need not import the libraries again."""
+
+    def run(study, folder):
+        with open_schedule(prepare_study(read_study(study)), folder) as schedule:
+            schedule.run(executor)
+            assert {row.state for row in schedule.ledger.rows().values()} == {'done'}
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def calm(tmp_path_factory, finish):
+    """A study file, a folder of it that was left alone, and the seconds that a run trained."""
     folder = tmp_path_factory.mktemp('study')
     study = write_study(folder, extra='seeds = [0]')
-    return study, folder / 'calm', undisturbed(study, folder / 'calm')
+    finish(study, folder / 'calm')
+    runs = load_results(folder / 'calm').runs
+    return study, folder / 'calm', min(run.train_seconds for run in runs)
 
 
 @pytest.mark.parametrize('kills', [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(calm, tmp_path, kills):
+def test_killed_at_random_moments(calm, finish, tmp_path, kills):
     study, folder, seconds = calm
-    counts = kill_repeatedly(study, tmp_path / 'killed', kills, seconds, seed=kills)
+    counts = kill_repeatedly(study, tmp_path / 'killed', kills, seconds, kills, finish)
     assert counts['kills'] == kills and counts['lost'] == 0
     wanted = numbers(folder)
     assert len(wanted) == 2

@@ -36,9 +36,15 @@ def test_what_failed_is_never_recommended():
 
 
 @pytest.fixture
-def few(monkeypatch):
+def few(monkeypatch, executor):
+    """Two cores, and workers of the process that has imported the libraries for other tests."""
+
+    class Lent:
+        submit, close = executor.submit, lambda self: None
+
     monkeypatch.setattr(throughput, 'SECONDS', 0.3)
     monkeypatch.setattr(throughput, 'usable_cores', lambda: 2)
+    monkeypatch.setattr(throughput, 'LocalExecutor', lambda slots, gpus, warm: Lent())
 
 
 def test_plan_measures_one_and_two_at_a_time(tmp_path, few, capsys):

@@ -23,13 +23,6 @@ pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='forks on Linux 
 
 
 @pytest.fixture(scope='module')
-def executor():
-    found = LocalExecutor(2, [], warm=True)
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
     return prepare_study(read_study(write_study(tmp_path_factory.mktemp('study'))))
 
@@ -96,7 +89,7 @@ def test_cancel_and_kill_are_told_apart(executor, prepared, tmp_path):
 
 
 def test_when_the_warm_process_is_gone_its_workers_end_and_others_start_from_nothing(
-    prepared, tmp_path
+    prepared, tmp_path, monkeypatch
 ):
     executor = LocalExecutor(2, [], warm=True)
     job, process = running(executor, prepared, tmp_path / 'a')
@@ -111,12 +104,23 @@ def test_when_the_warm_process_is_gone_its_workers_end_and_others_start_from_not
         time.sleep(0.05)
     else:
         pytest.fail('the worker is still there')
+    monkeypatch.setattr(
+        'mkbackbones.study.run.executors.local.worker_command',
+        lambda folder: ['touch', str(folder / 'from nothing')],
+    )
     folder = tmp_path / 'run'
     folder.mkdir()
-    assert wait(executor.submit(folder)) == '' and (folder / 'error.json').exists()
+    assert wait(executor.submit(folder)) == '' and (folder / 'from nothing').exists()
     executor.close()
 
 
+def test_it_has_no_threads(executor, tmp_path):
+    """Else a fork of it could hang."""
+    wait(executor.submit(tmp_path))  # by then it has imported all that it will
+    assert len(os.listdir(f'/proc/{executor.warm.process.pid}/task')) == 1
+
+
+@pytest.mark.slow
 def test_it_imports_without_threads_or_a_word_to_cuda():
     """Else a fork of it could hang, or could not use the GPU."""
     code = (

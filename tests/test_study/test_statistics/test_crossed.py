@@ -20,7 +20,6 @@ from mkbackbones.study.records.results import (
 )
 from mkbackbones.study.report.numbers import to_csv
 from mkbackbones.study.report.write import write_report
-from mkbackbones.study.run.executors import LocalExecutor
 from mkbackbones.study.run.schedule import open_schedule
 from mkbackbones.study.statistics import analyse, analyse_evidence
 from mkbackbones.study.statistics.crossed import find_squares
@@ -76,15 +75,13 @@ def test_arms_that_cannot_be(tmp_path, extra, words):
 
 
 @pytest.fixture(scope='module')
-def done(tmp_path_factory):
+def done(tmp_path_factory, executor):
     root = tmp_path_factory.mktemp('crossed')
     prepared = prepare_study(read(root, ARMS + CHAIN))
-    executor = LocalExecutor(2, [], warm=True)
     with open_schedule(prepared, root / 'out') as schedule:
         schedule.run(executor)
         rows = schedule.ledger.rows().values()
         assert {row.error or row.state for row in rows} == {'done'}
-    executor.close()
     return root / 'out'
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import sys
 import time
 
 import pytest
@@ -13,7 +15,7 @@ from mkbackbones.study.prepare.prepared import prepare_study
 from mkbackbones.study.records.plain_config import write_config
 from mkbackbones.study.run.executors import LocalExecutor
 from mkbackbones.study.run.schedule import open_schedule
-from mkbackbones.study.worker.processes import share_batch
+from mkbackbones.study.worker.processes import launch, share_batch
 
 from ..test_run.test_executors import wait
 from ..tiny import write_study
@@ -32,13 +34,6 @@ def prepare(folder, gpus, options=PLAIN):
         tasks['classification'].update(gpus={gpus}, options={options!r})
     """
     return prepare_study(read_study(write_study(folder, extra=extra)))
-
-
-@pytest.fixture(scope='module')
-def executor():
-    found = LocalExecutor(1, [], warm=True)
-    yield found
-    found.close()
 
 
 def ready(prepared, folder, model=None):
@@ -87,6 +82,23 @@ def test_a_stop_is_survived(executor, tmp_path):
     assert len(json.loads((folder / 'result.json').read_text())['losses']) == 400
 
 
+def test_one_that_fails_ends_all(tmp_path, monkeypatch):
+    """Here the second one, while the first would wait for it."""
+    program = tmp_path / 'python'
+    program.write_text('#!/bin/sh\n[ $RANK = 1 ] && exit 3\necho $$ > "$3"/first; exec sleep 600\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(program))
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        assert launch(tmp_path, 2) == 3
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    if (tmp_path / 'first').exists():  # it got as far as that
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / 'first').read_text()), 0)
+
+
+@pytest.mark.slow
 def test_one_that_fails_ends_all_and_tells_why(executor, tmp_path):
     folder = ready(prepare(tmp_path, 2), tmp_path / 'run', 'NoSuchModel')
     assert wait(executor.submit(folder, 2)) == ''

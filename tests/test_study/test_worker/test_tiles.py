@@ -11,7 +11,6 @@ from mkbackbones.study.evidence import load_evidence
 from mkbackbones.study.prepare import prepared as module
 from mkbackbones.study.prepare.prepared import prepare_study
 from mkbackbones.study.records.plain_config import write_config
-from mkbackbones.study.run.executors import LocalExecutor
 
 from ..folded import write_folded
 from ..test_run.test_executors import wait
@@ -33,13 +32,6 @@ def prepare(folder, tile=None, extra=''):
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('study')
-
-
-@pytest.fixture(scope='module')
-def executor():
-    found = LocalExecutor(1, [], warm=True)
-    yield found
-    found.close()
 
 
 @pytest.mark.parametrize('kind', KINDS)
