@@ -11,6 +11,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..exported_files import is_exported
 from .archive import read_archive
 from .download import download
 from .pickles import UnsafePickle
@@ -156,6 +157,12 @@ def load_file(path: str | os.PathLike, trusted: bool = False, shapes_only: bool 
     except UnsafePickle as error:
         raise UntrustedError(refusal(path, error.wanted)) from error
     except Exception as error:  # a broken file raises any of a dozen types
+        if is_exported(path):
+            raise CheckpointError(
+                f'{path} cannot be read as a checkpoint: by its name it is a file that export has '
+                'written, of which calibrate-threshold alone makes use; give the checkpoint that '
+                'it was exported from'
+            ) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f'{path} cannot be read as a checkpoint: {reason}') from error
 

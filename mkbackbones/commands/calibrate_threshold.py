@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..exported_files import PROGRAM, SUFFIXES, is_exported
+from ..exported_files import SUFFIXES, check_notes, is_exported, is_program
 from ..hints import did_you_mean
 from ..runner.preflight import check_checkpoint, check_classes, check_paths
 from .errors import CommandError, run_command
@@ -111,11 +111,11 @@ def calibrate(args: argparse.Namespace) -> None:
     except ValueError as error:
         raise CommandError(error) from error
     tiling = chosen_tiling(args)
+    check_checkpoint(args.checkpoint)
     check_file(args, tiling)
     check_target(args.out, '.json', args.force)
     if args.report is not None:
         check_target(args.report, '.html', args.force)
-    check_checkpoint(args.checkpoint)
     cfg, kind, splits = prepare(args)
     looked: dict[str, Looked] = {}
     with (
@@ -207,7 +207,7 @@ def check_file(args: argparse.Namespace, tiling: Tiling | None) -> None:
     if not is_exported(args.checkpoint):
         return
     if args.device == 'cuda':
-        runs = 'torch' if args.checkpoint.endswith(PROGRAM) else 'onnxruntime'
+        runs = 'torch' if is_program(args.checkpoint) else 'onnxruntime'
         raise CommandError(f'--device cuda: {args.checkpoint} runs in {runs} on the CPU')
     if tiling is not None:
         raise CommandError(
@@ -215,6 +215,14 @@ def check_file(args: argparse.Namespace, tiling: Tiling | None) -> None:
             'pictures and joins nothing that tiles show; leave out --tile, or give the checkpoint, '
             'whose threshold is then for predict --tile'
         )
+    if is_program(args.checkpoint):  # before all that it takes to look at images
+        try:
+            check_notes(args.checkpoint)
+        except ValueError as error:
+            raise CommandError(
+                f'{args.checkpoint} cannot be read as an exported file ({error}); a checkpoint has '
+                'another suffix, such as .pth'
+            ) from error
 
 
 def prepare(args: argparse.Namespace) -> tuple[Config, Any, list[str]]:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..exported_files import ONNX, PROGRAM, SUFFIXES
+from ..exported_files import ONNX, SUFFIXES, is_program
 from ..runner.config_files import find_config, read_config
 from ..runner.preflight import check_cv2, check_scope
 from .errors import CommandError, run_command
@@ -18,6 +18,8 @@ from .targets import check_target
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+    from ..decide.operating_point import OperatingPoint
 
 EXAMPLES = """
 examples:
@@ -114,14 +116,16 @@ def export(args: argparse.Namespace) -> None:
     if not (cfg.get('model') or {}).get('backbone'):
         raise CommandError(f'config {args.config} has no model with a backbone')
     check_scope(cfg, path)
+    whole = args.part == 'model'
+    point = read_point(args, None) if whole and args.threshold is not None else None
 
     from ..checkpoints.report import CheckpointError
     from ..export import ExportError
     from ..predict import PictureError
 
     try:
-        if args.part == 'model':
-            export_whole(args, cfg)
+        if whole:
+            export_whole(args, cfg, point)
         else:
             export_part(args, cfg)
     except (CheckpointError, ExportError, FileNotFoundError, PictureError) as error:
@@ -130,7 +134,7 @@ def export(args: argparse.Namespace) -> None:
 
 def check_program(args: argparse.Namespace) -> None:
     """Raise CommandError for what is no program of torch.export."""
-    if args.out.suffix != PROGRAM:
+    if not is_program(args.out):
         return
     if args.part != 'model':
         raise CommandError(
@@ -143,16 +147,17 @@ def check_program(args: argparse.Namespace) -> None:
         )
 
 
-def export_whole(args: argparse.Namespace, cfg: Config) -> None:
+def export_whole(
+    args: argparse.Namespace, cfg: Config, point: OperatingPoint | None = None
+) -> None:
     """Write a whole model."""
     from ..export import require_packages
     from ..export.model import export_model
     from ..export.pictures import pictures_to_check
     from ..predict import Predictor
 
-    if args.out.suffix != PROGRAM:
+    if not is_program(args.out):
         require_packages()
-    point = None if args.threshold is None else read_point(args, None)
     lower_cfg = lower_config(args) if args.fp16 or args.int8 is not None else None
     predictor = Predictor(cfg, args.checkpoint, device='cpu', trusted=args.trusted)
     more: dict[str, Any] = {}

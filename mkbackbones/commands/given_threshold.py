@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ['check_point', 'read_point']
 
+#: Bits of a deep picture that are used where nothing else is said.
+WHOLE = 16
+
 
 def read_point(args: argparse.Namespace, tiling: Tiling | None) -> OperatingPoint:
     """A threshold as ``calibrate-threshold`` wrote it, which looks at pictures in the same way.
@@ -76,7 +79,7 @@ def check_tiles(point: OperatingPoint, args: argparse.Namespace, tiling: Tiling 
 def check_point(point: OperatingPoint, args: argparse.Namespace, predictor: Predictor) -> None:
     """Raise CommandError if a threshold is that of other classes.
 
-    That it is of another checkpoint is told.
+    That it is of another checkpoint is told, and what else lets scores differ.
     """
     if list(point.classes) != list(predictor.classes):
         raise CommandError(
@@ -91,3 +94,22 @@ def check_point(point: OperatingPoint, args: argparse.Namespace, predictor: Pred
             'other scores',
             file=sys.stderr,
         )
+    for told in other_scores(args):
+        print(told, file=sys.stderr)
+
+
+def other_scores(args: argparse.Namespace) -> list[str]:
+    """By what scores differ from those that a threshold was chosen by, a sentence each."""
+    told = []
+    if getattr(args, 'amp', None):
+        told.append(
+            f'{args.threshold} was chosen in float32: with --amp {args.amp} scores differ, and '
+            'pictures near the threshold may be told otherwise'
+        )
+    bits = getattr(args, 'bit_depth', WHOLE)
+    if bits != WHOLE:
+        told.append(
+            f'{args.threshold} holds for --bit-depth {bits} only if prepare-dataset was given the '
+            'same for the pictures that it was chosen on'
+        )
+    return told

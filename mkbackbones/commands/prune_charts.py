@@ -130,6 +130,7 @@ def prune_charts(args: argparse.Namespace) -> None:
     Raises:
         CommandError: If the input cannot be pruned or the output not be written.
     """
+    check_options(args)
     from ..checkpoints.write import check_target
     from ..compress.calibration import calibration_batches, calibration_dataset
     from ..compress.prune.blocks import order_of
@@ -137,7 +138,6 @@ def prune_charts(args: argparse.Namespace) -> None:
     from ..cost import count_cost
     from ..runner.preflight import check_checkpoint, check_classes, check_paths
 
-    check_options(args)
     with told_in_a_sentence():
         out = check_target(args.out, args.force)
     beside = out.with_suffix('.py')

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engine.defect_score import class_probabilities, has_background, largest_by_class
 from ..export.metric import FileModel
-from ..exported_files import ONNX
+from ..exported_files import is_program
 from ..predict.evaluation import CLASS_SCORES, seen_whole
 from ..predict.passes import Passes
 from ..runner.config_files import one_line
@@ -184,7 +184,7 @@ def open_file(path: str, classes: list[str], by_class: bool) -> FileModel:
     """
     from importlib.util import find_spec
 
-    if path.endswith(ONNX) and find_spec('onnxruntime') is None:
+    if not is_program(path) and find_spec('onnxruntime') is None:
         raise CommandError(
             "onnxruntime is missing, which runs it: pip install 'mkbackbones[export]'"
         )

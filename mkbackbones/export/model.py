@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..exported_files import PROGRAM
+from ..exported_files import is_program
 from ..files import written_aside
 from ..predict import PictureError, Predictor
 from ..predict.preparation import test_dataset
@@ -147,8 +147,8 @@ def export_model(
             file finds something else.
         PictureError: None of the pictures can be used; single ones are left out and told.
     """
-    is_program = path.suffix == PROGRAM
-    if is_program:
+    as_program = is_program(path)
+    if as_program:
         check_torch()
     else:
         require_packages()
@@ -160,9 +160,9 @@ def export_model(
     if faults and len(faults) == len(pictures):
         raise PictureError(f'none of the {len(faults)} pictures can be compared: {faults[0]}')
     with written_aside(path) as work:
-        write_model(whole, work, notes or {}, is_program)
+        write_model(whole, work, notes or {}, as_program)
         usable = [outcome for outcome in outcomes if not outcome.fault]
-        exported = SavedProgram(work) if is_program else ExportedModel(work)
+        exported = SavedProgram(work) if as_program else ExportedModel(work)
         agreement = check_file(exported, usable, whole.least_score)
     agreement.left_out = faults
     return agreement

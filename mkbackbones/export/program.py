@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from ..attention.inject import fold_manifold_keys
+from ..exported_files import NOTES
 from ..keys import ManifoldKey
 
 __all__ = [
-    'NOTES',
     'ExportError',
     'check_torch',
     'deployed',
@@ -38,8 +38,6 @@ __all__ = [
 #: more than one window.
 TRACED_SIZE = (251, 333)
 OPSET = 18
-#: The file within a program's file that has its notes.
-NOTES = 'notes.json'
 
 
 class ExportError(ValueError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..compat.programs import without_guards
-from ..exported_files import PROGRAM
+from ..exported_files import NOTES, check_notes, is_program
 from .preparation import resized_size
-from .program import NOTES
 
 __all__ = ['Exported', 'ExportedModel', 'SavedProgram', 'open_exported']
 
@@ -128,22 +126,13 @@ class SavedProgram(Exported):
         return {name: one.numpy() for name, one in zip(self.outputs, outputs)}
 
 
-def check_notes(path: Path) -> None:
-    """Raise ValueError unless a program has notes; torch says of others what tells nobody much."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith(f'/{NOTES}') for name in archive.namelist()):
-                return
-    raise ValueError(f'it has no {NOTES}, which export writes into programs')
-
-
 def open_exported(path: Path) -> Exported:
     """A file as its name says what it is.
 
     Args:
         path (Path): The file; what is wrong with it, its library says.
     """
-    return SavedProgram(path) if path.suffix == PROGRAM else ExportedModel(path)
+    return SavedProgram(path) if is_program(path) else ExportedModel(path)
 
 
 @contextlib.contextmanager

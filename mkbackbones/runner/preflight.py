@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..hints import did_you_mean
 from ..opencv import load as load_opencv
 from ..openmmlab.distributions import look
 from ..openmmlab.faults import fault_of, line_to_keep
@@ -104,8 +106,11 @@ def stage_paths(cfg: Config, stage: str) -> Iterator[tuple[str, str]]:
 
 def check_checkpoint(checkpoint: str | None) -> None:
     """Raise InputError if ``checkpoint`` is a local path without a file."""
-    if checkpoint and '://' not in checkpoint and not os.path.isfile(checkpoint):
-        raise InputError(f'checkpoint {checkpoint} does not exist')
+    if not checkpoint or '://' in checkpoint or os.path.isfile(checkpoint):
+        return
+    if os.path.isdir(checkpoint):
+        raise InputError(f'checkpoint {checkpoint} is a folder; give a file in it')
+    raise InputError(f'checkpoint {checkpoint} does not exist')
 
 
 def check_teachers(cfg: Config) -> None:
@@ -120,6 +125,13 @@ def check_teachers(cfg: Config) -> None:
 
     for hook in filter(is_distillation, cfg.custom_hooks):
         given = {k: v for k, v in hook.items() if k not in ('type', 'priority')}
+        known = list(inspect.signature(DistillHook).parameters)
+        for name in given:
+            if name not in known:
+                raise InputError(
+                    f'custom_hooks, DistillHook: {name} is not one of its settings, '
+                    f'{", ".join(known)}{did_you_mean(name, known)}'
+                )
         try:
             DistillHook(**given).check_config(cfg)
         except (TypeError, ValueError) as error:

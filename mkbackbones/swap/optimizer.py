@@ -12,7 +12,11 @@ from .custom_keys import fit_custom_keys
 #: Layer-wise decay of mmdet and mmseg. They know the modules of ConvNeXt, BEiT and MAE alone.
 LAYER_DECAY = ('LearningRateDecayOptimizerConstructor', 'LayerDecayOptimizerConstructor')
 #: Constructors that take any backbone.
-KNOWN = ('DefaultOptimWrapperConstructor', 'LayerDecayConstructor')
+KNOWN = (
+    'DefaultOptimWrapperConstructor',
+    'LayerDecayConstructor',
+    'MergedGroupsConstructor',
+)
 #: Learning rate of AdamW above which a pretrained transformer's weights are soon lost.
 HIGH_LR = 1e-3
 

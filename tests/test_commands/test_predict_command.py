@@ -238,6 +238,10 @@ def test_a_threshold_of_another_model_is_told(model, pictures, capsys):
     Path('threshold.json').write_text(json.dumps(content))
     assert main([*model, str(pictures), *again]) == 0
     assert capsys.readouterr().err == ''
+    assert main([*model, str(pictures), *again, '--amp', 'bf16', '--bit-depth', '12']) == 0
+    precision, bits = capsys.readouterr().err.splitlines()
+    assert 'threshold.json was chosen in float32: with --amp bf16 scores differ' in precision
+    assert 'for --bit-depth 12 only if prepare-dataset was given the same' in bits
     nowhere = ['--out', 'out', '--overwrite', '--threshold', 'nowhere.json', *CPU]
     assert main([*model, str(pictures), *nowhere]) == 2
     assert '--threshold nowhere.json does not exist' in capsys.readouterr().err

@@ -165,9 +165,9 @@ def test_a_consumer_asks_whether_the_threshold_is_that_of_its_file(tmp_path, mon
     )
     for each in (point, replace(point, by_class=None)):
         each.save(Path('threshold.json'))
-        names = {}
+        names = dict(notes=dict(resize=None, alarm_above=0.1))
         exec(compile(block, 'docs/deploy.md', 'exec'), names)
-        assert names['notes']['alarm_above'] == 0.5
+        assert names['notes']['alarm_above'] == 0.5 and names['notes']['resize'] is None
         limits = names['notes'].get('alarm_above_by_class')
         assert limits == ({} if each.by_class is None else found.limits)
     Path('model.onnx').write_bytes(b'another model')

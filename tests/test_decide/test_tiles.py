@@ -100,7 +100,7 @@ def test_a_threshold_of_other_tiles_is_refused_before_anything_is_built(
 def test_an_exported_file_has_no_tiles(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     project(detection_config, tmp_path)
-    for name in ('model.onnx', 'model.pt2'):
+    for name in ('model.onnx', 'model.pt2', 'model.PT2'):
         Path(name).write_bytes(b'')
         words = ['config.py', name, '--min-recall', '0.5']
         assert main([*words, *TILES]) == 2
@@ -109,6 +109,8 @@ def test_an_exported_file_has_no_tiles(tmp_path, monkeypatch, capsys):
         assert 'on the CPU' in capsys.readouterr().err
         assert main(words) == 2
         assert f'{name} cannot be read as an exported file' in capsys.readouterr().err
+        assert predict.main(['config.py', name, 'val', '--out', 'out', *CPU]) == 2
+        assert 'a file that export has written' in capsys.readouterr().err
     replace(POINT, tiles=Tiles(40, 16)).save(Path('tiles.json'))
     assert export.main([*GIVEN, 'new.pt2', '--threshold', 'tiles.json']) == 2
     told = capsys.readouterr().err

@@ -296,7 +296,7 @@ EARLY = {
     'mean': 'data_preprocessor.mean is',
 }
 #: ... what the arguments do, and what both models together tell when training begins.
-WRONG = {'argument': 'features=-1.0', 'name': "'feature'"}
+WRONG = {'argument': 'features=-1.0', 'name': "; did you mean 'features'?"}
 TOGETHER = {
     'blocks': 'the same blocks in both',
     'heads': 'layers.1.blocks.0.attn has 2 heads in the student and 1 in the teacher',

@@ -81,3 +81,5 @@ class TestCheckPaths:
         self.check(Config({'load_from': 'https://host/weights.pth'}))
         with pytest.raises(InputError, match=r'checkpoint weights\.pth does not exist'):
             self.check(Config({'load_from': 'weights.pth'}))
+        with pytest.raises(InputError, match=r'checkpoint \. is a folder; give a file in it'):
+            self.check(Config({'load_from': '.'}))

@@ -121,6 +121,8 @@ def test_layer_decay_of_other_libraries_becomes_ours(kind):
 def test_other_constructors_are_told():
     swap = swap_backbone(detector(constructor='MyConstructor'), SWIN)
     assert any('MyConstructor' in line for line in swap.advice)
+    ours = swap_backbone(detector(constructor='mkbackbones.MergedGroupsConstructor'), SWIN)
+    assert not any('Constructor' in line for line in ours.advice)
 
 
 def test_a_learning_rate_for_another_backbone_is_told():
