@@ -1,6 +1,5 @@
 """Recorded passes give what passes give: with CUDA graphs, or without a GPU, simulated ones."""
 
-import copy
 import gc
 
 import pytest
@@ -9,76 +8,11 @@ from torch import nn
 
 from mkbackbones.engine import RecordBackboneHook
 from mkbackbones.kernels import support
-from mkbackbones.recorded import RecordedForward
-from mkbackbones.recorded.capture import CudaGraphs
 
-from ..test_kernels.small import INTERPRETED, error, filled, small_swin, small_vit
-from .simulated import SimulatedGraphs
+from ..test_kernels.small import INTERPRETED, error, small_swin, small_vit
+from .common import CLOSE, CUDA, DEVICE, SHAPES, Graphs, amp, counts, images, loss_of, pair
 
-CUDA = torch.cuda.is_available()
-DEVICE = 'cuda' if CUDA else 'cpu'
-#: Sums in another order on a GPU.
-CLOSE = 2e-2 if CUDA else 1e-6
 KEYS = [None, dict(type='SpatialK', num_charts=2), dict(type='KUA', num_charts=2)]
-SHAPES = [(2, 3, 32, 48), (1, 3, 64, 32)]
-
-
-class Counted(CudaGraphs):
-    made: list['Counted'] = []
-
-    def __init__(self, device):
-        super().__init__(device)
-        self.recorded = self.replayed = 0
-        self.made.append(self)
-
-    def record(self, run):
-        replay = super().record(run)
-        self.recorded += 1
-
-        def counted():
-            self.replayed += 1
-            replay()
-
-        return counted
-
-
-Graphs = Counted if CUDA else SimulatedGraphs
-
-
-@pytest.fixture(autouse=True)
-def everywhere(monkeypatch):
-    """Recordings of the plain path on a CPU too; none of another test."""
-    Graphs.made.clear()
-    if not CUDA:
-        monkeypatch.setattr(RecordedForward, 'is_on_kernels', lambda self, x: True)
-
-
-def pair(build=small_swin, key=None, after=1, most=16, memory=1.0, **kwargs):
-    """A backbone, and one with the same weights that is recorded."""
-    torch.manual_seed(0)
-    plain = filled(build(key, **kwargs))
-    recorded = copy.deepcopy(plain)
-    recorded.forward = RecordedForward(recorded, after, most, memory, Graphs)
-    return plain, recorded
-
-
-def images(shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
-
-
-def amp():
-    return torch.autocast('cuda', torch.bfloat16, enabled=CUDA)
-
-
-def loss_of(model, x):
-    with amp():
-        maps = model(x)
-    return sum((m.float() * torch.linspace(-1, 1, m.numel(), device=m.device).view_as(m)).sum()
-               for m in maps)  # fmt: skip
-
-
-def counts():
-    return sum(g.recorded for g in Graphs.made), sum(g.replayed for g in Graphs.made)
 
 
 @pytest.mark.parametrize('build', [small_swin, small_vit])
@@ -289,67 +223,6 @@ def test_whoever_listens_hears_every_pass():
     before = counts()[1]
     loss_of(recorded, x).backward()
     assert counts()[1] == before + 2
-
-
-def look_at(recorded, widths):
-    with torch.no_grad(), amp():
-        for width in widths:
-            recorded(images((1, 3, 32, width)))
-    return sorted(place[0][-1] for place in recorded.forward.recordings)
-
-
-def test_recordings_of_what_comes_often_stay():
-    _, recorded = pair(most=2)
-    assert look_at(recorded, [48, 48, 40, 40, 48]) == [40, 48]
-    assert counts() == (2, 3)
-    # The third shape comes again and again, but no more than twice as often as another one.
-    assert look_at(recorded, [32, 40] * 6) == [40, 48]
-    assert counts() == (2, 9)
-    assert look_at(recorded, [32]) == [32, 40]
-    assert counts() == (3, 10)
-    # and the one that has gone does not take its place back at once
-    assert look_at(recorded, [48, 48]) == [32, 40]
-    assert counts() == (3, 10)
-
-
-def test_shapes_of_former_days_give_way(monkeypatch):
-    monkeypatch.setattr('mkbackbones.recorded.often.HALVED_AFTER', 10)
-    _, recorded = pair(most=1)
-    look_at(recorded, [32] * 59)
-    assert look_at(recorded, [24] * 20) == [24]
-
-
-def test_a_larger_shape_makes_room_for_itself():
-    plain, recorded = pair()
-    assert look_at(recorded, [32, 32, 40, 40]) == [40]
-    assert Graphs.made[0].freed if not CUDA else len(Graphs.made) == 2
-    assert look_at(recorded, [32, 24, 24, 40]) == [24, 32, 40]
-    assert len(Graphs.made) == 2
-    for width in (24, 32, 40):
-        x = images((1, 3, 32, width), width)
-        with torch.no_grad(), amp():
-            assert all(error(a, b) < CLOSE for a, b in zip(recorded(x), plain(x)))
-
-
-def test_recordings_that_take_too_much_memory_are_given_up(monkeypatch):
-    _, recorded = pair(memory=0.8)
-    told = []
-    monkeypatch.setattr(
-        'mkbackbones.recorded.forward.print_log', lambda text, *_: told.append(text)
-    )
-    monkeypatch.setattr(Graphs, 'held', lambda self: 0.7 if self.recorded < 3 else 0.9)
-    assert look_at(recorded, [24, 24]) == [24]
-    assert look_at(recorded, [16, 16]) == [16, 24]
-    assert look_at(recorded, [8, 8]) == []  # the third one is too much
-    assert 'holds 90% of the GPU memory' in told[0] and 'memory=0.8' in told[0]
-    assert look_at(recorded, [24, 16, 8, 24, 16, 8]) == []
-    assert len(told) == 1
-    assert look_at(recorded, [4, 4]) == [4]
-    Graphs.made.clear()
-    monkeypatch.setattr(Graphs, 'held', lambda self: 0.9)
-    _, recorded = pair(memory=0.8)
-    assert look_at(recorded, [24] * 5 + [16] * 5) == [] and counts() == (0, 0)
-    assert len(told) == 2
 
 
 def test_what_cannot_be_recorded_runs_plain(monkeypatch):
