@@ -138,7 +138,9 @@ class Split:
             paths |= dict.fromkeys([path.stem, *ends_of(path)], path)
             if self.kind == 'detection':
                 self.truth[path] = [each['bbox'] for each in info['instances']]
-        files = [paths[image] for image in evidence.images]
+        # With `indices`, annotations list more images than are looked at.
+        rows = [row for row, image in enumerate(evidence.images) if image in paths]
+        files = [paths[evidence.images[row]] for row in rows]
         if self.kind == 'detection':
             truth = evidence.num_truths > 0
             score = np.zeros(truth.shape)
@@ -147,13 +149,13 @@ class Split:
             truth = evidence.confusion.sum(2) > 0
             score = np.array(self.class_scores)
         return Looked(
-            evidence.defect_score,
-            evidence.defective,
-            evidence.groups,
+            evidence.defect_score[rows],
+            evidence.defective[rows],
+            [evidence.groups[row] for row in rows],
             files,
             self.defects,
-            score[:, self.first :],
-            truth[:, self.first :],
+            score[rows, self.first :],
+            truth[rows, self.first :],
             [Marks(self.truth.get(path, []), self.found.get(path, [])) for path in files],
         )
 

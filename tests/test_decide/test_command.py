@@ -56,6 +56,10 @@ def test_a_threshold_and_a_page(build, tmp_path, capsys, monkeypatch):
     assert point.is_for(Path('trained.pth')) and not point.is_for(Path('config.py'))
     assert point.validation.false_alarms.images == point.test.recall.images == 3
     assert point.validation.false_alarms.hits <= 1
+    fewer = 'test_dataloader.dataset.indices=[1, 4, 5]'
+    assert main([*argv, '--out', 'fewer.json', '--cfg-options', fewer]) == 0
+    few = OperatingPoint.load(tmp_path / 'fewer.json').test
+    assert (few.false_alarms.images, few.recall.images) == (1, 2)
     page = (tmp_path / 'page.html').read_text()
     missed = point.test.recall.images - point.test.recall.hits
     assert f'Missed (test images): {missed}' in page and '<svg' in page
@@ -168,6 +172,7 @@ def test_lines_of_the_page_of_thresholds(tmp_path, monkeypatch):
     for name in ('model_int8.onnx', 'model.pt2'):
         Path(name).write_bytes(b'a file')
     monkeypatch.setattr(threshold_images, 'open_file', lambda *args: None)
+    monkeypatch.setattr(calibrate_threshold, 'check_notes', lambda path: None)
     for words in lines:
         assert main([*words[1:], '--device', 'cpu']) == 0
     assert Path('threshold.html').is_file() and Path('line3.json').is_file()

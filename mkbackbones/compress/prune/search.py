@@ -86,6 +86,11 @@ def tried(lost: Mapping[Choice, float], most: float, among: Sequence[Choice]) ->
         + ('yes' if lost[choice] <= most else 'no')
         for choice in looked
     ]
+    if len(looked) == 1:
+        (one,) = looked
+        first = 'it has the fewest charts' if lost[one] <= most else 'it is not allowed'
+        told = f'1 of {len(among)} choices was tried: {first}'
+        return '\n'.join(['operations that stay  charts  points less  allowed', *rows, told])
     grows = all(lost[a] <= lost[b] for a, b in pairwise(looked))
     return '\n'.join(
         [
