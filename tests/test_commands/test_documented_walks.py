@@ -44,7 +44,7 @@ ELSEWHERE = {
     r'predict\.md: test .*--tile': 'tests/test_predict/test_against_test_loop.py',
     r'(README|explain)\.md: explain ': 'tests/test_explain/test_command.py',
     r'configs\.md: ': 'tests/test_configs/test_documented_overrides.py',
-    r'(README|_detectors|_recorded|hood)\.md: profile-': 'tests/test_profiling (a GPU, minutes)',
+    r'(README|h[12]00_\S+)\.md: profile-': 'tests/test_profiling (a GPU, minutes)',
     r'(report|log)\.md: ': 'the commands of published studies, which take GPUs and hours',
     r'SOURCE|STUDY|study compare work_dirs': 'a pattern; others show it filled in',
     r'study-machines\.md: ': 'test_study_machines',
