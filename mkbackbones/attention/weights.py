@@ -18,6 +18,7 @@ __all__ = [
     'divergence',
     'is_last',
     'logits_of',
+    'product_of',
     'worked_out',
 ]
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..attention.weights import SOFTMAX, is_last, logits_of
+from ..attention.weights import SOFTMAX, Product, is_last, logits_of, product_of
 from .watch import Enough, Seen
 
 __all__ = ['logits_with']
@@ -53,7 +53,7 @@ class QueryLogits(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            self.found = self.of_call(*args, **kwargs)
+            self.found = self.of_call(product_of(*args, **kwargs))
             raise Enough
         if func in SOFTMAX and args and args[0].dim() == 4 and is_last(*args, **kwargs):
             self.found = args[0][self.heads(args[0])][:, self.token].detach().float()
@@ -66,18 +66,9 @@ class QueryLogits(TorchFunctionMode):
         flat = torch.arange(self.window * number, (self.window + 1) * number, device=x.device)
         return flat // x.shape[1], flat % x.shape[1]
 
-    def of_call(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
+    def of_call(self, call: Product) -> Tensor:
         """Logits (h, M) of the query in ``scaled_dot_product_attention``."""
+        query, key, attn_mask = call.query, call.key, call.attn_mask
         if query.dim() == 3:  # heads folded into the batch, as SAM has them
             query, key = query.unsqueeze(1), key.unsqueeze(1)
             if attn_mask is not None and attn_mask.dim() == 3:
@@ -86,8 +77,7 @@ class QueryLogits(TorchFunctionMode):
         if attn_mask is not None:
             shape = (*query.shape[:2], query.shape[2], key.shape[2])
             attn_mask = attn_mask.expand(shape)[here][:, row]
-        scale = scale or query.shape[-1] ** -0.5
-        return logits_of(query[here][:, row], key[here], attn_mask, False, scale)[:, 0]
+        return logits_of(query[here][:, row], key[here], attn_mask, False, call.scale)[:, 0]
 
 
 @torch.no_grad()
