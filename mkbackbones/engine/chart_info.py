@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from ..attention.qkv import ManifoldQKV
 from ..keys import BasedKey, ManifoldKey
 from ..keys.measures import gamma_spread, mean_distance
 from ..registry import HOOKS
+from .unwrapped import model_of
 
 __all__ = ['PREFIX', 'ChartInfoHook']
 
@@ -79,7 +79,7 @@ class ChartInfoHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the layers with charts."""
-        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         root = getattr(model, 'backbone', model)
         layers = {name: root.get_submodule(name) for name in manifold_layers(root)}
         self._layers = {

@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from ..arguments import check, number
 from ..attention.inject import manifold_layers
 from ..keys import KUA, ManifoldKey
 from ..registry import HOOKS
+from .unwrapped import model_of
 
 __all__ = ['ChartGroups', 'ChartSparsityHook']
 
@@ -245,7 +245,7 @@ class ChartSparsityHook(Hook):
             else [wrapper.optimizer]
         )
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         self._groups = ChartGroups(model, groups)
         for reason in self._groups.left_out:
             runner.logger.info(f'ChartSparsityHook leaves a key alone: {reason}')

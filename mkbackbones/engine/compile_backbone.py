@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from ..compat.graphs import mark_step, why_not_compiled
 from ..registry import HOOKS
+from .unwrapped import model_of
 
 
 @HOOKS.register_module()
@@ -44,7 +44,7 @@ class CompileBackboneHook(Hook):
             ValueError: If the model has no backbone, or gradients are accumulated over several
                 recorded steps, each of which overwrites the gradients of the one before.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         backbone = getattr(model, 'backbone', None)
         if not isinstance(backbone, nn.Module):
             raise ValueError(

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -25,6 +24,7 @@ from .teacher import (
     check_teacher,
     read_teacher_config,
 )
+from .unwrapped import model_of
 
 __all__ = ['DistillHook', 'add_distillation']
 
@@ -277,7 +277,7 @@ class TaughtHook(Hook):
         if self._adapters is None:
             self._adapters = Adapters(optimizer_of(runner))
         teacher = self.build(runner).to(device_of(runner))
-        student = student_of(runner)
+        student = model_of(runner)
         self._remove = add_distillation(student, teacher, **self._weights, adapters=self._adapters)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -290,11 +290,6 @@ class TaughtHook(Hook):
         if self._remove is not None:
             self._remove()
             self._remove = None
-
-
-def student_of(runner: Runner) -> Any:
-    """The model of a runner, without its wrapper."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def device_of(runner: Runner) -> torch.device:

@@ -20,7 +20,6 @@ from typing import Any, Literal, get_args
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from ..arguments import short
 from ..hints import did_you_mean
 from ..keys import KUA
 from ..registry import HOOKS
+from .unwrapped import model_of
 
 __all__ = ['MembershipLossHook', 'Of', 'add_membership_loss', 'membership_loss']
 
@@ -181,7 +181,7 @@ class MembershipLossHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Add the loss."""
-        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         self._remove = add_membership_loss(model, self._weight, self._of)
 
     def after_train(self, runner: Runner) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..arguments import check, integer, number
@@ -15,6 +13,7 @@ from ..backbones.base import Backbone
 from ..recorded import RecordedForward
 from ..registry import HOOKS
 from .compile_backbone import CompileBackboneHook
+from .unwrapped import model_of
 
 
 @HOOKS.register_module()
@@ -50,21 +49,19 @@ class RecordBackboneHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Put the recorded pass in."""
-        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         backbone = getattr(model, 'backbone', None)
-        reason = ''
+        name = f'{type(model).__name__}.backbone, a {type(backbone).__name__},'
+        left = f'{name} runs without recordings: '
         if not isinstance(backbone, Backbone):
-            reason = 'RecordBackboneHook records backbones of mkbackbones'
+            told = left + 'RecordBackboneHook records backbones of mkbackbones'
+            print_log(told, 'current', logging.INFO)
         elif any(isinstance(hook, CompileBackboneHook) for hook in runner.hooks):
-            reason = 'CompileBackboneHook runs it'
-        if reason:
-            name = f'{type(model).__name__}.backbone, a {type(backbone).__name__},'
-            print_log(f'{name} runs without recordings: {reason}', 'current', logging.INFO)
-            return
-        assert isinstance(backbone, Backbone)
-        self.backbone = backbone
-        forward = RecordedForward(backbone, self.after, self.most, self.memory)
-        backbone.forward = forward  # type: ignore[method-assign]
+            print_log(left + 'CompileBackboneHook runs it', 'current', logging.INFO)
+        else:
+            self.backbone = backbone
+            forward = RecordedForward(backbone, self.after, self.most, self.memory)
+            backbone.forward = forward  # type: ignore[method-assign]
 
     def after_run(self, runner: Runner) -> None:
         if self.backbone is not None:
