@@ -161,8 +161,9 @@ class RecordedForward:
         try:
             with uncached_autocast(x.device.type):
                 leaves = [others[id(p)] for p in parameters]
-                self.recordings[place] = Recording(run, x, leaves, self.graphs, self.statics)
-            self.recordings[place].parameters = parameters
+                self.recordings[place] = Recording(
+                    run, x, parameters, leaves, self.graphs, self.statics
+                )
         except RuntimeError as error:
             # What is recorded draws from the generator as it was; a pool may be left half open.
             self.drop()

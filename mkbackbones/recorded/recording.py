@@ -40,6 +40,7 @@ class Recording:
         run (Callable): The forward pass: images (B, 3, H, W) to maps.
         x (Tensor): Images of the shape to record.
         parameters (list[nn.Parameter]): What gets gradients; none without a backward pass.
+        leaves (list[nn.Parameter]): What ``run`` has in their places.
         graphs (Graphs): What records.
         statics (Statics): Memory for images, maps and gradients, shared with other recordings.
     """
@@ -49,6 +50,7 @@ class Recording:
         run: Callable[[Tensor], Sequence[Tensor]],
         x: Tensor,
         parameters: list[nn.Parameter],
+        leaves: list[nn.Parameter],
         graphs: Graphs,
         statics: Statics,
     ) -> None:
@@ -68,7 +70,7 @@ class Recording:
                 copy_all(self.maps, list(maps))
 
         def backward() -> None:
-            found = torch.autograd.grad(maps, parameters, self.map_gradients, allow_unused=True)
+            found = torch.autograd.grad(maps, leaves, self.map_gradients, allow_unused=True)
             if not self.gradients:
                 self.gradients = [
                     None if one is None else statics.like(('gradient', i), one)
