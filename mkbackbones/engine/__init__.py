@@ -11,6 +11,7 @@ from .membership_loss import MembershipLossHook, add_membership_loss
 from .merged_groups import MergedGroupsConstructor
 from .paint_segmentation import PaintSegmentationHook
 from .record_backbone import RecordBackboneHook
+from .resize_gradient import ResizeGradientHook
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -24,6 +25,7 @@ __all__ = [
     'MergedGroupsConstructor',
     'PaintSegmentationHook',
     'RecordBackboneHook',
+    'ResizeGradientHook',
     'add_distillation',
     'add_membership_loss',
 ]
