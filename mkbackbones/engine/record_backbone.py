@@ -31,8 +31,9 @@ class RecordBackboneHook(Hook):
     Args:
         after (int): Passes of a shape before it is recorded, which takes the time of a few.
         most (int): Recordings that are kept.
-        memory (float): What the process may hold with recordings of the GPU's memory, as far as
-            other processes leave it: 0 to 1. Where it would be more, passes run as without.
+        memory (float): What the process may hold with recordings and the rest of its steps of the
+            GPU's memory, as far as other processes leave it: 0 to 1. Where it would be more, passes
+            run as without.
 
     Raises:
         ValueError: An argument is out of range.

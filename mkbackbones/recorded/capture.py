@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ class CudaGraphs:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.peak = 0  # PyTorch's own begins anew at each line of a log
         self.pool = torch.cuda.graph_pool_handle()
         # PyTorch refuses a pool again whose graphs are all gone: an empty graph stays.
         self.keeper = torch.cuda.CUDAGraph()
@@ -39,7 +41,7 @@ class CudaGraphs:
         # Threads that load data may call CUDA meanwhile.
         recording = torch.cuda.graph(graph, pool=self.pool, capture_error_mode='thread_local')
         try:
-            with torch.cuda.device(self.device), recording:
+            with torch.cuda.device(self.device), uncollected(), recording:
                 yield
         except BaseException:
             free_generator(self.device)
@@ -47,12 +49,13 @@ class CudaGraphs:
 
     @contextmanager
     def warming_up(self) -> Iterator[range]:
-        """Run what will be recorded, on a stream of its own and with random numbers put back."""
-        current, aside = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
-        aside.wait_stream(current)
-        with torch.random.fork_rng([self.device]), torch.cuda.stream(aside):
+        """Run what will be recorded, with random numbers put back.
+
+        On the stream of passes as ever, whose memory is there already: PyTorch keeps what a stream
+        has had for that stream.
+        """
+        with torch.random.fork_rng([self.device]):
             yield range(WARM_UP)
-        current.wait_stream(aside)
 
     def record(self, run: Callable[[], None]) -> Callable[[], None]:
         """Record a function, which reads and writes tensors that stay where they are.
@@ -66,14 +69,39 @@ class CudaGraphs:
         return graph.replay
 
     def held(self) -> float:
-        """What this process holds of the memory that other processes leave of the GPU: 0 to 1."""
+        """What this process holds of the memory that other processes leave of the GPU.
+
+        With what it will need again for the rest of a step, heads and losses: recordings come while
+        there is little of it, and PyTorch cannot take memory from graphs then.
+
+        Returns:
+            float: From 0; above 1 where that would be more than there is.
+        """
         held = torch.cuda.memory_reserved(self.device)
-        return held / (held + torch.cuda.mem_get_info(self.device)[0])
+        left = held + torch.cuda.mem_get_info(self.device)[0]
+        self.peak = max(self.peak, torch.cuda.max_memory_allocated(self.device))
+        return (held + self.peak - torch.cuda.memory_allocated(self.device)) / left
+
+    def trim(self) -> None:
+        """Give back the memory that no tensor and no graph has."""
+        torch.cuda.empty_cache()
 
     def free(self) -> None:
         """Give back the memory of graphs that are gone, which no other tensor gets otherwise."""
         del self.keeper
-        torch.cuda.empty_cache()
+        self.trim()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Look for no garbage: a graph that is destroyed meanwhile would end a recording."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def free_generator(device: torch.device) -> None:

@@ -40,8 +40,9 @@ class RecordedForward:
         after (int): Passes of a shape before it is recorded.
         most (int): Recordings that are kept; one that has come rarely gives way to a shape that has
             come twice as often.
-        memory (float): What this process may hold with recordings, 0 to 1, of the GPU's memory that
-            others leave. Where it is more, shapes of that size are not recorded.
+        memory (float): What this process may hold with recordings and the rest of its steps of the
+            GPU's memory that others leave, 0 to 1. Where it is more, shapes of that size are not
+            recorded.
         graphs (Callable): Makes what records on a device.
     """
 
@@ -149,21 +150,18 @@ class RecordedForward:
                 return None
         if len(self.recordings) >= self.often.most:
             del self.recordings[self.often.rarest(self.recordings)]
-        # Whatever still holds a former pass, as a loss or DistributedDataParallel may, keeps what
-        # takes its parameters' gradients on the stream of that pass, for which a recording must not
-        # wait. So others stand in for the parameters, which nobody holds.
-        others = tree.stand_ins()
 
-        def run(x: Tensor) -> tuple[Tensor, ...]:
+        def run(x: Tensor) -> tuple[tuple[Tensor, ...], list[nn.Parameter]]:
+            # Whatever still holds a former pass, as a loss or DistributedDataParallel may, keeps
+            # what takes its parameters' gradients on the stream of that pass, for which a recording
+            # must not wait. So others stand in for the parameters, new ones in each pass.
+            others = tree.stand_ins()
             with tree.standing_in(others):
-                return self.plain(x)
+                return self.plain(x), [others[id(p)] for p in parameters]
 
         try:
             with uncached_autocast(x.device.type):
-                leaves = [others[id(p)] for p in parameters]
-                self.recordings[place] = Recording(
-                    run, x, parameters, leaves, self.graphs, self.statics
-                )
+                self.recordings[place] = Recording(run, x, parameters, self.graphs, self.statics)
         except RuntimeError as error:
             # What is recorded draws from the generator as it was; a pool may be left half open.
             self.drop()
@@ -178,13 +176,17 @@ class RecordedForward:
     def has_room(self, graphs: Graphs, size: int) -> bool:
         """Whether the process may hold what it does; else images of a size are not recorded."""
         held = graphs.held()
+        if held > self.memory:
+            graphs.trim()  # what PyTorch only keeps for later does not count
+            held = graphs.held()
         if held <= self.memory:
             return True
         self.drop()
         self.too_large = size
+        which = f'images of {size} values and more are' if size else 'nothing is'
         self.tell(
             f'the process holds {held:.0%} of the GPU memory that others leave, more than '
-            f'memory={self.memory:g}; images of {size} values and more are not recorded'
+            f'memory={self.memory:g}; {which} recorded'
         )
         return False
 

@@ -26,6 +26,8 @@ class Graphs(Protocol):
 
     def held(self) -> float: ...
 
+    def trim(self) -> None: ...
+
     def free(self) -> None: ...
 
 
@@ -37,20 +39,19 @@ class Recording:
     """A recorded forward pass and, where gradients are wanted, its backward pass.
 
     Args:
-        run (Callable): The forward pass: images (B, 3, H, W) to maps.
+        run (Callable): The forward pass: images (B, 3, H, W) to maps, and what it has in the place
+            of ``parameters``.
         x (Tensor): Images of the shape to record.
         parameters (list[nn.Parameter]): What gets gradients; none without a backward pass.
-        leaves (list[nn.Parameter]): What ``run`` has in their places.
         graphs (Graphs): What records.
         statics (Statics): Memory for images, maps and gradients, shared with other recordings.
     """
 
     def __init__(
         self,
-        run: Callable[[Tensor], Sequence[Tensor]],
+        run: Callable[[Tensor], tuple[Sequence[Tensor], list[nn.Parameter]]],
         x: Tensor,
         parameters: list[nn.Parameter],
-        leaves: list[nn.Parameter],
         graphs: Graphs,
         statics: Statics,
     ) -> None:
@@ -60,10 +61,11 @@ class Recording:
         self.map_gradients: list[Tensor] = []
         self.gradients: list[Tensor | None] = []
         maps: Sequence[Tensor] = ()
+        leaves: list[nn.Parameter] = []
 
         def forward() -> None:
-            nonlocal maps
-            maps = run(self.images)
+            nonlocal maps, leaves
+            maps, leaves = run(self.images)
             if not self.maps:
                 self.maps = [statics.like(('map', i), one) for i, one in enumerate(maps)]
             with torch.no_grad():

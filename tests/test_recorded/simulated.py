@@ -12,7 +12,7 @@ class SimulatedGraphs:
 
     def __init__(self, device):
         self.recorded = self.replayed = 0
-        self.freed = False
+        self.freed = self.trimmed = False
         self.made.append(self)
 
     @contextmanager
@@ -35,6 +35,9 @@ class SimulatedGraphs:
 
     def held(self):
         return 0.0
+
+    def trim(self):
+        self.trimmed = True
 
     def free(self):
         self.freed = True

@@ -43,6 +43,7 @@ def worker(rank, port_file, grads_file):
     dist.destroy_process_group()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='forked processes have no GPU')
 def test_gradients_of_two_processes_add_up(tmp_path):
     files = str(tmp_path / 'port'), str(tmp_path / 'grads.pth')
     in_processes(2, worker, *files)

@@ -65,3 +65,11 @@ def test_recordings_that_take_too_much_memory_are_given_up(monkeypatch):
     _, recorded = pair(memory=0.8)
     assert look_at(recorded, [24] * 5 + [16] * 5) == [] and counts() == (0, 0)
     assert len(told) == 2
+
+
+def test_memory_that_is_only_kept_for_later_is_given_back_first(monkeypatch):
+    _, recorded = pair(memory=0.8)
+    monkeypatch.setattr(Graphs, 'held', lambda self: 0.7 if self.trimmed else 0.9)
+    monkeypatch.setattr(Graphs, 'trim', lambda self: setattr(self, 'trimmed', True), raising=False)
+    monkeypatch.setattr(Graphs, 'trimmed', False, raising=False)
+    assert look_at(recorded, [24, 24]) == [24]
