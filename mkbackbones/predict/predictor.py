@@ -35,6 +35,7 @@ from .tiles import Tiling
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from ..backbones.base import Backbone
     from .passes import Piece
 
 __all__ = ['Outcome', 'Precision', 'Predictor']
@@ -58,6 +59,7 @@ class Predictor(Passes):
         checkpoint (str | PathLike): Path or URL of the weights.
         device (str): ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
         amp (str | None): Lower precision: ``bf16``, or ``fp16`` on a GPU. None is that of ``test``.
+            On a GPU the backbone's passes are then recorded, for each shape that comes again.
         batch_size (int | None): Pictures, or tiles, of one size that go through the network
             together; None: as many as the config's test loader says.
         tile (int | None): Cut pictures that are larger, in pixels; each tile is prepared as a
@@ -111,6 +113,7 @@ class Predictor(Passes):
         loader = self.cfg.get('test_dataloader') or {}
         count = batch_size or loader.get('batch_size') or 1
         super().__init__(model, kind, classes, preparation, library, count, tiling)
+        self._recorded = record_passes(model) if amp is not None else None
 
     def settings(self) -> dict[str, Any]:
         """What predictions depend on, beside the pictures: hashes, and arguments by name."""
@@ -152,7 +155,25 @@ class Predictor(Passes):
         if self.amp is None:
             return super()._step(batch)
         with torch.autocast(self.device.type, dtype=getattr(torch, _DTYPES[self.amp])):
-            return super()._step(batch)
+            try:
+                return super()._step(batch)
+            except torch.cuda.OutOfMemoryError:
+                if self._recorded is not None:  # it needs what recordings keep
+                    del self._recorded.forward
+                    self._recorded = None
+                raise
+
+
+def record_passes(model: Any) -> Backbone | None:
+    """Record the passes of a backbone of mkbackbones, and give it; heads run as ever."""
+    from ..backbones.base import Backbone
+    from ..recorded import RecordedForward
+
+    backbone = getattr(model, 'backbone', None)
+    if not isinstance(backbone, Backbone):
+        return None
+    backbone.forward = RecordedForward(backbone)  # type: ignore[method-assign]
+    return backbone
 
 
 def read(config: str | os.PathLike | Config, options: list[str]) -> Config:
