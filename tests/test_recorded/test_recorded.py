@@ -133,6 +133,26 @@ def test_former_passes_may_be_held():
     assert counts() == (2, 8)
 
 
+@pytest.mark.skipif(not CUDA, reason='asks for a GPU: what is simulated minds no garbage')
+def test_recordings_that_are_garbage_do_no_harm():
+    x = images(SHAPES[0])
+    for _ in range(3):
+        _, former = pair()  # a circle: its forward pass knows it
+        loss_of(former, x).backward()
+        loss_of(former, x).backward()
+        assert former.forward.recordings
+    del former
+    _, recorded = pair()
+    often = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(2):
+            loss_of(recorded, x).backward()
+    finally:
+        gc.set_threshold(*often)
+    assert recorded.forward.recordings and not recorded.forward.told
+
+
 @pytest.mark.skipif(not INTERPRETED, reason='on a GPU all tests here run on the kernels')
 @pytest.mark.parametrize('build, key', [(small_swin, KEYS[1]), (small_vit, KEYS[2])])
 def test_the_kernels_are_recorded(build, key, monkeypatch):

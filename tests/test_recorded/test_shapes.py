@@ -1,9 +1,10 @@
 """Which shapes are recorded, and what recordings may hold."""
 
+import pytest
 import torch
 
 from ..test_kernels.small import error
-from .common import CLOSE, CUDA, Graphs, amp, counts, images, pair
+from .common import CLOSE, CUDA, Graphs, amp, counts, images, loss_of, pair
 
 
 def look_at(recorded, widths):
@@ -73,3 +74,22 @@ def test_memory_that_is_only_kept_for_later_is_given_back_first(monkeypatch):
     monkeypatch.setattr(Graphs, 'trim', lambda self: setattr(self, 'trimmed', True), raising=False)
     monkeypatch.setattr(Graphs, 'trimmed', False, raising=False)
     assert look_at(recorded, [24, 24]) == [24]
+
+
+@pytest.mark.skipif(not CUDA, reason='asks for a GPU')
+def test_recordings_share_their_memory():
+    """Seven keep hardly more than one."""
+    _, recorded = pair()
+    kept = []
+    for side in range(768, 544, -32):
+        for _ in range(2):
+            recorded.zero_grad()
+            loss_of(recorded, images((4, 3, side, 768))).backward()
+        torch.cuda.empty_cache()
+        kept.append(torch.cuda.memory_reserved())
+    assert len(recorded.forward.recordings) == len(kept) == 7
+    torch.cuda.synchronize()
+    recorded.forward.drop()
+    recorded.zero_grad()
+    without = torch.cuda.memory_reserved()
+    assert kept[-1] - without < 1.3 * (kept[0] - without), [k - without for k in kept]
