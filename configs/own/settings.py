@@ -8,7 +8,8 @@ classes = ('scratch', 'dent')
 image_scale = (1024, 1024)
 crop_size = (512, 512)  # segmentation crops for training: height, width
 # 4. The size of the backbone, the channels of its outputs, and ImageNet weights of that size.
-#    tiny, small: [96, 192, 384, 768]; base: [128, 256, 512, 1024]; large: [192, 384, 768, 1536]
+#    tiny, small: [96, 192, 384, 768]; base: [128, 256, 512, 1024]; large: [192, 384, 768, 1536];
+#    or a dict(embed_dims=..., depths=..., num_heads=...). checkpoint = None: random weights.
 arch = 'tiny'
 channels = [96, 192, 384, 768]
 checkpoint = 'timm://swin_tiny_patch4_window7_224.ms_in1k'
@@ -33,7 +34,7 @@ backbone = dict(
     arch=arch,
     out_indices=(0, 1, 2, 3),
     drop_path_rate=0.2,
-    init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
+    init_cfg=dict(type='Pretrained', checkpoint=checkpoint) if checkpoint else None,
 )
 warm_up = max(min(500, max_iters // 10), 1)
 loop = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max(max_iters // 12, 1))

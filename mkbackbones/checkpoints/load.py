@@ -54,6 +54,8 @@ def load_checkpoint(
             f'{type(model).__name__}; '
             "give a detector's backbone, or load the whole detector with load_from"
         )
+    if source is None:
+        raise CheckpointError('checkpoint is None; for random weights set init_cfg=None')
     name = 'the state dict' if isinstance(source, Mapping) else os.fspath(source)
     weights = read_weights(read_source(source, trusted, entry), prefix)
     state, report = fit_weights(weights, model, name)

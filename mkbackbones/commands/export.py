@@ -162,7 +162,7 @@ def export_whole(
     predictor = Predictor(cfg, args.checkpoint, device='cpu', trusted=args.trusted)
     more: dict[str, Any] = {}
     if point is not None:
-        check_point(point, args, predictor)
+        check_point(point, args, predictor, is_kept=True)
         more['alarm_above'] = point.threshold
         if point.by_class is not None:
             more['alarm_above_by_class'] = point.by_class.limits

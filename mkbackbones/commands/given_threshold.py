@@ -76,10 +76,19 @@ def check_tiles(point: OperatingPoint, args: argparse.Namespace, tiling: Tiling 
     )
 
 
-def check_point(point: OperatingPoint, args: argparse.Namespace, predictor: Predictor) -> None:
+def check_point(
+    point: OperatingPoint, args: argparse.Namespace, predictor: Predictor, is_kept: bool = False
+) -> None:
     """Raise CommandError if a threshold is that of other classes.
 
     That it is of another checkpoint is told, and what else lets scores differ.
+
+    Args:
+        point (OperatingPoint): The threshold.
+        args (Namespace): Of the command: ``threshold``, ``config``, ``checkpoint``.
+        predictor (Predictor): What it is for.
+        is_kept (bool): Whether it goes along in a file, where nobody sees what is told here: that
+            of another checkpoint is refused then.
     """
     if list(point.classes) != list(predictor.classes):
         raise CommandError(
@@ -89,11 +98,12 @@ def check_point(point: OperatingPoint, args: argparse.Namespace, predictor: Pred
     checkpoint = Path(args.checkpoint)
     if not point.is_for(checkpoint):
         other = 'another file' if point.checkpoint == checkpoint.name else point.checkpoint
-        print(
-            f'{args.threshold} was chosen for {other}, not for {checkpoint}: another network has '
-            'other scores',
-            file=sys.stderr,
-        )
+        told = f'{args.threshold} was chosen for {other}, not for {checkpoint}: '
+        if is_kept:
+            raise CommandError(
+                f'--threshold {told}another network has other scores; {choose(args, None)}'
+            )
+        print(f'{told}another network has other scores', file=sys.stderr)
     for told in other_scores(args):
         print(told, file=sys.stderr)
 

@@ -199,8 +199,13 @@ def open_file(path: str, classes: list[str], by_class: bool) -> FileModel:
     notes = model.exported.notes
     if 'classes' not in notes:
         raise CommandError(
-            f'{path} is no whole model of export: its notes name no classes; thresholds are for '
-            'files without --part'
+            f'{path} is no whole model of export: it has no note of its classes; thresholds '
+            'are for files as export writes them, without --part'
+        )
+    lacking = [name for name in ('resize', 'kind') if name not in notes]
+    if lacking:
+        raise CommandError(
+            f'{path} lacks the note {lacking[0]}, which export gives it: export it anew'
         )
     if notes['classes'] != classes:
         raise CommandError(

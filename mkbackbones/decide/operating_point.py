@@ -100,7 +100,7 @@ class OperatingPoint:
             ValueError: The file is something else, or of a later version.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding='utf-8'))
+            content = read_json(Path(path))
             needed = {field.name for field in fields(cls)} - {'digest', 'by_class', 'tiles'}
             lacking = {'version', *needed} - set(content)
             if lacking:
@@ -128,6 +128,14 @@ class OperatingPoint:
                 'writes one'
             ) from error
         return found
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; a picture, say, is told without what a decoder has to say of it."""
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError('it is no JSON') from error
 
 
 def plain(value: Any) -> Any:

@@ -13,6 +13,9 @@ from .ranks import exceeded_in, fallen_short_in
 
 __all__ = ['Outcome', 'Wish', 'choose_threshold', 'outcome_of', 'outcome_of_alarms', 'trade_off']
 
+#: How far a threshold keeps from a score, where there is room: what an exported file may differ by.
+APART = 1e-3
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -109,7 +112,8 @@ def choose_threshold(
 
     For false alarms, the score that a new good image exceeds seldom enough (:func:`exceeded_in`);
     for recall, the one that a new defective image is not above seldom enough
-    (:func:`fallen_short_in`).
+    (:func:`fallen_short_in`). Either is the score of an image, whose alarm would hang on the last
+    digit: see :func:`set_apart`.
 
     Args:
         score (ndarray): Score of each image, (n,); 0 where nothing is found.
@@ -129,7 +133,27 @@ def choose_threshold(
             f'no threshold gives that {wish}: in {int((scores <= 0).sum())} of the {len(scores)} '
             'validation images nothing is found at all'
         )
-    return found
+    return set_apart(found, score)
+
+
+def set_apart(threshold: float, score: np.ndarray) -> float:
+    """A threshold with the same alarms, away from the scores on either side of it.
+
+    An exported file, a larger batch or another card gives a score another last digit. So the
+    threshold lies in the middle between its neighbours, :data:`APART` at most from the one that it
+    was chosen by: the others may be far.
+
+    Args:
+        threshold (float): What scores have to exceed: one of them, or next to one from below.
+        score (ndarray): The scores, (n,), 0 to 1.
+    """
+    below = max(score[score <= threshold], default=0.0)
+    above = min(score[score > threshold], default=1.0)
+    if not below < above:
+        return threshold
+    middle = (float(below) + float(above)) / 2
+    by_below = threshold - below <= above - threshold
+    return min(middle, below + APART) if by_below else max(middle, above - APART)
 
 
 def outcome_of(

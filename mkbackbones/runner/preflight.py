@@ -51,12 +51,14 @@ def check_scope(cfg: Config, path: Path) -> None:
 
 
 def check_paths(cfg: Config, stages: tuple[str, ...]) -> None:
-    """Raise InputError if local data or weights that ``cfg`` names do not exist.
+    """Raise InputError if local data or weights that ``cfg`` names do not exist, or not in full.
 
     Args:
         cfg (Config): config of mmdet, mmseg, mmpretrain or mmengine.
         stages (tuple[str, ...]): which of 'train', 'val' and 'test' the command will run.
     """
+    from ..datasets.lost_pictures import lost_pictures
+
     for stage in stages:
         for key, file in stage_paths(cfg, stage):
             if not os.path.exists(file):
@@ -65,6 +67,11 @@ def check_paths(cfg: Config, stages: tuple[str, ...]) -> None:
                     'tells how to prepare data, and where it lies elsewhere, set MKBACKBONES_DATA '
                     '(shipped configs) or the data_root of the config'
                 )
+        loader = f'{stage}_dataloader'
+        for dataset in iter_datasets((cfg.get(loader) or {}).get('dataset')):
+            fault = lost_pictures(dataset)
+            if fault is not None:
+                raise InputError(f'{loader}: {fault}')
     check_checkpoint(cfg.get('load_from'))
 
 

@@ -69,7 +69,7 @@ def test_a_threshold_and_a_page(build, tmp_path, capsys, monkeypatch):
     assert main(argv) == 2 and 'threshold.json exists' in capsys.readouterr().err
 
 
-def test_scores_are_those_of_images_alone(tmp_path, monkeypatch):
+def test_scores_are_those_of_images_alone(tmp_path, monkeypatch, at_scores):
     monkeypatch.chdir(tmp_path)
     cfg = project(detection_config, tmp_path, ('val',))
     cfg.val_dataloader.batch_size = 6

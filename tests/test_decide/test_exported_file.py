@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from mmengine.config import Config
 
@@ -87,7 +88,7 @@ def project(folder, kind, file='model.onnx'):
         pytest.param('faster-rcnn', 'model.pt2', marks=pytest.mark.slow),
     ],
 )
-def test_the_threshold_is_that_of_the_file(kind, file, tmp_path, monkeypatch, capsys):
+def test_the_threshold_is_that_of_the_file(kind, file, tmp_path, monkeypatch, capsys, at_scores):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
     given = project(tmp_path, kind, file)
@@ -135,7 +136,13 @@ def test_other_files_are_told(tmp_path, monkeypatch, capsys):
     text = Path('my_config.py').read_text()
     Path('others.py').write_text(re.sub("'dent'", "'bump'", text))
     export.main(['my_config.py', 'epoch_12.pth', 'maps.onnx', '--part', 'backbone'])
+    stripped = onnx.load('model.onnx')
+    kept = [entry for entry in stripped.metadata_props if entry.key != 'resize']
+    del stripped.metadata_props[:]
+    stripped.metadata_props.extend(kept)
+    onnx.save(stripped, 'stripped.onnx')
     for words, message in (
+        (['my_config.py', 'stripped.onnx'], 'lacks the note resize'),
         (['my_config.py', 'gone.onnx'], 'gone.onnx'),
         (['my_config.py', 'broken.onnx'], 'cannot be read as an exported file'),
         (['my_config.py', 'maps.onnx'], 'is no whole model of export'),

@@ -11,10 +11,12 @@ from scipy import stats
 from mkbackbones.decide.interval import share_of
 from mkbackbones.decide.operating_point import OperatingPoint
 from mkbackbones.decide.thresholds import (
+    APART,
     Outcome,
     Wish,
     choose_threshold,
     outcome_of,
+    set_apart,
     trade_off,
 )
 
@@ -119,6 +121,36 @@ def test_a_new_image_meets_the_wish(wish):
         threshold = choose_threshold(score, defective, wish)
         rates.append(1 - threshold if wish.max_false_alarms else threshold)
     assert 0.075 < np.mean(rates) < 0.1005
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30), st.integers(0, 29), st.booleans()
+)
+def test_a_threshold_keeps_apart_from_scores_without_another_alarm(scores, place, below):
+    scores = np.array(scores, np.float32)
+    chosen = scores[place % len(scores)]
+    assume(not below or chosen > 0)
+    if below:  # as for recall
+        chosen = np.nextafter(chosen, np.float32(0))
+    threshold = set_apart(float(chosen), scores)
+    assert ((scores > threshold) == (scores > chosen)).all() and 0 <= threshold <= 1
+    assert abs(threshold - chosen) <= APART * 1.0001
+    room = [
+        max(scores[scores <= chosen], default=0.0), min(scores[scores > chosen], default=1.0)
+    ]  # fmt: skip
+    wanted = min(APART, (float(room[1]) - float(room[0])) / 2)
+    assert min(abs(threshold - float(each)) for each in room) >= 0.999 * wanted
+
+
+@pytest.mark.parametrize('wish', [Wish(max_false_alarms=0.1), Wish(min_recall=0.9)])
+def test_other_last_digits_of_scores_raise_the_same_alarms(wish):
+    """Those of an exported file: the threshold used to be one of the scores."""
+    rng = np.random.default_rng(0)
+    score, defective = rng.random(75), np.arange(75) < 35
+    threshold = choose_threshold(score, defective, wish)
+    for change in (3e-6, -3e-6):
+        assert ((score + change > threshold) == (score > threshold)).all()
 
 
 def test_the_trade_off_is_what_outcomes_say():

@@ -32,7 +32,7 @@ POINT = OperatingPoint(0.5, Wish(min_recall=0.5), ['square'], 'trained.pth', Out
 
 
 @pytest.mark.parametrize('build', [detection_config, segmentation_config])
-def test_scores_are_those_of_predict(build, tmp_path, monkeypatch, capsys):
+def test_scores_are_those_of_predict(build, tmp_path, monkeypatch, capsys, at_scores):
     monkeypatch.chdir(tmp_path)
     cfg = project(build, tmp_path, ('val',))
     for name in ('dataloader', 'cfg', 'evaluator'):
@@ -155,7 +155,7 @@ def test_tiles_are_kept(tmp_path_factory, tiles):
     assert OperatingPoint.load(file) == point
 
 
-def test_scores_of_whole_pictures_are_those_of_predict_too(tmp_path, monkeypatch):
+def test_scores_of_whole_pictures_are_those_of_predict_too(tmp_path, monkeypatch, at_scores):
     """Whatever the pipeline of the validation images is."""
     monkeypatch.chdir(tmp_path)
     cfg = project(segmentation_config, tmp_path)

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -83,6 +84,10 @@ def test_a_threshold_goes_along_and_without_pictures_noise_does(folder, capsys):
     assert 'on noise alone' in capsys.readouterr().out
     assert ExportedModel(folder / 'model.onnx').notes['alarm_above'] == 0.7
     assert 'alarm_above_by_class' not in ExportedModel(folder / 'model.onnx').notes
+    replace(point, checkpoint='epoch_12.pth').save(folder / 'threshold.json')
+    assert main([*arguments, '--force']) == 2
+    told = capsys.readouterr().err
+    assert 'was chosen for epoch_12.pth, not for' in told and 'calibrate-threshold' in told
     text = (folder / 'threshold.json').read_text().replace('dent', 'scratch')
     (folder / 'threshold.json').write_text(text)
     assert main([*arguments, '--force']) == 2

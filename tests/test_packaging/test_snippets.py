@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -162,6 +163,25 @@ def test_the_consumer_finds_what_predict_finds(
     boxes = [[x, y, x + width, y + height] for x, y, width, height in
              (instance.box for instance in wanted.instances)]  # fmt: skip
     np.testing.assert_allclose(found['boxes'][found['labels'] >= 0], boxes, atol=0.1)
+
+
+def test_damaged_pictures_are_told(tmp_path, monkeypatch):
+    """OpenCV alone gives a whole picture of half a JPEG."""
+    monkeypatch.chdir(tmp_path)
+    (block,) = (each for each in blocks('docs/deploy.md') if 'def read(path)' in each)
+    read = run(block)['read']
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    for name in ('whole.jpg', 'whole.png', 'whole.bmp'):
+        cv2.imwrite(name, pixels)
+        assert (read(name) == cv2.imread(name)).all()
+        half = Path(name).read_bytes()[: Path(name).stat().st_size // 2]
+        Path(f'half{Path(name).suffix}').write_bytes(half)
+    assert cv2.imread('half.jpg') is not None
+    Path('empty.png').touch()
+    Path('text.png').write_text('no picture')
+    for name in ('half.jpg', 'half.png', 'empty.png', 'text.png'):
+        with pytest.raises(ValueError, match=f'{name} is damaged'):
+            read(name)
 
 
 def take(made, folder):

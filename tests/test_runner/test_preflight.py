@@ -83,3 +83,24 @@ class TestCheckPaths:
             self.check(Config({'load_from': 'weights.pth'}))
         with pytest.raises(InputError, match=r'checkpoint \. is a folder; give a file in it'):
             self.check(Config({'load_from': '.'}))
+
+
+def test_class_maps_without_their_pictures_are_told(tmp_path):
+    for folder in ('images/val', 'masks/val'):
+        (tmp_path / folder).mkdir(parents=True)
+    for i in range(4):
+        (tmp_path / f'images/val/{i}.jpg').touch()
+        (tmp_path / f'masks/val/{i}.png').touch()
+    prefix = dict(img_path='images/val', seg_map_path='masks/val')
+    dataset = dict(type='BaseSegDataset', data_root=str(tmp_path), data_prefix=prefix)
+    cfg = Config(dict(val_dataloader=dict(dataset=dict(type='Wrapper', dataset=dataset))))
+    (tmp_path / 'images/val/2.jpg').unlink()
+    preflight.check_paths(cfg, ('val',))  # maps of others may lie there, too
+    (tmp_path / 'dataset.json').write_text('{}')
+    with pytest.raises(
+        InputError, match=r'1 of 4 class maps in .*masks/val have no picture'
+    ) as told:
+        preflight.check_paths(cfg, ('val',))
+    assert str(told.value).startswith('val_dataloader: ') and ': 2; put the' in str(told.value)
+    (tmp_path / 'masks/val/2.png').unlink()
+    preflight.check_paths(cfg, ('val',))
