@@ -20,6 +20,7 @@ from mkbackbones.necks import SimpleFeaturePyramid
 
 from ..test_backbones.common import (
     KEY_CFGS,
+    MIXED,
     VARIANTS,
     tiny_dinov3,
     tiny_swin,
@@ -31,7 +32,12 @@ from ..test_backbones.common import (
 EVERY_KEY = [dict(cfg, blocks=[i]) for i, cfg in enumerate(KEY_CFGS) if cfg is not None]
 SIZES = [(1, 3, 64, 64), (2, 3, 33, 117), (1, 3, 129, 40)]
 BUILDERS = {
+    # Plain and shifted windows with the keys that see neighbours in them; every key is in the ViT.
     'swin': lambda: tiny_swin(
+        arch=dict(embed_dims=16, depths=(1, 2), num_heads=(2, 4)),
+        key_cfg=[dict(type='SpatialK', num_charts=2, blocks=[0, 2]), dict(MIXED, blocks=[1])],
+    ),
+    'swin-every-key': lambda: tiny_swin(
         arch=dict(embed_dims=16, depths=(2, 7), num_heads=(2, 4)), key_cfg=EVERY_KEY
     ),
     'swin-v2': lambda: tiny_swin_v2(key_cfg=dict(type='SpatialK', num_charts=2)),
@@ -73,9 +79,9 @@ def test_charts_are_products_with_weights(tmp_path):
     """So that --int8 takes them; their matrix is not made anew of maps and Gamma each time."""
     onnx = pytest.importorskip('onnx')
     # What is small, the exporter multiplies out by itself.
-    arch = dict(embed_dims=96, depths=(len(VARIANTS),), num_heads=(3,))
+    arch = dict(embed_dims=96, depth=len(VARIANTS), num_heads=3)
     keys = [dict(type=key, num_charts=8, blocks=[i]) for i, key in enumerate(VARIANTS)]
-    model = tiny_swin(arch=arch, out_indices=(0,), key_cfg=keys)
+    model = tiny_vit(arch=arch, out_indices=-1, key_cfg=keys)  # traced faster than a Swin
     export_onnx(trained(model), tmp_path / 'maps.onnx', {})
     graph = onnx.load(str(tmp_path / 'maps.onnx')).graph
     weights = {one.name: list(one.dims) for one in graph.initializer}
@@ -83,8 +89,9 @@ def test_charts_are_products_with_weights(tmp_path):
     assert [weights.get(node.input[1]) for node in products].count([96, 768]) == len(VARIANTS)
 
 
-#: Swin's with every key is compared in a file, too, which is made of it.
-PROGRAMS = ('swin-v2', 'vit-context', 'vit', 'dinov3')
+#: Those of `FILES` are compared in a file, too, which is made of them.
+PROGRAMS = ('swin-v2', 'vit-context', 'dinov3')
+FILES = ('swin', 'vit')
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_a_program_computes_the_same_at_every_size(name):
 
 @pytest.mark.parametrize(
     'name',
-    [n if n == 'swin' else pytest.param(n, marks=pytest.mark.slow) for n in BUILDERS],
+    [n if n in FILES else pytest.param(n, marks=pytest.mark.slow) for n in BUILDERS],
 )
 def test_a_file_computes_the_same_at_every_size(name, tmp_path):
     differences = export_onnx(trained(BUILDERS[name]()), tmp_path / 'm.onnx', dict(note='x'))
