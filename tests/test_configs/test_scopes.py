@@ -22,7 +22,7 @@ print(type(backbone).__name__, type(neck).__name__, wrapper.__name__)
 """
 
 
-#: What runs before a build, and the registry that is asked: ``mmdet.models`` needs mmcv's operators,
+#: What runs before a build, and which registry is asked: ``mmdet.models`` needs mmcv's operators,
 #: compiled or ours; the latter take an import.
 SCOPES = {
     'mmengine': ('', 'ROOT'),

@@ -47,7 +47,7 @@ BUILDERS = {
         key_cfg=dict(type='SpatialK', num_charts=2),
     ),
     'every-key': lambda: tiny_vit(
-        arch=dict(embed_dims=96, depth=len(EVERY_KEY), num_heads=3),
+        arch=dict(embed_dims=96, depth=len(KEY_CFGS), num_heads=3),
         out_indices=-1,
         key_cfg=[dict(cfg, num_charts=8) if 'num_charts' in cfg else cfg for cfg in EVERY_KEY],
     ),
