@@ -210,9 +210,13 @@ def decode(rank, folder, cache, out):
     def loader(path):
         with open(f'{out}.opened', 'a') as file:
             file.write('x')
+        time.sleep(0.02)  # or the first would be through before the second looks
         return load(path)
 
     in_memory.default_loader = loader
+    Path(f'{out}.started.{rank}').touch()
+    while not all(Path(f'{out}.started.{other}').exists() for other in range(3)):
+        time.sleep(0.01)
     Path(f'{out}.{rank}').write_text(str(int(pixels(folder).sum())))
 
 
