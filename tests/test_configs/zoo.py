@@ -40,7 +40,8 @@ def libraries() -> None:
 
 
 #: Arguments that are channels.
-WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', 'embed_dims')
+WIDTHS = ('in_channels', 'c1_in_channels', 'out_channels', 'feat_channels', 'conv_out_channels')
+WIDTHS += ('embed_dims',)
 #: Small backbones: many CPUs take seconds for a block in bfloat16. A Swin has a block a stage, and
 #: one that shifts its windows; a ViT all of its blocks, which its config may tell apart.
 SWIN = dict(embed_dims=32, depths=(1, 1, 2, 1), num_heads=(1, 2, 4, 8))
