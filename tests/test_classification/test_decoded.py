@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from PIL import Image
 from mkbackbones import caches
 from mkbackbones.classification import ImageFolder, decoded, in_memory
 
+from ..processes import in_processes
 from ..test_study.tiny import write_image_folder
 
 
@@ -200,30 +201,31 @@ def test_the_folder_is_bounded(folder, kept, monkeypatch):
     assert not caches.make_room(kept, 1, 1 << 40, 0.0)
 
 
-DECODE = """
-    import os, sys
-    from mkbackbones import caches
-    from mkbackbones.classification import ImageFolder, decoded, in_memory
+def decode(rank, folder, cache, out):
+    """Add up the pixels in a process of its own, with a letter for each picture that it opens."""
+    os.environ['XDG_CACHE_HOME'] = cache
     decoded.LEAST_BYTES = caches.SETTLED_SECONDS = 0
     load = in_memory.default_loader
+
     def loader(path):
-        with open(os.environ['OPENED'], 'a') as file: file.write('x')
+        with open(f'{out}.opened', 'a') as file:
+            file.write('x')
+        time.sleep(0.02)  # or the first would be through before the second looks
         return load(path)
+
     in_memory.default_loader = loader
-    dataset = ImageFolder(sys.argv[1], 'train', in_memory=True)
-    dataset.loader = loader
-    print(int(dataset.load()[0].sum()))
-"""
+    Path(f'{out}.started.{rank}').touch()
+    while not all(Path(f'{out}.started.{other}').exists() for other in range(3)):
+        time.sleep(0.01)
+    Path(f'{out}.{rank}').write_text(str(int(pixels(folder).sum())))
 
 
 def test_one_of_several_processes_decodes(folder, kept, tmp_path):
-    opened = tmp_path / 'opened'
-    command = [sys.executable, '-c', textwrap.dedent(DECODE), str(folder)]
-    env = {**os.environ, 'OPENED': str(opened)}
-    runs = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE) for _ in range(3)]
-    sums = {int(run.communicate(timeout=300)[0]) for run in runs}
+    out = tmp_path / 'out'
+    in_processes(3, decode, str(folder), str(tmp_path / 'cache'), str(out))
+    sums = {int(Path(f'{out}.{rank}').read_text()) for rank in range(3)}
     assert sums == {int(plain(folder).long().sum())}
-    assert len(opened.read_text()) == len(plain(folder)) + 3
+    assert len(Path(f'{out}.opened').read_text()) == len(plain(folder)) + 3
 
 
 def test_nobody_waits_for_ever_or_for_the_dead(folder, kept, monkeypatch):

@@ -13,7 +13,16 @@ from mkbackbones.datasets.writer import write_dataset
 from mkbackbones.keys import build_key
 from mkbackbones.study import count_cost
 
-from .zoo import CONFIGS, ROOT, classes_of, load, make_heads_small, make_small, read
+from .zoo import (
+    CONFIGS,
+    ROOT,
+    classes_of,
+    load,
+    make_backbone_small,
+    make_heads_small,
+    make_small,
+    read,
+)
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -120,13 +129,7 @@ def test_runner_trains_and_validates(name, tmp_path, monkeypatch):
 
 def shrink(cfg):
     """Reduce widths and sizes, nothing else."""
-    backbone = cfg.model.backbone
-    if backbone.type.endswith('Swin'):
-        backbone.arch = dict(embed_dims=24, depths=(1, 1, 2, 1), num_heads=(1, 2, 4, 8))
-        cfg.model.neck.in_channels = [24, 48, 96, 192]
-    else:
-        backbone.arch = dict(embed_dims=48, depth=4, num_heads=2)
-        cfg.model.neck.in_channels = 48
+    make_backbone_small(cfg)
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     cfg.param_scheduler = []
     make_small(cfg, 64)

@@ -13,8 +13,10 @@ from .zoo import (
     CONFIGS,
     libraries,
     load,
+    make_backbone_small,
     make_heads_small,
     make_small,
+    make_transformers_shallow,
     read,
     without_download,
     write_data,
@@ -41,11 +43,6 @@ FAST = {
     'segmentation/deeplabv3plus_swin-t-spatial_neu-seg',
     'segmentation/mask2former_swin-t-spatial_ade20k',
 }
-
-
-#: Swin-T with a block a stage, and one that shifts its windows: many CPUs take seconds for each in
-#: bfloat16. All blocks are there in the configs of `make test-all`.
-SHALLOW = dict(embed_dims=96, depths=(1, 1, 2, 1), num_heads=(3, 6, 12, 24))
 
 
 @pytest.fixture(autouse=True)
@@ -78,11 +75,12 @@ def test_trains_a_step_and_predicts(name, tmp_path, monkeypatch):
     # Smaller, P6 has one place, where the CPU's bfloat16 convolution yields NaN as the gradient of
     # a 3x3 kernel.
     make_small(cfg, side=128)
-    if name in FAST and cfg.model.backbone.get('arch') == 'tiny':
-        cfg.model.backbone.arch = SHALLOW
     if 'num_queries' in cfg.model:  # DINO and Mask2Former pick them among the places of their maps
         cfg.model.num_queries = 100
     make_heads_small(cfg)
+    if name in FAST:
+        make_backbone_small(cfg)
+        make_transformers_shallow(cfg.model)
     write_data(cfg)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):

@@ -39,6 +39,23 @@ def libraries() -> None:
         import_module(name)
 
 
+#: Arguments that are channels.
+WIDTHS = ('in_channels', 'c1_in_channels', 'out_channels', 'feat_channels', 'conv_out_channels')
+WIDTHS += ('embed_dims',)
+#: Small backbones: many CPUs take seconds for a block in bfloat16. A Swin has a block a stage, and
+#: one that shifts its windows; a ViT all of its blocks, which its config may tell apart.
+SWIN = dict(embed_dims=32, depths=(1, 1, 2, 1), num_heads=(1, 2, 4, 8))
+VIT = dict(embed_dims=96, depth=12, num_heads=3)
+#: Channels of the small ones by those of the shipped ones, as necks and heads name them.
+CHANNELS = {96: 32, 192: 64, 384: 128, 768: 256}
+SMALL = {
+    'mkbackbones.ManifoldSwin': (SWIN, CHANNELS),
+    'mkbackbones.ManifoldSwinV2': (SWIN, CHANNELS),
+    'mkbackbones.ManifoldViT': (VIT, {384: 96}),
+    'mkbackbones.ManifoldDINOv3': (dict(VIT, swiglu=False), {384: 96}),
+}
+
+
 def make_small(cfg: Config, side: int, batch_size: int = 2) -> None:
     """Let the config's own pipelines make pictures of ``side`` pixels, in this process."""
     for split in ('train', 'val', 'test'):
@@ -58,15 +75,41 @@ def make_heads_small(cfg: Config) -> None:
     stages = (cfg.model.get('train_cfg') or {}).get('rcnn', [])
     for stage in stages if isinstance(stages, list) else [stages]:
         stage.sampler.num = 32
-    # DINO's transformer has the same number, and segmentors' heads list it.
-    if cfg.model.type != 'DINO' and 'decode_head' not in cfg.model:
-        for part in ('neck', 'rpn_head', 'roi_head', 'bbox_head'):
-            narrow(cfg.model.get(part) or {})
+    if cfg.model.type != 'DINO':  # whose number of channels is that of its queries, too
+        for name, part in cfg.model.items():
+            if name == 'neck' or name.endswith('_head'):
+                narrow(part or {})
     for stage, count in (('rpn', 100), ('rcnn', 20)):
         if stage in (cfg.model.get('test_cfg') or {}):
             cfg.model.test_cfg[stage].max_per_img = count
-    if cfg.model.get('decode_head', {}).get('type') == 'UPerHead':
+    if cfg.model.get('decode_head', {}).get('type') in (
+        *('UPerHead', 'DepthwiseSeparableASPPHead', 'SegformerHead'),
+    ):
         cfg.model.decode_head.channels = 64
+
+
+def make_backbone_small(cfg: Config) -> None:
+    """A third or quarter of the channels in the backbone, and in what takes its maps."""
+    backbone = cfg.model.backbone
+    backbone.arch, channels = SMALL[backbone.type]
+    necks = cfg.model.get('neck')
+    heads = [cfg.model[name] for name in ('decode_head', 'auxiliary_head') if cfg.model.get(name)]
+    for part in heads if necks is None else [necks[0] if isinstance(necks, list) else necks]:
+        for name in ('in_channels', 'c1_in_channels'):
+            given = part.get(name)
+            if isinstance(given, list):
+                part[name] = [channels.get(one, one) for one in given]
+            elif given is not None:
+                part[name] = channels.get(given, given)
+
+
+def make_transformers_shallow(node: object) -> None:
+    """Two layers where encoders and decoders of heads have six or nine."""
+    for value in node.values() if isinstance(node, dict) else node:
+        if isinstance(value, dict | list):
+            make_transformers_shallow(value)
+    if isinstance(node, dict) and node.get('num_layers', 0) > 2:
+        node['num_layers'] = 2
 
 
 def narrow(node: object) -> None:
@@ -74,10 +117,15 @@ def narrow(node: object) -> None:
     for value in node.values() if isinstance(node, dict) else node:
         if isinstance(value, dict | list):
             narrow(value)
-    if isinstance(node, dict):
-        for name in ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels'):
-            if node.get(name) == 256:
-                node[name] = 64
+    if not isinstance(node, dict):
+        return
+    for name, given in node.items():
+        if name in WIDTHS and given == 256:
+            node[name] = 64
+        elif name == 'in_channels' and isinstance(given, list) and set(given) == {256}:
+            node[name] = [64] * len(given)
+        elif name == 'num_feats' and given == 128:  # half of the channels
+            node[name] = 32
 
 
 def shrink_transforms(pipeline: list, side: int) -> None:

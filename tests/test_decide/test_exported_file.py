@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from mkbackbones.decide.operating_point import OperatingPoint, digest_of
 from mkbackbones.decide.thresholds import Wish
 from mkbackbones.export.run import open_exported
 
+from ..test_export.shared import exported
 from ..test_export.tiny import write_model
 from .test_by_class import point_of, scored
 
@@ -50,8 +52,8 @@ def write_data(folder, is_det):
     (folder / 'coco.json').write_text(json.dumps(coco))
 
 
-def project(folder, kind, file='model.onnx'):
-    """A config with data, a checkpoint, and the file that they are exported to."""
+def project(folder, kind, factory, file='model.onnx'):
+    """A config with data, a checkpoint, and the file that its model is exported to."""
     config, checkpoint = write_model(folder, kind)
     cfg = Config.fromfile(config)
     is_det = cfg.default_scope == 'mmdet'
@@ -74,9 +76,8 @@ def project(folder, kind, file='model.onnx'):
         cfg[f'{split}_cfg'] = dict(type=f'{split.capitalize()}Loop')
     cfg.dump('my_config.py')
     Path(checkpoint).rename('epoch_12.pth')
-    given = ['my_config.py', 'epoch_12.pth']
-    assert export.main([*given, file, '--images', 'val/img']) == 0
-    return given
+    shutil.copy(exported(kind, file, factory).file, file)
+    return ['my_config.py', 'epoch_12.pth']
 
 
 @pytest.mark.parametrize(
@@ -88,10 +89,12 @@ def project(folder, kind, file='model.onnx'):
         pytest.param('faster-rcnn', 'model.pt2', marks=pytest.mark.slow),
     ],
 )
-def test_the_threshold_is_that_of_the_file(kind, file, tmp_path, monkeypatch, capsys, at_scores):
+def test_the_threshold_is_that_of_the_file(
+    kind, file, tmp_path, monkeypatch, capsys, tmp_path_factory, at_scores
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
-    given = project(tmp_path, kind, file)
+    given = project(tmp_path, kind, tmp_path_factory, file)
     asked = ['--max-false-alarms', '0.4', '--per-class', 'dent=0.25', '--report', 'page.html']
     capsys.readouterr()
     assert main(['my_config.py', file, *asked]) == 0
@@ -110,14 +113,14 @@ def test_the_threshold_is_that_of_the_file(kind, file, tmp_path, monkeypatch, ca
     assert limits == pytest.approx(other.by_class.limits, abs=2e-3)
     assert not other.is_of_export
     # And they are scores of good validation images, as those that use them see them.
-    exported, predictor = open_exported(Path(file)), Predictor(*given, device='cpu')
+    opened, predictor = open_exported(Path(file)), Predictor(*given, device='cpu')
     paths = [f'val/img/{i}.png' for i in range(3)]
-    found = [exported([cv2.imread(path)]) for path in paths]
+    found = [opened([cv2.imread(path)]) for path in paths]
     assert any(point.threshold == pytest.approx(float(each['score'][0])) for each in found)
     for outputs, wanted in zip(found, predictor(paths)):
         np.testing.assert_allclose(outputs['class_scores'][0], wanted.class_scores, atol=1e-3)
     for name, limit in limits.items():
-        place = exported.notes['classes'].index(name)
+        place = opened.notes['classes'].index(name)
         assert any(limit == pytest.approx(float(each['class_scores'][0, place])) for each in found)
     page = Path('page.html').read_text()
     assert 'A threshold for each class' in page and page.count('<svg') == 2
@@ -127,10 +130,10 @@ def test_the_threshold_is_that_of_the_file(kind, file, tmp_path, monkeypatch, ca
     assert f'chosen for the exported file {file}' in capsys.readouterr().err
 
 
-def test_other_files_are_told(tmp_path, monkeypatch, capsys):
+def test_other_files_are_told(tmp_path, monkeypatch, capsys, tmp_path_factory):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
-    project(tmp_path, 'segformer')
+    project(tmp_path, 'segformer', tmp_path_factory)
     asked = ['--max-false-alarms', '0.4']
     Path('broken.onnx').write_bytes(b'no model')
     text = Path('my_config.py').read_text()

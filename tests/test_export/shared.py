@@ -3,15 +3,23 @@
 import contextlib
 import io
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from mkbackbones.commands.export import main
+from mkbackbones.decide.by_class import ByClass, ClassOutcome, ClassPoint
+from mkbackbones.decide.operating_point import OperatingPoint
+from mkbackbones.decide.thresholds import Outcome, Wish
+from mkbackbones.exported_files import PROGRAM
 from mkbackbones.files import locked
 
 from .tiny import write_model, write_pictures
+
+#: Scores above which the ONNX file of SegFormer raises an alarm.
+LIMITS = dict(crack=0.0, dent=1.0)
 
 
 class Exported(NamedTuple):
@@ -30,6 +38,28 @@ class Exported(NamedTuple):
     told: str
 
 
+def hide_onnx(patch: pytest.MonkeyPatch) -> None:
+    """Let what writes and runs ONNX be missing."""
+    for name in ('onnx', 'onnxruntime', 'onnxscript'):
+        patch.setitem(sys.modules, name, None)
+    patch.delitem(sys.modules, 'mkbackbones.export.lower', raising=False)
+
+
+def write_limits(path: Path, limits: dict[str, float]) -> str:
+    """A threshold for each class of the tiny segmentors; the path."""
+    wish, nothing = Wish(0.1), Outcome(None, None)
+    points = tuple(
+        ClassPoint(name, wish, limit, '', ClassOutcome(None, None, None))
+        for name, limit in limits.items()
+    )
+    point = OperatingPoint(
+        0.99, wish, ['background', *limits], 'segformer.pth', nothing,
+        by_class=ByClass(points, None, nothing),
+    )  # fmt: skip
+    point.save(path)
+    return str(path)
+
+
 def exported(kind: str, name: str, factory: pytest.TempPathFactory) -> Exported:
     """A kind of tiny model, exported with its pictures to a file of a name."""
     base = factory.getbasetemp()
@@ -44,6 +74,10 @@ def exported(kind: str, name: str, factory: pytest.TempPathFactory) -> Exported:
                 patch.syspath_prepend(folder)
                 given = write_model(folder, kind)
                 words = [*given, str(folder / name), '--images', str(folder / 'pictures')]
+                if name.endswith(PROGRAM):  # those are written without ONNX
+                    hide_onnx(patch)
+                elif kind == 'segformer':
+                    words += ['--threshold', write_limits(folder / 'threshold.json', LIMITS)]
                 with contextlib.redirect_stdout(out):
                     assert main(words) == 0
                 told.write_text(out.getvalue())

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mkbackbones import Predictor
+from mkbackbones.commands import threshold_images
 from mkbackbones.commands.errors import CommandError
 from mkbackbones.commands.export import main
 from mkbackbones.commands.threshold_images import open_file
@@ -24,6 +25,7 @@ from mkbackbones.export.run import SavedProgram, data_alone
 from . import shared
 from .tiny import KINDS, write_model, write_pictures
 
+DETECTORS = [kind for kind, (_, _, out_indices) in KINDS.items() if out_indices]
 #: One of each way through; the others take minutes together.
 FAST = ('mask-rcnn', 'segformer')
 #: What another process does, which has torch, and where that is said a copy of our operators.
@@ -51,21 +53,22 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'kind', [k if k in FAST else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
 )
-def test_a_program_finds_what_the_model_finds(kind, folder, tmp_path_factory):
+def test_a_program_finds_what_the_model_finds(kind, folder, tmp_path_factory, monkeypatch):
     made, given, file, told = shared.exported(kind, 'model.pt2', tmp_path_factory)
     sys.path.insert(0, str(made))  # the fixture takes it away
     shutil.copy(file, 'model.pt2')
     assert 'model.pt2: the whole model' in told and 'torch on 6 pictures' in told
-    program = SavedProgram(folder / 'model.pt2')
+    classes = ['crack', 'dent', 'pit'] if kind in DETECTORS else ['background', 'crack', 'dent']
+    taken = open_file('model.pt2', classes, by_class=True)  # as calibrate-threshold does
+    program = taken.exported
+    assert isinstance(program, SavedProgram)
     assert program.notes['resize'] == dict(scale=[96, 64], keep_ratio=True)
-    assert len(program.notes['classes']) == 3 and 'INTER_LINEAR' in program.notes['how']
+    assert program.notes['classes'] == classes and 'INTER_LINEAR' in program.notes['how']
     paths = sorted((folder / 'pictures').iterdir())
     outcomes = list(Predictor(*given, device='cpu').outcomes(paths))
     agreement = check_file(program, outcomes)
     assert agreement.maps or agreement.boxes
-    classes = program.notes['classes']
-    taken = open_file('model.pt2', classes, by_class=True)  # as calibrate-threshold does
-    assert taken.exported.notes == program.notes
+    monkeypatch.setattr(threshold_images, 'FileModel', lambda path: taken)  # reading takes seconds
     with pytest.raises(CommandError, match='is for the classes'):
         open_file('model.pt2', classes[:2], by_class=True)
     content = Path('model.pt2').read_bytes()
@@ -73,6 +76,7 @@ def test_a_program_finds_what_the_model_finds(kind, folder, tmp_path_factory):
         assert str(place).encode() not in content  # nothing of this machine
     # A process that knows nothing of the project finds the same.
     detects = program.notes['kind'] == 'detection'
+    assert detects == (kind in DETECTORS)
     pictures = [cv2.imread(str(path)) for path in paths[:2]]
     np.save('images.npy', np.stack([program.resized(picture) for picture in pictures]))
     shutil.copy(operators.__file__, 'operators.py')
@@ -86,29 +90,32 @@ def test_a_program_finds_what_the_model_finds(kind, folder, tmp_path_factory):
         check_file(program, outcomes)
 
 
-def test_a_program_that_finds_something_else_is_not_written(folder, capsys, monkeypatch):
-    from mkbackbones.export.segmentors import Segmentor
-
-    former = Segmentor.forward
-
-    def turned(self, images, size):
-        class_map, *others = former(self, images, size)
-        return class_map.flip(1), *others
-
-    monkeypatch.setattr(Segmentor, 'forward', turned)
+def test_a_program_that_finds_something_else_is_not_written(
+    folder, capsys, monkeypatch, tmp_path_factory
+):
+    """Here that of a model whose weights are a little different."""
+    made = shared.exported('segformer', 'model.pt2', tmp_path_factory)
+    monkeypatch.setattr(
+        'mkbackbones.export.model.write_model',
+        lambda whole, path, *others: shutil.copy(made.file, path),
+    )
     given = write_model(folder, 'segformer')
+    content = torch.load(given[1])
+    content['state_dict']['decode_head.conv_seg.weight'] *= -1
+    torch.save(content, given[1])
     assert main([*given, 'model.pt2', '--images', 'pictures']) == 2
     assert 'nothing was written' in capsys.readouterr().err
     assert not list(folder.glob('*.pt2')) and not list(folder.glob('.*partial'))
 
 
-def test_without_onnx_and_with_a_threshold(folder, monkeypatch):
+def test_without_onnx_and_with_a_threshold(folder, monkeypatch, tmp_path_factory):
     from mkbackbones.decide.operating_point import OperatingPoint
     from mkbackbones.decide.thresholds import Outcome, Wish
 
-    for name in ('onnx', 'onnxruntime', 'onnxscript'):
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, 'mkbackbones.export.lower', raising=False)
+    made = shared.exported('segformer', 'model.pt2', tmp_path_factory)  # without ONNX, too
+    shared.hide_onnx(monkeypatch)
+    program = torch.export.load(made.file)  # tracing takes longer
+    monkeypatch.setattr('mkbackbones.export.model.trace', lambda *args: program)
     given = write_model(folder, 'segformer')
     classes = ['background', 'crack', 'dent']
     OperatingPoint(0.7, Wish(0.1), classes, 'segformer.pth', Outcome(None, None)).save(

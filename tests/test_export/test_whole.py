@@ -70,46 +70,53 @@ def test_a_file_finds_what_the_model_finds(kind, monkeypatch, tmp_path_factory):
         check_file(exported, outcomes)
 
 
-def test_a_threshold_goes_along_and_without_pictures_noise_does(folder, capsys):
+def test_thresholds_of_classes_go_along(tmp_path_factory):
+    made = shared.exported('segformer', 'model.onnx', tmp_path_factory)
+    notes = ExportedModel(made.file).notes
+    assert notes['alarm_above'] == 0.99 and notes['alarm_above_by_class'] == shared.LIMITS
+
+
+def test_a_threshold_options_of_the_config_and_unreadable_pictures(folder, capsys, monkeypatch):
     from mkbackbones.decide.operating_point import OperatingPoint
     from mkbackbones.decide.thresholds import Outcome, Wish
 
     given = write_model(folder, 'segformer')
+    Path('pictures/0.png').write_bytes(b'no picture')
     point = OperatingPoint(
         0.7, Wish(0.1), ['background', 'crack', 'dent'], 'segformer.pth', Outcome(None, None)
     )
     point.save(folder / 'threshold.json')
-    arguments = [*given, 'model.onnx', '--threshold', 'threshold.json']
-    assert main(arguments) == 0
-    assert 'on noise alone' in capsys.readouterr().out
-    assert ExportedModel(folder / 'model.onnx').notes['alarm_above'] == 0.7
-    assert 'alarm_above_by_class' not in ExportedModel(folder / 'model.onnx').notes
-    replace(point, checkpoint='epoch_12.pth').save(folder / 'threshold.json')
-    assert main([*arguments, '--force']) == 2
-    told = capsys.readouterr().err
-    assert 'was chosen for epoch_12.pth, not for' in told and 'calibrate-threshold' in told
-    text = (folder / 'threshold.json').read_text().replace('dent', 'scratch')
-    (folder / 'threshold.json').write_text(text)
-    assert main([*arguments, '--force']) == 2
-    assert 'is for the classes' in capsys.readouterr().err
-
-
-def test_options_of_the_config_and_unreadable_pictures(folder, capsys, monkeypatch):
-    given = write_model(folder, 'segformer')
-    Path('pictures/0.png').write_bytes(b'no picture')
     options = ['--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(64,48)']
+    options += ['--threshold', 'threshold.json']
     arguments = [*given, 'model.onnx', '--images', 'pictures', *options]
     assert main(arguments) == 0
     told = capsys.readouterr()
     assert 'not compared: pictures/0.png' in told.err and 'on 5 pictures' in told.out
     notes = ExportedModel(folder / 'model.onnx').notes
     assert notes['resize'] == dict(scale=[64, 48], keep_ratio=True)
+    assert notes['alarm_above'] == 0.7 and 'alarm_above_by_class' not in notes
+    # Without pictures noise does.
+    monkeypatch.setattr(
+        'mkbackbones.export.model.write_model',
+        lambda whole, path, *others: shutil.copy('model.onnx', path),
+    )
+    assert main([*given, 'again.onnx', *options]) == 0
+    assert 'on noise alone' in capsys.readouterr().out
     for picture in Path('pictures').iterdir():
         picture.write_bytes(b'')
     # Before anything is traced.
     monkeypatch.setattr('mkbackbones.export.model.write_model', None)
     assert main([*arguments, '--force']) == 2
     assert 'none of the 3 pictures can be compared: pictures/0.png' in capsys.readouterr().err
+    replace(point, checkpoint='epoch_12.pth').save(folder / 'threshold.json')
+    assert main([*arguments, '--force']) == 2
+    told = capsys.readouterr().err
+    assert 'was chosen for epoch_12.pth, not for' in told and 'calibrate-threshold' in told
+    point.save(folder / 'threshold.json')
+    text = (folder / 'threshold.json').read_text().replace('dent', 'scratch')
+    (folder / 'threshold.json').write_text(text)
+    assert main([*arguments, '--force']) == 2
+    assert 'is for the classes' in capsys.readouterr().err
     assert main([*given, 'x.onnx', '--cfg-options', 'model.backbone.chanels=4']) == 2
     assert 'chanels' in capsys.readouterr().err
 

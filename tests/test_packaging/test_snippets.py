@@ -17,9 +17,6 @@ from mkbackbones import Predictor
 from mkbackbones.commands import export
 from mkbackbones.datasets import SyntheticDefects, write_dataset
 from mkbackbones.datasets.public.deep_pcb import DeepPcb
-from mkbackbones.decide.by_class import ByClass, ClassOutcome, ClassPoint
-from mkbackbones.decide.operating_point import OperatingPoint
-from mkbackbones.decide.thresholds import Outcome, Wish
 from mkbackbones.engine import ChartSparsityHook, DistillHook
 from mkbackbones.export import operators
 
@@ -28,7 +25,6 @@ from ..test_compress.test_fold_calibrated import BATCHES, Network
 from ..test_datasets.fakes import write_tree
 from ..test_datasets.test_public.layouts import deep_pcb
 from ..test_export.shared import exported
-from ..test_export.tiny import write_model, write_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = str(ROOT / 'configs/demo/faster-rcnn_swin-nano-spatial.py')
@@ -139,14 +135,7 @@ def test_the_consumer_finds_what_predict_finds(
     assert len(lines) <= 40
     imported = {line.split()[1] for line in lines if line.startswith('import')}
     assert imported == {'json', 'cv2', 'numpy', 'onnxruntime'}
-    if kind == 'segformer':
-        config, checkpoint = write_model(tmp_path, kind)
-        next(write_pictures(tmp_path / 'pictures').glob('0.png')).rename('image.png')
-        asked = [config, checkpoint, 'model.onnx', '--images', 'image.png']
-        assert export.main([*asked, '--threshold', write_limits(dict(crack=0.0, dent=1.0))]) == 0
-        capsys.readouterr()
-    else:
-        config, checkpoint = take(exported(kind, 'model.onnx', tmp_path_factory), tmp_path)
+    config, checkpoint = take(exported(kind, 'model.onnx', tmp_path_factory), tmp_path)
     found = run(block)['found']
     told = capsys.readouterr().out
     (wanted,) = Predictor(config, checkpoint, device='cpu')('image.png')
@@ -190,20 +179,6 @@ def take(made, folder):
                        (made.folder / 'pictures/0.png', 'image.png')):  # fmt: skip
         shutil.copy(file, folder / name)
     return made.given
-
-
-def write_limits(limits):
-    wish, nothing = Wish(0.1), Outcome(None, None)
-    points = tuple(
-        ClassPoint(name, wish, limit, '', ClassOutcome(None, None, None))
-        for name, limit in limits.items()
-    )
-    point = OperatingPoint(
-        0.99, wish, ['background', *limits], 'segformer.pth', nothing,
-        by_class=ByClass(points, None, nothing),
-    )  # fmt: skip
-    point.save(Path('threshold.json'))
-    return 'threshold.json'
 
 
 def iter_pictures(folder):

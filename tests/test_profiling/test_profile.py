@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from torch.autograd import DeviceType
 
+from mkbackbones.backbones import ManifoldViT
 from mkbackbones.commands.profile_backbone import build_parser, main
 from mkbackbones.profiling import build, measure, run
 from mkbackbones.profiling.goals import Goal, check_goal
@@ -22,7 +23,18 @@ SIZE, GOAL_SIZE = '1x32x32', '8x512x512'
 def short_samples(monkeypatch):
     """One step a sample: what is tested is not the clock."""
     monkeypatch.setattr(measure, 'SAMPLE_SECONDS', 0.0)
+    monkeypatch.setattr(measure, 'WARM_UP', 1)
     monkeypatch.setattr(run, 'measure_rates', lambda *args: RATES)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """A ViT-Ti of two narrow blocks, where no other library's is compared with it."""
+    arch = dict(embed_dims=16, depth=2, num_heads=1)
+    monkeypatch.setitem(ManifoldViT.archs, 'tiny', arch)
+    run.function_work.cache_clear()
+    yield
+    run.function_work.cache_clear()
 
 
 def profile_of(*rows):
@@ -146,7 +158,7 @@ def test_a_missing_library_is_a_row_and_the_run_goes_on(tmp_path, monkeypatch):
     assert found['rows'][1]['train_ms']
 
 
-def test_launches_are_counted_behind_the_last_sample(tmp_path, monkeypatch):
+def test_launches_are_counted_behind_the_last_sample(tmp_path, monkeypatch, narrow):
     """PyTorch's profiler slows all launches down that follow it."""
     calls = []
     monkeypatch.setattr(run.Case, 'sample', lambda *args: calls.append('sample') or 1.0)
@@ -161,7 +173,7 @@ def test_launches_are_counted_behind_the_last_sample(tmp_path, monkeypatch):
     assert {r['inference_busy_ms'] for r in found['rows']} == {2.5}
 
 
-def test_out_of_memory_is_noted_and_the_rest_is_measured(tmp_path, monkeypatch):
+def test_out_of_memory_is_noted_and_the_rest_is_measured(tmp_path, monkeypatch, narrow):
     sample = run.Case.sample
 
     def fail_in_training(case, kind):
@@ -177,7 +189,7 @@ def test_out_of_memory_is_noted_and_the_rest_is_measured(tmp_path, monkeypatch):
     assert len(found['rows'][0]['inference_ms']) == 2
 
 
-def test_what_was_measured_outlives_an_interruption(tmp_path, monkeypatch):
+def test_what_was_measured_outlives_an_interruption(tmp_path, monkeypatch, narrow):
     calls = []
 
     def stop_in_the_second_round(case, kind):
@@ -192,7 +204,7 @@ def test_what_was_measured_outlives_an_interruption(tmp_path, monkeypatch):
     assert found['rows'][0]['inference_ms'] == [1.0]
 
 
-def test_check_fails_unless_all_goals_are_met(tmp_path, capsys):
+def test_check_fails_unless_all_goals_are_met(tmp_path, capsys, narrow):
     assert run_cpu(tmp_path, '--check', '--rounds', '1', '--backbones', 'vit-t')[0] == 2
     assert 'goals 0 are missed' in capsys.readouterr().err
 

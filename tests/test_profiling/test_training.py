@@ -4,18 +4,27 @@ import json
 
 import pytest
 
+from mkbackbones.backbones import ManifoldSwin
 from mkbackbones.commands.profile_training import main
 from mkbackbones.profiling import measure, training
 
 pytest.importorskip('mmseg')
 
-#: A narrow decoder: what is tested is not the clock.
-NARROW = [f'model.decode_head.{n}={v}' for n, v in (('channels', 8), ('pool_scales', '(1,)'))]
+#: A Swin-T and a decoder that are narrow: what is tested is not the clock.
+ARCH = dict(embed_dims=16, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8))
+NARROW = [
+    'model.decode_head.in_channels=[16,32,64,128]',
+    'model.decode_head.channels=8',
+    'model.decode_head.pool_scales=(1,)',
+    'model.auxiliary_head.in_channels=64',
+    'model.auxiliary_head.channels=8',
+]
 OPTIONS = [*NARROW, 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
+    monkeypatch.setitem(ManifoldSwin.archs, 'tiny', ARCH)
     monkeypatch.setattr(measure, 'SAMPLE_SECONDS', 0.0)
     monkeypatch.setattr(training, 'NUM_IMAGES', 4)
     monkeypatch.setattr(training, 'IMAGE_SIDE', 64)
