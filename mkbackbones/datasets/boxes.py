@@ -36,7 +36,7 @@ def clean_box(
     Raises:
         DatasetError: A box that reaches far beyond the image: it is that of another one.
     """
-    check_near([np.array([[x1, y1], [x2, y2]])], (height, width), where)
+    check_near([np.array([[x1, y1], [x2, y2]], float)], (height, width), where)
     swapped = x1 > x2 or y1 > y2
     x1, x2 = sorted((x1, x2))
     y1, y2 = sorted((y1, y2))

@@ -43,6 +43,7 @@ _LARGEST = 2 << 30
 """Bytes that a file of a zip may grow to."""
 _SMALL, _MOST_PACKED = 16 << 20, 200
 """Above so many bytes, a file of a zip may grow to so many times its packed size."""
+_LFS_POINTER = b'version https://git-lfs'
 ONE_IMAGE = 16 << 20
 """Bytes of the annotation of one image, as text."""
 _LARGEST_TEXTS = dict.fromkeys(('.json', '.xml'), 512 << 20) | dict.fromkeys(
@@ -109,20 +110,25 @@ class Source:
 
         Raises:
             DatasetError: The file cannot be read, e.g. for a wrong check sum in the zip, is larger,
-                or is above 16 MiB and packed to less than a 200th.
+                is above 16 MiB and packed to less than a 200th, or is but a pointer of Git LFS.
         """
         if name in self._added:
             return self._added[name]()
         stored = self._stored.get(name, name)
         try:
             self._check_size(name, stored, largest)
-            if self._zip is None:
-                return (self.path / stored).read_bytes()
-            return self._zip.read(stored)
+            file = self.path / stored
+            content = file.read_bytes() if self._zip is None else self._zip.read(stored)
         except DatasetError:
             raise
         except (OSError, *_ZIP_FAULTS) as error:
             raise DatasetError(f'{self.where(name)} cannot be read: {error}') from error
+        if content.startswith(_LFS_POINTER):
+            raise DatasetError(
+                f'{self.where(name)} is a pointer of Git LFS; fetch the files themselves with '
+                '`git lfs pull`'
+            )
+        return content
 
     def _check_size(self, name: str, stored: str, largest: int | None) -> None:
         """Refuse a file that would fill the memory, before it is read."""

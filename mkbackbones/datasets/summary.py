@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from .records import SPLITS
 
-__all__ = ['Summary', 'print_summary']
+__all__ = ['Summary', 'alike', 'print_summary']
 
 _SHOWN = 20
 
@@ -65,6 +65,22 @@ class Summary:
             for split in SPLITS
         }
         return dict(counts=counts, notes=self.notes, fixes=self.fixes, skipped=self.skipped)
+
+
+def alike(classes: Sequence[str]) -> list[str]:
+    """Notes on classes that differ in case alone, of which most are one that was spelt twice.
+
+    Args:
+        classes (Sequence[str]): Their names.
+    """
+    groups = defaultdict(list)
+    for name in classes:
+        groups[name.casefold()].append(name)
+    return [
+        f'{" and ".join(names)} are classes of their own: where one is meant, mend the annotations'
+        for names in groups.values()
+        if len(names) > 1
+    ]
 
 
 def print_summary(summary: Summary, title: str, console: Console | None = None) -> None:

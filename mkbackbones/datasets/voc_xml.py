@@ -125,10 +125,11 @@ def parse_voc(content: bytes, where: str) -> VocAnnotation:
         if count == 0:
             raise DatasetError(f'{place}: no <bndbox>{reader_hint(content, "Pascal VOC")}')
         x1, y1, x2, y2 = (_number(element, f'bndbox/{tag}', place) for tag in _CORNERS)
-        name = (element.findtext('name') or '').strip()
-        if not name:
-            raise DatasetError(f'{place}: no <name>')
-        objects.append(VocObject(name, (x1, y1, x2, y2), place))
+        names = [item.text.strip() for item in element.findall('name') if item.text]
+        if len(names) != 1 or not names[0]:
+            several = f'{len(names)} names (<name>) in one object'
+            raise DatasetError(f'{place}: {several if len(names) > 1 else "no <name>"}')
+        objects.append(VocObject(names[0], (x1, y1, x2, y2), place))
     return VocAnnotation(_size(root, where), objects, (root.findtext('filename') or '').strip())
 
 

@@ -17,7 +17,7 @@ from .instances import MIN_AREA, InstanceRule, apply_rule, boxes_as_masks
 from .naming import first_few, stem_of
 from .records import IGNORE, SPLITS, Converter, Record
 from .splitting import SplitItem, Splitter
-from .summary import Summary
+from .summary import Summary, alike
 
 __all__ = ['write_dataset']
 
@@ -65,7 +65,7 @@ def write_dataset(
             a single image.
     """
     splitter = splitter or Splitter()
-    summary = Summary(converter.classes, notes=list(converter.notes))
+    summary = Summary(converter.classes, notes=[*converter.notes, *alike(converter.classes)])
     with _output(Path(out), overwrite) as root:
         stage = _Stage(root, converter.classes)
         for index in range(len(converter)):

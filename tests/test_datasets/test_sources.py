@@ -147,3 +147,11 @@ def test_links_that_lead_to_each_other(tmp_path):
     (tmp_path / 'y/back').symlink_to('../x')
     with pytest.raises(DatasetError, match='is a link to a folder that it lies in'):
         Source(tmp_path, 'VOC')
+
+
+@pytest.mark.parametrize('pack', [write_tree, write_zip])
+def test_pointers_of_git_lfs_are_no_files(tmp_path, pack):
+    pointer = b'version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n'
+    path = pack(tmp_path / 'raw', {'a.png': pointer})
+    with pytest.raises(DatasetError, match=r'a.png is a pointer of Git LFS.*git lfs pull'):
+        Source(path, 'YOLO').read('a.png')

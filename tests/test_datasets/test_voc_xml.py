@@ -68,6 +68,9 @@ def test_the_size_may_be_missing(content, size):
         (voc('rust'), "line 2, object 1: unknown class 'rust', not one of crazing, scratches"),
         (voc(box=('a', 1, 5, 5)), "line 2, object 1: <bndbox/xmin> is 'a', not a number"),
         (voc(box=('nan', 1, 5, 5)), "<bndbox/xmin> is 'nan', not a number"),
+        (voc(box=('1e308', 1, 5, 5)), 'object 1: a corner at x 1e.308, .* far outside'),
+        (voc('a</name><name>b'), r'object 1: 2 names \(<name>\) in one object'),
+        (voc(' '), 'object 1: no <name>'),
     ],
 )
 def test_faults_are_named(content, message):

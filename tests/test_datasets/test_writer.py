@@ -81,6 +81,14 @@ def test_negatives_are_kept(tmp_path):
     assert not (tmp_path / 'out/annotations/val.json').exists()
 
 
+def test_classes_that_differ_in_case_are_told(tmp_path):
+    converter = Memory(record('a.png'))
+    converter.classes = ('Dent', 'crack', 'dent')
+    write_dataset(converter, tmp_path / 'out')
+    told = [note for note in info(tmp_path / 'out')['notes'] if 'of their own' in note]
+    assert len(told) == 1 and told[0].startswith('Dent and dent are classes')
+
+
 def test_groups_and_splits_are_written(tmp_path):
     records = [record(f'ä {n // 3}_{n}.png', None) for n in range(30)]
     write_dataset(

@@ -186,9 +186,11 @@ def _instance(
         or len(bbox) != 4
         or any(isinstance(value, bool) or not isinstance(value, int | float) for value in bbox)
     ):
-        raise DatasetError(f'{where}: bbox {bbox} is not four numbers')
+        raise DatasetError(f'{where}: bbox {shortened(bbox)} is not four numbers')
     if not all(abs(value) < _HUGE for value in bbox):
-        raise DatasetError(f'{where}: bbox {bbox} is not four finite numbers of this image')
+        raise DatasetError(
+            f'{where}: bbox {shortened(bbox)} is not four finite numbers of this image'
+        )
     x, y, w, h = map(float, bbox)
     box, fix = clean_box(x, y, x + w, y + h, width, height, where)
     return (None if box is None else Instance(label, box, crowd=crowd)), fix

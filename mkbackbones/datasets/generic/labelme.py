@@ -227,10 +227,11 @@ def _shape(item: object, where: str) -> LabelmeShape:
             f'left out, {", ".join(_NO_AREA)}'
         )
     label = item.get('label')
-    if isinstance(label, int | float) and not isinstance(label, bool):
+    if isinstance(label, int | float) and not isinstance(label, bool) and math.isfinite(label):
         label = str(label)
     if not isinstance(label, str) or not label.strip():
         raise DatasetError(f'{where}: no label')
+    label = label.strip()
     if label == _BACKGROUND:
         raise DatasetError(
             f'{where}: {_BACKGROUND} is no class but what labelme calls the background: remove '
@@ -248,11 +249,11 @@ def _shape(item: object, where: str) -> LabelmeShape:
     group = item.get('group_id')
     if group is not None and not isinstance(group, int | str):
         raise DatasetError(f'{where}: group_id is {group!r}, neither a number nor text')
-    bitmap = _bitmap(item.get('mask'), where) if kind == 'mask' else None
-    return LabelmeShape(label.strip(), kind, points, group, where, bitmap)
+    bitmap = _bitmap(item.get('mask'), points, where) if kind == 'mask' else None
+    return LabelmeShape(label, kind, points, group, where, bitmap)
 
 
-def _bitmap(text: object, where: str) -> np.ndarray:
+def _bitmap(text: object, points: np.ndarray, where: str) -> np.ndarray:
     if not isinstance(text, str):
         raise DatasetError(f'{where}: malformed mask (no text)')
     try:
@@ -262,6 +263,13 @@ def _bitmap(text: object, where: str) -> np.ndarray:
     bitmap = load_mask(content, where)
     if bitmap.ndim != 2:
         raise DatasetError(f'{where}: malformed mask (in colour)')
+    # Corners are pixels and both belong to the mask; some tools write them rounded.
+    width, height = (np.ptp(points, axis=0) + 1).tolist()
+    if max(abs(bitmap.shape[1] - width), abs(bitmap.shape[0] - height)) > 2:
+        raise DatasetError(
+            f'{where}: the mask has {bitmap.shape[1]}x{bitmap.shape[0]} pixels, its corners span '
+            f'{width:.10g}x{height:.10g}: it belongs to another size of the image'
+        )
     return bitmap > 0
 
 

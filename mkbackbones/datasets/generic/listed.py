@@ -77,6 +77,10 @@ class ListedImages(FileSet):
         first: dict[str, str] = {}
         for entry, name in kept:
             if name in first:
+                if first[name] == entry.listed_in:
+                    raise DatasetError(
+                        f'{source.where(name)} is listed twice in {first[name]}: make it one image'
+                    )
                 raise DatasetError(
                     f'{source.where(name)} is listed twice, in {first[name]} and '
                     f'{entry.listed_in}: {self._one_file}'

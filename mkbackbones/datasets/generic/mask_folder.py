@@ -103,6 +103,10 @@ class MaskFolder(FileSet):
         if threshold is not None:
             if len(classes) != 1 or '=' in classes[0]:
                 raise DatasetError('--threshold goes with a single class name')
+            if threshold < 0:
+                raise DatasetError(
+                    f'threshold {threshold}: every pixel is above it; it is 0 or more'
+                )
             self._values: list[MaskValue] = []
             self.classes = class_names(classes, ())
         else:

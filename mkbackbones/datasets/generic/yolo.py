@@ -39,7 +39,8 @@ from .yolo_config import (
 __all__ = ['Yolo', 'YoloLine', 'parse_yolo']
 
 _LABEL_FOLDERS = ('labels', 'label', 'annotations', 'annotation', 'txt')
-# A fraction far beyond the image is no slip of the annotator: the file is in pixels.
+# A fraction this far beyond the image is no slip of the annotator: the file is in pixels, or it is
+# the 2 of a key point that is seen.
 _FARTHEST = 2
 
 
@@ -124,9 +125,11 @@ def parse_yolo(
         if not label.is_integer() or label < 0 or (count is not None and label >= count):
             known = '' if count is None else f', allowed are 0 to {count - 1}'
             raise DatasetError(f'{place}: class {words[0]}{known}')
-        if not all(math.isfinite(value) and abs(value) <= _FARTHEST for value in values):
+        if not all(math.isfinite(value) and abs(value) < _FARTHEST for value in values):
+            points = '; key points need the kpt_shape of a data.yaml' if 2 in values[4:] else ''
             raise DatasetError(
-                f'{place}: coordinates are fractions of the image from 0 to 1, not {words[1:]}'
+                f'{place}: coordinates are fractions of the image from 0 to 1, not '
+                f'{words[1:]}{points}'
             )
         objects.append(YoloLine(int(label), values, place))
     return objects

@@ -183,6 +183,12 @@ def _yaml(source: Source, name: str) -> dict | None:
 
 def _from_yaml(content: dict, name: str, where: str) -> YoloConfig:
     config = YoloConfig(name, _names(content['names'], where))
+    count = content.get('nc')
+    if count is not None and count != str(len(config.names)):
+        raise DatasetError(
+            f'{where}: nc is {shortened(count)}, but names has {len(config.names)}: where one is '
+            'missing, those behind it have wrong numbers; mend the two'
+        )
     for key, split in _SPLIT_KEYS.items():
         entries = content.get(key) or []
         entries = [entries] if isinstance(entries, str) else entries

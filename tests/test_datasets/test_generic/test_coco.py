@@ -143,7 +143,7 @@ def test_missing_images(tmp_path):
     [
         ('{"images": [\n', 'malformed JSON .*line 2'),
         ('{}', 'holds no COCO file'),
-        (coco(['a.png', 'a.png']), 'is listed twice'),
+        (coco(['a.png', 'a.png']), 'a.png is listed twice in a.json: make it one'),
         (coco(['a.png'], images=[dict(id=1)]), 'image 1 without a file_name'),
         (coco(['a.png'], images=[dict(id=1, file_name='a.png')] * 2), 'two images have one id'),
         (coco(['a.png'], categories=[]), 'no object is annotated'),

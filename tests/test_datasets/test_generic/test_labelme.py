@@ -21,6 +21,16 @@ def labelme(*shapes, width=30, height=20):
 SQUARE = [[2, 2], [8, 2], [8, 8], [2, 8]]
 
 
+def write_mask(rows):
+    import cv2
+
+    return cv2.imencode('.png', np.array(rows, np.uint8) * 255)[1].tobytes()
+
+
+WIDE = base64.b64encode(write_mask(np.ones((2, 9)))).decode()
+"""A mask that has not the size of SQUARE."""
+
+
 def read(tmp_path, *shapes, **kwargs):
     write(tmp_path, {'a.png': png(), 'a.json': labelme(*shapes, **kwargs)})
     return Labelme(tmp_path).read(0)
@@ -56,12 +66,6 @@ def test_circles_and_masks(tmp_path):
     assert circle.bbox == (6, 6, 8, 8) and abs(circle.mask.sum() - np.pi * 16) < 4
     drawn = pixels(record, 1)
     assert drawn[1, 29] and drawn[2, 28:30].all() and drawn.sum() == mask.mask.sum() == 3
-
-
-def write_mask(rows):
-    import cv2
-
-    return cv2.imencode('.png', np.array(rows, np.uint8) * 255)[1].tobytes()
 
 
 def test_what_has_no_area_is_dropped_and_told(tmp_path):
@@ -168,7 +172,7 @@ def test_what_is_to_be_ignored(tmp_path):
     # The dent stays where the two overlap.
     assert (record.seg_map == 255).sum() == 49 - 9 + 4 and (record.seg_map == 1).sum() == 36
     with pytest.raises(DatasetError, match='_background_ is no class'):
-        read(tmp_path, shape('_background_', SQUARE))
+        read(tmp_path, shape(' _background_', SQUARE))
 
 
 def test_what_is_to_be_ignored_in_a_set_of_boxes(tmp_path):
@@ -209,11 +213,13 @@ def test_a_file_that_was_drawn_on_another_image(tmp_path):
         (dict(group_id=[1]), r'group_id is \[1\], neither'),
         (dict(label=' '), 'no label'),
         (dict(label=None), 'no label'),
+        (dict(label=float('nan')), 'no label'),
         (dict(shape_type=5), 'unknown shape_type 5'),
         (dict(points=5), 'points are not pairs'),
         (dict(points=[[1, 1], [1e9, 2], [2, 2]]), 'far outside of the image'),
         (dict(shape_type='mask', mask=5), 'malformed mask'),
         (dict(shape_type='mask', mask='AAAA'), 'not an image'),
+        (dict(shape_type='mask', mask=WIDE), 'mask has 9x2 pixels, its corners span'),
     ],
 )
 def test_malformed_shapes(tmp_path, more, message):

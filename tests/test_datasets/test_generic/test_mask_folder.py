@@ -78,6 +78,7 @@ def test_colours_and_ignored_pixels(tmp_path):
         (dict(classes=['1=a'], ignore=1), 'mask value 1 is given twice'),
         (dict(classes=['0=a']), 'mask value 0 is the background'),
         (dict(classes=['1=a'], threshold=3), '--threshold goes with a single class name'),
+        (dict(classes=['a'], threshold=-1), 'threshold -1: every pixel is above it'),
         (dict(classes=['1=a'], masks='gt'), "no mask in a folder 'gt'"),
         (dict(classes=['1=a'], suffix='_GT'), "no mask whose stem ends with '_GT'"),
     ],

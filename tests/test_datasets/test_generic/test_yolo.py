@@ -111,6 +111,7 @@ def test_boxes_stay_in_the_image(values):
         ('-1 0.5 0.5 0.1 0.1', 'line 2: class -1'),
         ('0 15 10 6 8', 'line 2: coordinates are fractions'),
         ('0 nan 0.5 0.1 0.1', 'line 2: coordinates are fractions'),
+        ('0 .5 .5 .4 .4 .3 .3 2 .7 .7 2', 'line 2: coordinates are fractions.*the kpt_shape'),
     ],
 )
 def test_malformed_lines(tmp_path, line, message):
@@ -200,6 +201,7 @@ def test_names_are_taken_as_written(tmp_path, yaml, classes):
         (f'{DATA}train: {{a: b}}', 'train is no folder'),
         (f'{DATA}path: [a]', 'path is no folder'),
         (f'{DATA}kpt_shape: 5', 'kpt_shape is not'),
+        (f'{DATA}nc: 5', "nc is '5', but names has 2"),
         (f'{DATA}train: .\nval: ../valid/images', 'val: ../valid/images does not exist'),
         (f'{DATA}nested: {"[" * 3000}', 'malformed YAML'),
     ],
