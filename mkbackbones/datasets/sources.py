@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from .errors import DatasetError
 from .naming import first_few
 
-__all__ = ['ONE_IMAGE', 'Source', 'normal_form', 'open_zip', 'walk_files']
+__all__ = ['ONE_IMAGE', 'Source', 'check_name', 'normal_form', 'open_zip', 'walk_files']
 
 _LONGEST_LINK = 1000
 _LEFT_BY_TOOLS = """
@@ -87,7 +87,7 @@ class Source:
             posix = _posix(name, self.path)
             if _is_clutter(posix):
                 continue
-            _check_name(name, self.path)
+            check_name(name, self.path)
             self._check_link(name)
             if posix in self._stored:
                 raise DatasetError(f'{self.path} holds two files called {posix}')
@@ -270,7 +270,16 @@ def _check_link_text(path: Path) -> None:
             raise
 
 
-def _check_name(name: str, root: Path) -> None:
+def check_name(name: str, root: Path) -> None:
+    """Refuse a file name that cannot be written into a text.
+
+    Args:
+        name (str): The file's path below ``root``.
+        root (Path): The folder or zip, for the message.
+
+    Raises:
+        DatasetError: Bytes that are not UTF-8.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -14,6 +14,7 @@ from ..datasets.errors import DatasetError
 from ..datasets.images import IMAGE_SUFFIXES, is_image, load_image
 from ..datasets.naming import folder_split, unique_stems
 from ..datasets.records import SPLITS
+from ..datasets.sources import check_name, walk_files
 
 __all__ = ['Picture', 'Pixels', 'find_pictures', 'read_pixels']
 
@@ -61,18 +62,21 @@ def find_pictures(root: Path, splits: Mapping[str, str] | None = None) -> list[P
         splits (Mapping[str, str] | None): File stem to split, for a split that is only planned.
 
     Raises:
-        DatasetError: No such folder, fewer than two pictures, a malformed COCO file, or
+        DatasetError: No such folder, one that cannot be read, a link that leads nowhere or in a
+            circle, a name that is not UTF-8, fewer than two pictures, a malformed COCO file, or
             ``splits`` that name none of the pictures or no known split.
     """
     if not root.is_dir():
         raise DatasetError(f'{root} is no folder: give a prepared data set or a picture folder')
     below = root / 'images' if (root / 'images').is_dir() else root
-    paths = sorted(path for path in below.rglob('*') if _is_picture(path))
+    paths = sorted(path for path in walk_files(below) if _is_picture(path))
     if len(paths) < 2:
         raise DatasetError(
             f'{below} holds {len(paths)} pictures ({", ".join(IMAGE_SUFFIXES)}), not 2 or more'
         )
     names = [path.relative_to(below).as_posix() for path in paths]
+    for name in names:
+        check_name(name, below)
     keys = unique_stems(names)
     if splits is not None:
         _check_splits(splits, keys)
@@ -84,7 +88,7 @@ def find_pictures(root: Path, splits: Mapping[str, str] | None = None) -> list[P
 
 
 def _is_picture(path: Path) -> bool:
-    return is_image(path.name) and not path.name.startswith('.') and path.is_file()
+    return is_image(path.name) and not path.name.startswith('.')
 
 
 def _check_splits(splits: Mapping[str, str], keys: list[str]) -> None:

@@ -82,16 +82,25 @@ def still(path: Path) -> Path:
 def below(folder: Path, without: Path | None = None) -> list[Path]:
     """Pictures of a folder and its folders; those whose name begins with a dot are left out.
 
+    Links to folders are followed, once to each: they may lead in a circle.
+
     Raises:
-        InputError: There are none.
+        InputError: There are none, or a folder that cannot be read.
     """
+
+    def fail(error: OSError) -> None:
+        raise InputError(f'folder {error.filename} cannot be read: {error.strerror}')
+
     names = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = [
-            name
+    seen = {os.path.realpath(folder)}
+    for root, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        real = {
+            os.path.realpath(Path(root, name)): name
             for name in folders
             if not name.startswith('.') and not is_same(Path(root, name), without)
-        ]
+        }
+        folders[:] = [name for place, name in real.items() if place not in seen]
+        seen.update(real)
         names += [Path(root, name).as_posix() for name in files if not name.startswith('.')]
     pictures = natural_order(name for name in names if is_image(name))
     if not pictures:

@@ -29,6 +29,25 @@ def test_splits_by_annotation(tmp_path):
     assert splits(tmp_path, splits=dict(a='test')) == dict(a='test', b=None, c=None)
 
 
+def test_a_split_that_is_a_link_and_one_that_leads_nowhere(tmp_path):
+    write(tmp_path, {'set/images/train/a': IMAGE, 'disk/b': IMAGE})
+    (tmp_path / 'set/images/val').symlink_to('../../disk')
+    assert splits(tmp_path / 'set') == dict(a='train', b='val')
+    (tmp_path / 'set/images/test').symlink_to('../../gone')
+    with pytest.raises(DatasetError, match='images/test is a link to nothing'):
+        find_pictures(tmp_path / 'set')
+
+
+def test_a_name_that_is_no_utf8(tmp_path):
+    write(tmp_path, dict(a=IMAGE, b=IMAGE))
+    try:
+        (tmp_path / 'a.png').rename(tmp_path / 'a\udce9.png')
+    except OSError:
+        pytest.skip('the file system takes UTF-8 alone')
+    with pytest.raises(DatasetError, match='not UTF-8'):
+        find_pictures(tmp_path)
+
+
 def test_two_pictures_of_one_name(tmp_path):
     write(tmp_path, {'images/train/0': IMAGE, 'images/test/0': IMAGE})
     assert splits(tmp_path) == {'test__0': 'test', 'train__0': 'train'}

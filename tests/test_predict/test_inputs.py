@@ -60,6 +60,15 @@ def test_what_cannot_be_is_told(folder, inputs, told):
         find_pictures(inputs, [])
 
 
+def test_links_to_folders_are_followed_once(folder):
+    Path('camera').mkdir()
+    Path('camera/d.png').touch()
+    Path('in/camera').symlink_to('../camera')
+    Path('camera/back').symlink_to('../in')
+    found = [path.as_posix() for path in find_pictures(['in'])]
+    assert found == ['in/b2.png', 'in/b10.JPG', 'in/camera/d.png', 'in/deep/er/c.tif']
+
+
 def test_names_are_unique():
     def stems(*paths):
         return [picture.stem for picture in name_pictures([Path(path) for path in paths])]
