@@ -233,7 +233,7 @@ def fit_channels(reader: Reader, old: Features, new: Mapping[int, int], changes:
         values = [value] if isinstance(value, int) else list(value)
         if positions is None or [old.channels[i] for i in positions] != values:
             raise SwapError(
-                f'{place} is {value}, which does not follow from the outputs of the old backbone '
+                f'{place} is {value!r}, which does not follow from the outputs of the old backbone '
                 f'({", ".join(map(str, old.channels))} channels); change it by hand'
             )
         fitted: Any = [new[i] for i in positions if i in new]
