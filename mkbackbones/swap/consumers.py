@@ -69,7 +69,7 @@ def find_readers(
             trim_unread(place, head, changes)
             # A head without channels of its own (mmseg's K-Net) reads through the one inside it.
             if any(key in head for key in CHANNEL_KEYS) or 'in_index' in head:
-                readers.append(Reader(place, head, outputs_read(head, total, scope)))
+                readers.append(Reader(place, head, outputs_read(place, head, total, scope)))
     return readers
 
 
@@ -120,13 +120,24 @@ def trim_unread(place: str, head: ConfigDict, changes: list[str]) -> None:
         changes.append(f'{place}.in_index: {index} -> {head.in_index}, it uses the last one only')
 
 
-def outputs_read(head: ConfigDict, total: int, scope: str) -> list[int]:
-    """Positions of the outputs that a head reads."""
+def outputs_read(place: str, head: ConfigDict, total: int, scope: str) -> list[int]:
+    """Positions of the outputs that a head reads.
+
+    Raises:
+        SwapError: The old backbone has no such output.
+    """
     if 'in_index' not in head and scope != 'mmseg':
         return list(range(total))
     index = head.get('in_index', -1)
     first = [0] if head.get('c1_in_channels') else []  # the low-level maps of DeepLabV3+
-    return first + [i % total for i in ([index] if isinstance(index, int) else index)]
+    read = [index] if isinstance(index, int) else list(index)
+    for one in read:
+        if not -total <= one < total:
+            raise SwapError(
+                f'{place}.in_index is {index}, but the old backbone has {total} outputs, '
+                f'0 to {total - 1}; mend the config first'
+            )
+    return first + [one % total for one in read]
 
 
 def require_readers(readers: list[Reader], model: ConfigDict, old: Features, where: str) -> None:

@@ -161,6 +161,10 @@ def test_branches_are_not_stages():
         ),
         (dict(backbone=dict(depth=18)), ['model.backbone has no type']),
         (
+            dict(backbone=RESNET, decode_head=head(512, 7)),
+            ['model.decode_head.in_index is 7', '4 outputs, 0 to 3'],
+        ),
+        (
             dict(backbone=BISENET, decode_head=head([256, 128], [0, 1], type='UPerHead')),
             ['BiSeNetV1', 'not stages', 'reads 2'],
         ),
