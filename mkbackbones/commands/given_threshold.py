@@ -98,12 +98,13 @@ def check_point(
     checkpoint = Path(args.checkpoint)
     if not point.is_for(checkpoint):
         other = 'another file' if point.checkpoint == checkpoint.name else point.checkpoint
-        told = f'{args.threshold} was chosen for {other}, not for {checkpoint}: '
+        why = (
+            f'{args.threshold} was chosen for {other}, not for {checkpoint}: another network has '
+            'other scores'
+        )
         if is_kept:
-            raise CommandError(
-                f'--threshold {told}another network has other scores; {choose(args, None)}'
-            )
-        print(f'{told}another network has other scores', file=sys.stderr)
+            raise CommandError(f'--threshold {why}; {choose(args, None)}')
+        print(why, file=sys.stderr)
     for told in other_scores(args):
         print(told, file=sys.stderr)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..hints import did_you_mean
 
-__all__ = ['class_fault', 'class_note', 'stated_classes', 'written_classes']
+__all__ = ['class_fault', 'class_note', 'folders_above', 'stated_classes', 'written_classes']
 
 _LARGEST = 256 << 20
 """Bytes of an annotation file that is read for its categories alone."""
@@ -114,7 +114,7 @@ def written_classes(dataset: Mapping) -> tuple[list[str], str] | None:
         return None
     root = dataset.get('data_root') or ''
     if _is_class_map(dataset):
-        for folder in _folders_above(os.path.join(root, dataset['data_prefix']['seg_map_path'])):
+        for folder in folders_above(os.path.join(root, dataset['data_prefix']['seg_map_path'])):
             path = os.path.join(folder, 'dataset.json')
             content = _load(path)
             if isinstance(content, dict) and isinstance(content.get('classes'), list):
@@ -173,7 +173,8 @@ def _load(path: str) -> Any:
         return None
 
 
-def _folders_above(path: str) -> Iterator[str]:
+def folders_above(path: str) -> Iterator[str]:
+    """The three folders above a path, in which the ``dataset.json`` of a prepared set may lie."""
     path = os.path.abspath(path)
     for _ in range(3):
         path = os.path.dirname(path)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from .class_names import folders_above
 from .naming import first_few
 
 __all__ = ['lost_pictures']
@@ -28,7 +29,7 @@ def lost_pictures(dataset: Mapping) -> str | None:
     if not all(isinstance(folder, str) for folder in folders):
         return None
     pictures, maps = (root / str(folder) for folder in folders)
-    if not any((folder / 'dataset.json').is_file() for folder in list(maps.parents)[:3]):
+    if not any(Path(one, 'dataset.json').is_file() for one in folders_above(os.fspath(maps))):
         return None
     there, wanted = (
         {os.path.splitext(name)[0] for name in os.listdir(folder)} if folder.is_dir() else set()

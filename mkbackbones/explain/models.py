@@ -20,7 +20,7 @@ from ..predict.results import Prediction
 from ..runner.config_files import find_config, one_line, read_config
 from ..runner.config_values import check_values
 from ..runner.errors import InputError
-from ..runner.preflight import check_cv2, check_scope, iter_datasets
+from ..runner.preflight import check_cv2, check_scope, datasets_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -118,7 +118,7 @@ class Opened:
 
         if not cfg.get('model'):
             raise InputError(f'config {path} has no model')
-        dataset = next(iter_datasets((cfg.get('test_dataloader') or {}).get('dataset')), None)
+        dataset = next(datasets_of(cfg, 'test_dataloader'), None)
         kind = '' if dataset is None else str(dataset.get('type')).rpartition('.')[2]
         if dataset is None or kind != 'ImageFolder':
             raise InputError(

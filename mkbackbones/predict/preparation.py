@@ -9,7 +9,7 @@ import numpy as np
 
 from ..runner.config_files import one_line
 from ..runner.errors import InputError
-from ..runner.preflight import iter_datasets
+from ..runner.preflight import datasets_of
 from .pictures import PictureError, decode
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def test_dataset(cfg: Config, split: Split = 'test') -> dict[str, Any]:
     Raises:
         InputError: There is none.
     """
-    datasets = list(iter_datasets((cfg.get(f'{split}_dataloader') or {}).get('dataset')))
+    datasets = list(datasets_of(cfg, f'{split}_dataloader'))
     if not datasets:
         raise InputError(
             f'the config has no {split}_dataloader.dataset, whose pipeline would prepare the '

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+
+from ..garbage import uncollected
 
 #: Passes before a recording: kernels are compiled and chosen, and small tensors copied, in them.
 WARM_UP = 2
@@ -38,7 +39,7 @@ class CudaGraphs:
     @contextmanager
     def recording(self, graph: torch.cuda.CUDAGraph) -> Iterator[None]:
         """Record what is started meanwhile."""
-        # Threads that load data may call CUDA meanwhile.
+        # Threads that load data may call CUDA meanwhile; a graph that is garbage must not go then.
         recording = torch.cuda.graph(graph, pool=self.pool, capture_error_mode='thread_local')
         try:
             with torch.cuda.device(self.device), uncollected(), recording:
@@ -90,18 +91,6 @@ class CudaGraphs:
         """Give back the memory of graphs that are gone, which no other tensor gets otherwise."""
         del self.keeper
         self.trim()
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Look for no garbage: a graph that is destroyed meanwhile would end a recording."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def free_generator(device: torch.device) -> None:

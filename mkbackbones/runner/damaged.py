@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .preflight import iter_datasets
+from .preflight import datasets_of
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -45,7 +45,7 @@ def pictures_of(cfg: Config) -> Iterator[Path]:
     from mmengine.registry import DATASETS, DefaultScope
 
     for stage in ('train', 'val', 'test'):
-        for settings in iter_datasets((cfg.get(f'{stage}_dataloader') or {}).get('dataset')):
+        for settings in datasets_of(cfg, f'{stage}_dataloader'):
             settings = copy.deepcopy(dict(settings))
             settings.update(pipeline=[], lazy_init=False)
             try:

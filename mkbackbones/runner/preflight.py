@@ -68,7 +68,7 @@ def check_paths(cfg: Config, stages: tuple[str, ...]) -> None:
                     '(shipped configs) or the data_root of the config'
                 )
         loader = f'{stage}_dataloader'
-        for dataset in iter_datasets((cfg.get(loader) or {}).get('dataset')):
+        for dataset in datasets_of(cfg, loader):
             fault = lost_pictures(dataset)
             if fault is not None:
                 raise InputError(f'{loader}: {fault}')
@@ -89,7 +89,7 @@ def check_classes(cfg: Config, stages: tuple[str, ...]) -> None:
     scope = cfg.get('default_scope')
     for stage in stages:
         loader = f'{stage}_dataloader'
-        for dataset in iter_datasets((cfg.get(loader) or {}).get('dataset')):
+        for dataset in datasets_of(cfg, loader):
             fault = class_fault(dataset, scope)
             if fault is not None:
                 raise InputError(f'{loader}: {fault}')
@@ -101,7 +101,7 @@ def check_classes(cfg: Config, stages: tuple[str, ...]) -> None:
 def stage_paths(cfg: Config, stage: str) -> Iterator[tuple[str, str]]:
     """Yield the config key and the path of each local file that a stage reads."""
     loader, evaluator = f'{stage}_dataloader', f'{stage}_evaluator'
-    for dataset in iter_datasets((cfg.get(loader) or {}).get('dataset')):
+    for dataset in datasets_of(cfg, loader):
         if not dataset.get('backend_args'):  # with them, it is not on this file system
             yield from ((loader, path) for path in dataset_paths(dataset))
     metrics = cfg.get(evaluator) or []
@@ -148,6 +148,11 @@ def check_teachers(cfg: Config) -> None:
 def is_distillation(hook: Any) -> bool:
     """Whether an entry of ``custom_hooks`` is a DistillHook."""
     return isinstance(hook, dict) and str(hook.get('type')).rpartition('.')[2] == 'DistillHook'
+
+
+def datasets_of(cfg: Config, loader: str) -> Iterator[dict]:
+    """The innermost data set configs of a loader, e.g. 'train_dataloader'."""
+    return iter_datasets((cfg.get(loader) or {}).get('dataset'))
 
 
 def iter_datasets(dataset: Any) -> Iterator[dict]:
